@@ -38,6 +38,9 @@ STATUSES = (
 )  # fmt: skip
 STRATEGIES = ("rolling", "blue_green", "canary")
 
+_MOST_SHOWN = 60
+"""Characters of a command that are shown."""
+
 NameArgument = Annotated[
     str,
     typer.Argument(metavar="NAME", help="The deployment's name, or its id.", autocompletion=complete.deployments),
@@ -80,7 +83,7 @@ def deploy(
     """
     options = {
         "replicas": replicas, "strategy": strategy, "cpus": cpus, "memory": memory, "gpus": gpus, "queue": queue,
-        "env": pairs(env or [], "--env"), "trust_pickle": trust_pickle,
+        "env": pairs(env), "trust_pickle": trust_pickle,
     }  # fmt: skip
 
     async def work(client: AsyncClient) -> list[Any]:
@@ -180,7 +183,10 @@ def served(row: Any) -> str:
     if row["model"] is not None:
         return f"{row['model']['name']}/{row['model']['number']}"
     model = row["spec"].get("model")
-    return str(model["name"]) if model else str(row["spec"].get("command", ""))
+    if model:
+        return str(model["name"])
+    words = " ".join([row["spec"].get("command", ""), *row["spec"].get("args", ())])
+    return words if len(words) <= _MOST_SHOWN else f"{words[: _MOST_SHOWN - 1]}…"
 
 
 @app.command("ls")
@@ -197,7 +203,7 @@ def ls(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List deployments, newest first; terminated ones with --status terminated."""
-    moved, labels = moment(at), pairs(label or [], "--label")
+    moved, labels = moment(at), pairs(label)
     rows = with_client(
         lambda client: client.deployments.list(
             status=status or (), name=name, model=model, labels=labels, at=moved, limit=limit

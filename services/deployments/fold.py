@@ -134,7 +134,7 @@ def _rollout(state: Deployment, event: Event, time: datetime) -> None:
     rollout = state.rollout
     match event:
         case RolloutStarted():
-            state.next = 0
+            state.next, state.failures, state.retry_at = 0, 0, None
             state.rollout = Rollout(event.revision, event.from_revision, event.strategy, time)
         case RolloutStepped():
             assert rollout is not None
@@ -191,6 +191,6 @@ def _replica(state: Deployment, event: ReplicaEvent, time: datetime) -> None:
                 return
             if rollout is not None and new:
                 rollout.crashes += 1
-                rollout.problem = event.reason
+                rollout.refused, rollout.problem = event.refused, event.reason
             state.failures += 1
             state.retry_at = time + timedelta(seconds=min(2.0 ** min(state.failures - 1, 10), _MOST_PAUSE))

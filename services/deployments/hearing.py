@@ -94,9 +94,14 @@ def refused(state: Deployment, id: str, refusal: CommandRejected) -> Iterator[Re
     number = state.jobs.get(refusal.subject_id)
     if number is None:
         return
-    was = "its job was refused" if refusal.command_type == SubmitJob.type_name() else "its job had ended"
+    refused = refusal.command_type == SubmitJob.type_name()
+    was = "its job was refused" if refused else "its job had ended"
     yield ReplicaEnded(
-        deployment_id=id, replica=number, job_id=refusal.subject_id, reason=f"{was}: {refusal.message}"[:_MOST]
+        deployment_id=id,
+        replica=number,
+        job_id=refusal.subject_id,
+        reason=f"{was}: {refusal.message}"[:_MOST],
+        refused=refused,
     )
 
 

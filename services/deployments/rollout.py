@@ -98,6 +98,8 @@ def _given_up(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent
     if rollout is None or rollout.paused:
         return []
     policy = _policy(state)
+    if rollout.refused:
+        return [rolled_back(state, id, RollbackCause.REFUSED, rollout.problem)]
     if rollout.crashes >= policy.crash_limit:
         times = "once" if rollout.crashes == 1 else f"{rollout.crashes} times"
         reason = _with(f"processes of its replicas have ended {times}", rollout)

@@ -58,6 +58,8 @@ class Rollout:
     """The share of requests that it is to have, in basis points. A rolling one needs none."""
     paused: bool = False
     crashes: int = 0
+    refused: bool = False
+    """Whether the job of one of its replicas was not taken."""
     problem: str = ""
     """Why one of its replicas was not ready last."""
 

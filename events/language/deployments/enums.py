@@ -83,6 +83,8 @@ class RollbackCause(StrEnum):
     """No replica got ready for too long."""
     CRASHES = "crashes"
     """Processes of its replicas ended by themselves too often."""
+    REFUSED = "refused"
+    """The job that a replica is was not taken."""
     REQUESTED = "requested"
     """Somebody undid it."""
     SUPERSEDED = "superseded"

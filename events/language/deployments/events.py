@@ -231,10 +231,12 @@ class ReplicaReleased(ReplicaEvent):
 
 
 class ReplicaEnded(ReplicaEvent):
-    """Its job has ended, or was refused."""
+    """Its job has ended, or was not taken."""
 
     job_id: OptionalIdentifier = ""
     reason: Reason = ""
+    refused: bool = False
+    """Whether its job was not taken: another one would not be, either."""
 
 
 class RoutingChanged(DeploymentEvent):

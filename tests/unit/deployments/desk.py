@@ -75,17 +75,17 @@ class Desk:
         """What follows from a command. Raises Refused."""
         self._ids += 1
         command = with_assigned_id(command, f"c{self._ids}", self.project)
-        return self._take(self.decider.decide(self.state, command, self._context()))
+        return self.take(self.decider.decide(self.state, command, self.context()))
 
     def hear(self, event: Event) -> list[Event]:
-        return self._take(self.decider.react(self.state, event, self._context()))
+        return self.take(self.decider.react(self.state, event, self.context()))
 
     def wait(self, seconds: float) -> list[Event]:
         """Let time pass; the deployment wakes whenever something is due."""
         end, found = self.now + timedelta(seconds=seconds), []
         while (due := self.decider.due(self.state)) is not None and due <= end:
             self.now = max(self.now, due)
-            woken = self._take(self.decider.wake(self.state, self._context()))
+            woken = self.take(self.decider.wake(self.state, self.context()))
             assert woken, f"nothing happens at {due}, though it is due"
             found += woken
         self.now = end
@@ -174,9 +174,9 @@ class Desk:
 
     def orders(self, event: Event) -> list[Any]:
         """The orders and questions that an event leads to."""
-        return list(self.decider.dispatch(event, self._context()))
+        return list(self.decider.dispatch(event, self.context()))
 
-    def _take(self, decided: Sequence[Event]) -> list[Event]:
+    def take(self, decided: Sequence[Event]) -> list[Event]:
         done: list[Event] = []
         waiting = list(decided)
         while waiting:
@@ -184,7 +184,7 @@ class Desk:
                 self.state = self.decider.evolve(self.state, event, self.now)
                 self.check(event)
                 done.append(event)
-            waiting = list(self.decider.after_batch(self.state, self._context()))
+            waiting = list(self.decider.after_batch(self.state, self.context()))
             assert len(done) < 5_000, "it comes to no end"
         self.events += done
         return done
@@ -192,7 +192,7 @@ class Desk:
     def check(self, event: Event) -> None:
         """For tests that hold every event to something."""
 
-    def _context(self) -> DecisionContext:
+    def context(self) -> DecisionContext:
         self._ids += 1
         return DecisionContext(self.now, f"i{self._ids}", "owner", self.project, ID)
 

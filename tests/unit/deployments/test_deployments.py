@@ -216,7 +216,7 @@ def test_a_job_that_had_ended_by_itself_need_not_be_cancelled() -> None:
         code=ErrorCode.FAILED_PRECONDITION,
         message="job is over",
     )
-    found = desk.decider.refused(desk.state, refused, desk._context())
+    found = desk.decider.refused(desk.state, refused, desk.context())
     assert found == [
         ReplicaEnded(deployment_id=ID, replica=1, job_id="dep.digits.1.1", reason="its job had ended: job is over")
     ]
@@ -313,6 +313,22 @@ def test_replicas_that_crash_are_rolled_back_at_the_limit() -> None:
     told = "processes of its replicas have ended 3 times; the last time: its process ended with exit code 3"
     assert (back.cause, back.reason) == ("crashes", told)
     assert desk.state.stable == 1
+
+
+def test_a_job_that_is_not_taken_ends_the_rollout_at_once() -> None:
+    desk = running()
+    desk.update("serve-digits-2")
+    refused = CommandRejected(
+        subject_id="dep.digits.2.3",
+        command_id="o1",
+        command_type=SubmitJob.type_name(),
+        code=ErrorCode.INVALID_ARGUMENT,
+        message="queue: there is none",
+    )
+    events = desk.take(desk.decider.refused(desk.state, refused, desk.context()))
+    (back,) = [event for event in events if isinstance(event, RolloutRolledBack)]
+    assert (back.cause, back.reason) == ("refused", "its job was refused: queue: there is none")
+    assert requested(desk.wait(60)) == []
 
 
 def test_a_first_rollout_that_fails_leaves_nothing() -> None:
