@@ -21,7 +21,7 @@ PACKAGE = "forgelog_pb"
 DESCRIBED = "described.binpb"
 """What protoc writes of the files with their comments, beside the code."""
 
-_IMPORT = re.compile(r"^(from|import) forgelog\.", re.MULTILINE)
+_IMPORT = re.compile(r"^(from|import) (?:forgelog\.|(?=inference\b))", re.MULTILINE)
 _SERVICE = re.compile(r"^service (\w+) \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 _RPC = re.compile(r"^\s*rpc (\w+)\(", re.MULTILINE)
 
@@ -33,6 +33,12 @@ class ProtocFailed(GenerationError):
 def sources(root: Path) -> list[Path]:
     """Forgelog's own `.proto` files."""
     return sorted((root / "proto/forgelog").rglob("*.proto"))
+
+
+def spoken(root: Path) -> list[Path]:
+    """The `.proto` files of others whose protocols we speak. Their package keeps its name; our Python code of it lies in
+    `forgelog_pb` too."""
+    return sorted((root / "proto/inference").rglob("*.proto"))
 
 
 def taken_over(root: Path) -> list[Path]:
@@ -51,15 +57,18 @@ def compile_all(root: Path, target: Path | None = None) -> None:
     package.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=package, prefix=".build-") as folder:
         built = Path(folder)
-        names = [str(path.relative_to(proto)) for path in sources(root)]
+        files = [*sources(root), *spoken(root)]
+        names = [str(path.relative_to(proto)) for path in files]
         arguments = [f"--{kind}_out={built}" for kind in ("python", "pyi", "grpc_python")]
         arguments += [f"--descriptor_set_out={built / DESCRIBED}", "--include_source_info"]
         if protoc.main(["protoc", f"--proto_path={proto}", f"--proto_path={include}", *arguments, *names]) != 0:
             raise ProtocFailed(f"protoc failed on the files of {proto}")
         _rewrite(built)
-        for path in sources(root):
+        for path in files:
             _stub(path, built / path.relative_to(proto).with_suffix(""))
         (built / "forgelog/summaries.py").write_text(summaries.render((built / DESCRIBED).read_bytes()))
+        if (others := built / "inference").is_dir():
+            os.rename(others, built / "forgelog/inference")
         _install(built / "forgelog", package)
 
 

@@ -120,7 +120,7 @@ def package(target: Path) -> None:
             raise GenerationError(f"{path.relative_to(ROOT)} is not what the models say; run `make proto` first")
     compile.compile_all(ROOT, target)
     schemas.write(target / "schemas")
-    for path in [*compile.sources(ROOT), *compile.taken_over(ROOT)]:
+    for path in [*compile.sources(ROOT), *compile.spoken(ROOT), *compile.taken_over(ROOT)]:
         copy = target / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)

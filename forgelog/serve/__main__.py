@@ -1,0 +1,31 @@
+"""``python -m forgelog.serve``: see the package, and docs/how-to/serving.md."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from importlib.metadata import version
+
+import uvloop
+
+from forgelog.serve.problems import NotServable, missing
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        for library in ("httptools", "websockets"):
+            if importlib.util.find_spec(library) is None:
+                raise missing(library, "serving", "the model server")
+        from forgelog.serve import server, starting
+
+        start = starting.read(sys.argv[1:])
+        return uvloop.run(server.serve(start, version("forgelog")))
+    except NotServable as problem:
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

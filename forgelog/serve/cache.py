@@ -1,0 +1,152 @@
+"""Models' files on this machine, each version once, however many replicas serve it.
+
+A version lies in a folder by the digest of its bundle. Who needs it first fetches it, under a lock of that digest, into
+a folder beside; that takes its name when every file was compared with its digest. Files that are there are compared
+again by each process that is to serve them. While a process serves it holds the lock shared: what nobody holds may be
+removed when the cache is full. Blocks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from blake3 import blake3
+
+from events.language.objects import ObjectRef
+from events.objects.manifest import BundleFile, NoManifest, parse_manifest
+from forgelog.serve.problems import NotServable
+
+DEFAULT_BYTES = 50 << 30
+"""Most bytes that the cache keeps of versions that nobody serves."""
+
+_PIECE = 1 << 20
+_MANIFEST = "manifest"
+
+Read = Callable[[ObjectRef], bytes]
+"""The bytes of a manifest."""
+Fetch = Callable[[Sequence[BundleFile], Path], None]
+"""Puts files into a folder that is there and empty."""
+
+
+def cache_folder() -> Path:
+    """``FORGELOG_MODEL_CACHE``, else a folder of the user's own cache."""
+    if named := os.environ.get("FORGELOG_MODEL_CACHE"):
+        return Path(named).expanduser().absolute()
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return Path(home).absolute() / "forgelog" / "models"
+
+
+class ModelCache:
+    """A folder of versions' files. Several processes use it at a time."""
+
+    def __init__(self, folder: Path, most_bytes: int = DEFAULT_BYTES) -> None:
+        """Raises `NotServable` where the folder is another user's."""
+        self._folder = folder
+        self._most = most_bytes
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = folder.stat()
+            if found.st_uid != os.geteuid():
+                raise NotServable(f"{folder} is another user's; name a folder of your own by FORGELOG_MODEL_CACHE")
+            if found.st_mode & 0o077:
+                folder.chmod(0o700)
+        except OSError as error:
+            raise NotServable(f"{folder}: {error.strerror}; name another folder by FORGELOG_MODEL_CACHE") from None
+
+    @contextmanager
+    def held(self, bundle: ObjectRef, read: Read, fetch: Fetch) -> Iterator[Path]:
+        """The folder of a bundle's files, compared with their digests. It stays as long as it is held. Raises
+        `NotServable`, and what `read` and `fetch` raise."""
+        place = self._folder / bundle.digest
+        lock = os.open(self._folder / f"{bundle.digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            files = _known(place / _MANIFEST, bundle)
+            if files is None or not _same(place / "files", files):
+                shutil.rmtree(place, ignore_errors=True)
+                self._make_room()
+                self._fill(place, bundle, read(bundle), fetch)
+            os.utime(place)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield place / "files"
+        finally:
+            os.close(lock)
+
+    def _fill(self, place: Path, bundle: ObjectRef, manifest: bytes, fetch: Fetch) -> None:
+        beside = place.with_name(f"{bundle.digest}.part")
+        shutil.rmtree(beside, ignore_errors=True)  # of a process that was ended
+        (beside / "files").mkdir(mode=0o700, parents=True)
+        beside.chmod(0o700)
+        try:
+            (beside / _MANIFEST).write_bytes(manifest)
+            files = _known(beside / _MANIFEST, bundle)
+            if files is None:
+                raise NotServable(f"the manifest {bundle.digest} of the model's files is none, or damaged")
+            fetch(files, beside / "files")
+            if not _same(beside / "files", files):
+                raise NotServable(
+                    "the model's files are not those of its version; `forgelog models show` tells of them"
+                )
+            executable = {file.path for file in files if file.executable}
+            for path in beside.rglob("*"):
+                path.chmod(0o700 if path.is_dir() else 0o600)
+            for name in executable:
+                (beside / "files" / name).chmod(0o700)
+            os.rename(beside, place)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _make_room(self) -> None:
+        """Remove versions that nobody holds, those first that were used longest ago, until the rest fits."""
+        kept = []
+        for place in self._folder.iterdir():
+            if place.is_dir() and not place.name.endswith(".part"):
+                with suppress(OSError):
+                    kept.append((place.stat().st_mtime, place, _size(place)))
+        total = sum(size for _, _, size in kept)
+        for _, place, size in sorted(kept):
+            if total <= self._most:
+                return
+            lock = os.open(place.with_name(f"{place.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(place, ignore_errors=True)
+                total -= size
+            except BlockingIOError:
+                pass  # somebody serves it
+            finally:
+                os.close(lock)
+
+
+def _known(path: Path, bundle: ObjectRef) -> tuple[BundleFile, ...] | None:
+    """The files that a kept manifest names; None where it is missing or is not the bundle's."""
+    try:
+        manifest = path.read_bytes()
+        return tuple(parse_manifest(manifest).files) if blake3(manifest).hexdigest() == bundle.digest else None
+    except (OSError, NoManifest):
+        return None
+
+
+def _same(folder: Path, files: Sequence[BundleFile]) -> bool:
+    """Whether the folder has these files, with these bytes, and no others."""
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+    return there == {file.path for file in files} and all(_is(folder / file.path, file) for file in files)
+
+
+def _is(path: Path, file: BundleFile) -> bool:
+    if path.is_symlink() or path.stat().st_size != file.size:
+        return False
+    seen = blake3()
+    with path.open("rb") as reader:
+        while piece := reader.read(_PIECE):
+            seen.update(piece)
+    return bool(seen.hexdigest() == file.digest)
+
+
+def _size(place: Path) -> int:
+    return sum(path.stat().st_size for path in place.rglob("*") if path.is_file())

@@ -1,0 +1,308 @@
+"""What a replica does with a request, whatever protocol it came by. Knows no protocol.
+
+1. Refuse it where the replica does not serve, or has another model.
+2. Check its tensors against what requests may have.
+3. Run the script before, and check what it made.
+4. Wait for a batch; the model computes.
+5. Check the answer, run the script after, and check what that made.
+
+A request that is over its time is answered so, whichever step it is in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from events.language.common import shown
+from events.language.deployments.serving import ServingSpec
+from forgelog.serve import scripts
+from forgelog.serve.batching import Batcher, Computed
+from forgelog.serve.limited import LimitedPool, Overrun
+from forgelog.serve.problems import Fault, NotServable, ServingError
+from forgelog.serve.request_log import RequestLog
+from forgelog.serve.runtimes.base import LoadedModel
+from forgelog.serve.schema import Schema, TensorSchema, seen
+from forgelog.serve.statistics import Statistics, Timing
+from forgelog.serve.streaming import parts_of
+from forgelog.serve.tensors import DTYPES, Array
+
+Tensors = Mapping[str, Array]
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """A request, its tensors read."""
+
+    protocol: str
+    """``rest``, ``grpc``, ``websocket`` or ``graphql``."""
+    model: str
+    version: str
+    """Empty: any."""
+    inputs: Tensors
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+
+
+@dataclass(slots=True)
+class Answer:
+    """Outputs in the order of the schema."""
+
+    outputs: Tensors
+    timing: Timing
+
+
+class Engine:
+    """Serves one model. Used from one event loop."""
+
+    def __init__(
+        self, spec: ServingSpec, model: LoadedModel, failed: Callable[[str], None], labels: Sequence[str] = ()
+    ) -> None:
+        """`failed`: called with the reason when the process must be replaced. `labels`: names of classes, by their
+        indexes. Raises `NotServable`."""
+        self.spec = spec
+        self.model = model
+        self.labels = labels
+        self.version = str(spec.model.version)
+        self.statistics = Statistics()
+        self.in_flight = 0
+        self.problem = ""
+        """Why it does not serve; empty while it does."""
+        self._failed = failed
+        self._pre = scripts.read(spec.processing.pre, "preprocess", "INPUTS")
+        self._post = scripts.read(spec.processing.post, "postprocess", "OUTPUTS")
+        self._log = RequestLog(spec.monitoring.logging)
+        self._threads = LimitedPool("the model", model.concurrency, self._stuck)
+        self._scripts = LimitedPool("a script", scripts.THREADS, self._stuck) if self._pre or self._post else None
+        self._batcher = Batcher(
+            self._compute,
+            spec.batching,
+            spec.limits.max_waiting,
+            mergeable=model.mergeable,
+            at_a_time=model.concurrency,
+        )
+        self._own = Schema(model.inputs, spec.schemas.request if not self._pre else ())
+        self.inputs = Schema(self._pre.tensors or model.inputs, spec.schemas.request) if self._pre else self._own
+        self._idle = asyncio.Event()
+        self._idle.set()
+        if model.outputs is not None:
+            self._know_outputs(tuple(model.outputs))
+        self.problem = "it is starting"
+
+    def _know_outputs(self, outputs: tuple[TensorSchema, ...]) -> None:
+        rules = self.spec.schemas.response
+        self._answers = Schema(outputs, rules if not self._post else ())
+        self.outputs = Schema(self._post.tensors or outputs, rules) if self._post else self._answers
+
+    @property
+    def ready(self) -> bool:
+        return not self.problem
+
+    @property
+    def rows_at_once(self) -> int:
+        """Most rows of a batch, as clients are told; 0 where requests are computed one by one."""
+        return self.spec.batching.max_size if self.spec.batching.enabled and self.model.mergeable else 0
+
+    async def start(self) -> None:
+        """Warm the model up, and serve. Raises `NotServable`."""
+        self._batcher.start()
+        await self._warm_up()
+        self.problem = ""
+
+    async def drain(self) -> None:
+        """Take no more, end what was taken (for so long as `limits.drain_seconds`), and let go of the model."""
+        self.problem = self.problem or "it is stopping"
+        try:
+            async with asyncio.timeout(self.spec.limits.drain_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            pass  # those that are left are cut off with the process
+        await self._batcher.stop()
+        self.model.close()
+        for pool in (self._threads, self._scripts):
+            if pool is not None:
+                pool.close()
+
+    def check_model(self, name: str, version: str) -> None:
+        """Raise `ServingError` for a model that is not served here."""
+        if name != self.spec.model.name:
+            raise ServingError(
+                Fault.NOT_FOUND, f"model {shown(name)} is not served here; there is {shown(self.spec.model.name)}"
+            )
+        if version and version != self.version:
+            raise ServingError(
+                Fault.NOT_FOUND,
+                f"version {shown(version)} of {shown(name)} is not served here; there is {self.version}",
+            )
+
+    def check_ready(self) -> None:
+        if self.problem:
+            raise ServingError(Fault.UNAVAILABLE, f"the replica takes no requests: {self.problem}")
+
+    async def infer(self, request: InferRequest) -> Answer:
+        """Raises `ServingError`."""
+        timing = Timing()
+        rows = 0
+        async with self._tracked(request, timing) as told:
+            inputs = await self._prepared(request, timing)
+            rows = _rows(inputs)
+            computed = await self._batcher.infer(inputs, request.parameters)
+            _note(timing, computed, rows)
+            answer = Answer(await self._finished(computed.outputs, request, timing), timing)
+            told(answer.outputs, rows)
+        return answer
+
+    async def stream(self, request: InferRequest) -> AsyncIterator[Answer]:
+        """The answer part by part; one part from a model that has no others. Raises `ServingError`."""
+        if not self.model.streams:
+            yield await self.infer(request)
+            return
+        timing = Timing()
+        async with self._tracked(request, timing, limited=False) as told:
+            inputs = await self._prepared(request, timing)
+            limit = self.spec.limits.timeout_seconds
+            async for part, seconds in parts_of(self.model, inputs, request.parameters, self._threads, limit):
+                timing.infer += seconds
+                yield Answer(await self._finished(part, request, timing), timing)
+            told({}, _rows(inputs))
+
+    async def _prepared(self, request: InferRequest, timing: Timing) -> Tensors:
+        """Steps 1 to 3."""
+        self.check_ready()
+        self.check_model(request.model, request.version)
+        self.inputs.check_inputs(request.inputs)
+        if self._pre is None:
+            return request.inputs
+        began = time.perf_counter()
+        assert self._scripts is not None
+        limit = self.spec.processing.time_limit_seconds
+        made = await self._pre.run(self._scripts, limit, request.inputs, request.parameters)
+        fitted = self._own.fitted(made, "the deployment's preprocess")
+        timing.pre = time.perf_counter() - began
+        return fitted
+
+    async def _finished(self, outputs: Tensors, request: InferRequest, timing: Timing) -> Tensors:
+        """Step 5."""
+        answered = self._answers.answered(outputs, "the model")
+        if self._post is None:
+            return answered
+        began = time.perf_counter()
+        assert self._scripts is not None
+        limit = self.spec.processing.time_limit_seconds
+        made = await self._post.run(self._scripts, limit, answered, request.parameters)
+        fitted = self.outputs.answered(made, "the deployment's postprocess")
+        timing.post += time.perf_counter() - began
+        return fitted
+
+    async def _compute(self, inputs: Tensors, parameters: Mapping[str, Any]) -> Tensors:
+        """One batch. Raises `ServingError`."""
+        began = time.perf_counter()
+        limit = self.spec.limits.timeout_seconds
+        try:
+            outputs = await self._threads.call(lambda: self.model.predict(inputs, parameters), limit)
+        except Overrun:
+            raise ServingError(Fault.TOO_LATE, f"the model took longer than {limit:g} s") from None
+        except ServingError:
+            raise
+        except Exception as error:
+            raise ServingError(
+                Fault.MODEL_FAILED, f"the model failed: {type(error).__name__}: {str(error)[:500]}"
+            ) from error
+        self.statistics.batch(_rows(inputs), time.perf_counter() - began)
+        return outputs
+
+    @asynccontextmanager
+    async def _tracked(
+        self, request: InferRequest, timing: Timing, *, limited: bool = True
+    ) -> AsyncIterator[Callable[[Tensors, int], None]]:
+        """Counts a request, ends it when its time is over, and writes it down."""
+        began = time.perf_counter()
+        self.in_flight += 1
+        self._idle.clear()
+        code, error, ours = "ok", "", False
+        outputs: Tensors = {}
+        rows = 0
+
+        def told(made: Tensors, count: int) -> None:
+            nonlocal outputs, rows
+            outputs, rows = made, count
+
+        limit = self.spec.limits.timeout_seconds
+        try:
+            async with asyncio.timeout(limit if limited else None):
+                yield told
+        except ServingError as problem:
+            code, error, ours = problem.fault.code.lower(), problem.message, problem.fault.ours
+            raise
+        except TimeoutError:
+            code, error, ours = "deadline_exceeded", f"the request took longer than {limit:g} s", True
+            raise ServingError(Fault.TOO_LATE, error) from None
+        except (asyncio.CancelledError, GeneratorExit):
+            code = "cancelled"
+            raise
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self._idle.set()
+            seconds = time.perf_counter() - began
+            self.statistics.answered(request.protocol, code, timing, seconds, rows)
+            if self._log.wants(ours):
+                self._log.write(
+                    request=request.id,
+                    protocol=request.protocol,
+                    code=code,
+                    error=error,
+                    milliseconds=seconds * 1e3,
+                    inputs=request.inputs,
+                    outputs=outputs,
+                    parameters=request.parameters,
+                )
+
+    async def _warm_up(self) -> None:
+        settings = self.spec.warm_up
+        sizes = {1, self.rows_at_once or 1}
+        times = max(settings.requests, 1 if self.model.outputs is None else 0)
+        for rows in sorted(sizes) * times:
+            zeros = {each.name: _zeros(each, rows) for each in self.model.inputs if each.required}
+            try:
+                outputs = await self._compute(zeros, {})
+            except ServingError as error:
+                if self.model.outputs is None and not hasattr(self, "_answers"):
+                    raise NotServable(
+                        "the model's signature has no outputs, and it can't be asked for them: "
+                        f"{error.message}; register the version with a signature"
+                    ) from None
+                if settings.required:
+                    raise NotServable(f"warm_up: {error.message}") from None
+                return
+            if self.model.outputs is None and not hasattr(self, "_answers"):
+                self._know_outputs(seen(outputs))
+
+    def _stuck(self, reason: str) -> None:
+        self.problem = reason
+        self._failed(reason)
+
+
+def _rows(inputs: Tensors) -> int:
+    first = next(iter(inputs.values()), None)
+    return int(first.shape[0]) if first is not None and first.ndim else 1
+
+
+def _zeros(tensor: TensorSchema, rows: int) -> Array:
+    shape = tuple(1 if length < 0 else length for length in tensor.shape)
+    shape = (rows, *shape[1:]) if tensor.shape[:1] == (-1,) else shape
+    zeros = np.zeros(shape, dtype=DTYPES[tensor.datatype])
+    if tensor.datatype == "BYTES":
+        zeros[...] = b""
+    return zeros
+
+
+def _note(timing: Timing, computed: Computed, rows: int) -> None:
+    timing.wait, timing.infer = computed.waited, computed.computed
+    timing.batch, timing.rows, timing.requests = computed.batch, computed.rows, computed.requests

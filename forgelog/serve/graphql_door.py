@@ -1,0 +1,184 @@
+"""GraphQL for a model: a schema made of its signature, by ariadne.
+
+    query { infer(x: [[0.1, 0.2]]) { y } }
+    subscription { generate(prompt: ["Once"]) { text } }
+
+Names that GraphQL can't have get ``_`` for each other sign. Numbers of 64 bits are of the scalar ``Long``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from forgelog.serve import rest
+from forgelog.serve.engine import Answer, Engine, InferRequest
+from forgelog.serve.generate import read_plain
+from forgelog.serve.problems import NotServable, ServingError, invalid
+from forgelog.serve.schema import TensorSchema
+from forgelog.serve.tensors import FLOATS
+
+_TYPES = {"BOOL": "Boolean", "BYTES": "String", "INT8": "Int", "INT16": "Int", "INT32": "Int", "UINT8": "Int",
+          "UINT16": "Int"}  # fmt: skip
+
+_INFO = """
+scalar Long
+scalar JSON
+
+type Tensor { name: String!, datatype: String!, shape: [Long!]! }
+
+type Model { name: String!, version: String!, platform: String!, ready: Boolean!, inputs: [Tensor!]!, outputs: [Tensor!]! }
+"""
+
+
+def names_of(tensors: tuple[TensorSchema, ...], taken: tuple[str, ...] = ()) -> dict[str, TensorSchema]:
+    """Names in GraphQL → tensors."""
+    found: dict[str, TensorSchema] = {}
+    for tensor in tensors:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", tensor.name)
+        name = f"_{name}" if name[:1].isdigit() else name
+        name = name.lstrip("_") if name.startswith("__") else name  # those are GraphQL's own
+        plain, number = name or "tensor", 2
+        name = plain
+        while name in found or name in taken:
+            name, number = f"{plain}_{number}", number + 1
+        found[name] = tensor
+    return found
+
+
+def sdl_of(engine: Engine) -> str:
+    """The schema."""
+    arguments = ", ".join(
+        f"{name}: {_type(each)}{'!' if each.required else ''}" for name, each in _arguments(engine).items()
+    )
+    arguments = f"({arguments}, parameters: JSON, id: String)"
+    fields = "\n  ".join(f"{name}: {_type(each)}!" for name, each in names_of(engine.outputs.tensors).items())
+    return f"""{_INFO}
+type Outputs {{
+  {fields}
+}}
+
+type Query {{
+  model: Model!
+  infer{arguments}: Outputs!
+}}
+
+type Subscription {{
+  generate{arguments}: Outputs!
+}}
+"""
+
+
+def make_graphql(engine: Engine) -> Any:
+    """An ASGI application: queries by HTTP, subscriptions by WebSocket (graphql-transport-ws). Raises `NotServable`."""
+    try:
+        from ariadne import QueryType, ScalarType, SubscriptionType, make_executable_schema
+        from ariadne.asgi import GraphQL
+        from ariadne.asgi.handlers import GraphQLTransportWSHandler
+    except ModuleNotFoundError:
+        raise NotServable(
+            "an endpoint of type graphql needs ariadne, which is not installed here; pip install 'forgelog[graphql]'"
+        ) from None
+    query, subscription = QueryType(), SubscriptionType()
+
+    @query.field("model")
+    def model(*_: Any) -> Mapping[str, Any]:
+        return {
+            "name": engine.spec.model.name,
+            "version": engine.version,
+            "platform": engine.model.platform,
+            "ready": engine.ready,
+            "inputs": [_told(each) for each in engine.inputs.tensors],
+            "outputs": [_told(each) for each in engine.outputs.tensors],
+        }
+
+    @query.field("infer")
+    async def infer(_: Any, info: Any, **arguments: Any) -> Mapping[str, Any]:
+        return _outputs(engine, await engine.infer(_request(engine, arguments)))
+
+    @subscription.source("generate")
+    async def parts(_: Any, info: Any, **arguments: Any) -> AsyncGenerator[Mapping[str, Any], None]:
+        async with aclosing(engine.stream(_request(engine, arguments))) as answers:  # type: ignore[type-var]
+            async for answer in answers:
+                yield _outputs(engine, answer)
+
+    @subscription.field("generate")
+    def part(outputs: Mapping[str, Any], info: Any, **arguments: Any) -> Mapping[str, Any]:
+        return outputs
+
+    scalars = [ScalarType("Long", value_parser=_long), ScalarType("JSON")]
+    schema = make_executable_schema(sdl_of(engine), query, subscription, *scalars)
+    return GraphQL(
+        schema,
+        introspection=True,
+        debug=False,
+        error_formatter=_error,
+        websocket_handler=GraphQLTransportWSHandler(connection_init_wait_timeout=timedelta(seconds=10)),
+    )
+
+
+def _long(value: Any) -> int:
+    """A whole number of 64 bits. Raises ValueError."""
+    if type(value) is not int:
+        raise ValueError("is no whole number")
+    return value
+
+
+def _error(error: Any, debug: bool = False) -> dict[str, Any]:
+    """For people: what the engine says, with its code; nothing of the server's inside."""
+    told: dict[str, Any] = dict(error.formatted)
+    cause = error.original_error
+    if isinstance(cause, ServingError):
+        told["message"] = cause.message
+        told["extensions"] = {"code": cause.fault.code.lower()}
+    elif cause is not None and not _of_graphql(cause):
+        told["message"] = "the model server failed; its log says why"
+    return told
+
+
+def _of_graphql(error: Any) -> bool:
+    from graphql import GraphQLError
+
+    return isinstance(error, GraphQLError)
+
+
+def _arguments(engine: Engine) -> dict[str, TensorSchema]:
+    return names_of(engine.inputs.tensors, ("parameters", "id"))
+
+
+def _request(engine: Engine, arguments: Mapping[str, Any]) -> InferRequest:
+    """Raises `ServingError`."""
+    inputs = {}
+    for name, tensor in _arguments(engine).items():
+        if arguments.get(name) is not None:
+            array = inputs[tensor.name] = read_plain(tensor, arguments[name])
+            engine.inputs.check_input(tensor.name, tensor.datatype, array.shape)
+    parameters = arguments.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise invalid("parameters should be an object")
+    return InferRequest("graphql", engine.spec.model.name, "", inputs, parameters, arguments.get("id") or "")
+
+
+def _outputs(engine: Engine, answer: Answer) -> dict[str, Any]:
+    found = {}
+    for name, tensor in names_of(engine.outputs.tensors).items():
+        array = answer.outputs[tensor.name]
+        flat = rest.json_data(tensor.name, tensor.datatype, array)
+        found[name] = np.array(flat, dtype=object).reshape(array.shape).tolist() if array.ndim else flat[0]
+    return found
+
+
+def _told(tensor: TensorSchema) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+
+
+def _type(tensor: TensorSchema) -> str:
+    found = "Float" if tensor.datatype in FLOATS else _TYPES.get(tensor.datatype, "Long")
+    for _ in tensor.shape:
+        found = f"[{found}!]"
+    return found

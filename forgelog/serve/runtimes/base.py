@@ -1,0 +1,105 @@
+"""What a runtime is: it makes of a model's files something that computes.
+
+A runtime is a function ``load(files, settings, served)`` under a name of the entry points ``forgelog.runtimes``. Other
+packages may add theirs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from events.language.deployments.serving import RuntimeSettings, ServedModel
+from forgelog.serve.problems import NotServable
+from forgelog.serve.schema import TensorSchema
+from forgelog.serve.tensors import Array
+
+SHOWN = 10
+"""Files that an error names."""
+
+
+class LoadedModel(Protocol):
+    """A model that can compute. Its methods block; one thread calls them."""
+
+    @property
+    def platform(self) -> str:
+        """As metadata tells it, such as ``onnxruntime_onnx``."""
+
+    @property
+    def inputs(self) -> Sequence[TensorSchema]: ...
+
+    @property
+    def outputs(self) -> Sequence[TensorSchema] | None:
+        """None: known from its first answer only."""
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether the rows of several requests may be computed together: each tensor's first dimension counts rows."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether `stream` gives an answer in parts."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls it takes at a time, each from a thread of its own. 1 where a library computes in this
+        process."""
+
+    def predict(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> Mapping[str, Array]:
+        """Name → output. What it raises is the request's error."""
+
+    def stream(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Array]]:
+        """The parts of an answer, in order. Called only if `streams`."""
+
+    def close(self) -> None:
+        """No call follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The files of a version, in a folder of this machine."""
+
+    folder: Path
+    file: str = ""
+    """The one that is to be loaded; empty: it is looked for."""
+
+    def only(self, *endings: str) -> Path:
+        """The file that is to be loaded. Raises `NotServable` unless exactly one has such an ending."""
+        if self.file:
+            path = self.folder / self.file
+            if not path.is_file():
+                raise NotServable(f"the version has no file {self.file!r}; it has {self._listed()}")
+            return path
+        found = self.ending(*endings)
+        if len(found) != 1:
+            raise NotServable(
+                f"the version has {len(found)} files that end in {' or '.join(endings)}, and one is loaded; name it by "
+                f"model.file. It has {self._listed()}"
+            )
+        return found[0]
+
+    def ending(self, *endings: str) -> list[Path]:
+        return sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name.endswith(endings))
+
+    def _listed(self) -> str:
+        names = sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+        return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "") if names else "none"
+
+
+Load = Callable[[ModelFiles, RuntimeSettings, ServedModel], LoadedModel]
+"""Blocks. Raises `NotServable`."""
+
+
+def counts_rows(tensors: Sequence[TensorSchema]) -> bool:
+    """Whether each of these tensors may have any number of rows."""
+    return bool(tensors) and all(tensor.shape[:1] == (-1,) for tensor in tensors)
+
+
+def threads(settings: RuntimeSettings) -> int:
+    """How many threads compute a batch."""
+    return (
+        settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else settings.threads or 1
+    )
