@@ -93,6 +93,8 @@ def as_tensors(given: Any, who: str) -> dict[str, Array]:
 
 def _array(value: Any) -> Array:
     array = np.asarray(value)
+    if array.dtype.name == "bfloat16":  # of ml_dtypes
+        return array.astype(np.float32)
     if array.dtype.kind not in "US":
         return array
     kept = np.empty(array.size, dtype=object)
