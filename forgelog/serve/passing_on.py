@@ -23,7 +23,7 @@ class PassingOn:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw = scope.get("raw_path") or scope["path"].encode()
-        url = httpx.URL(path=raw.decode("latin-1"), query=scope["query_string"])
+        url = httpx.URL(path=raw.decode("latin-1"), query=scope["query_string"] or None)
         headers = [(name, value) for name, value in scope["headers"] if name not in _OWN]
         has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
         request = self._client.build_request(
