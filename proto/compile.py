@@ -36,7 +36,7 @@ def sources(root: Path) -> list[Path]:
 
 
 def spoken(root: Path) -> list[Path]:
-    """The `.proto` files of others whose protocols we speak. Their package keeps its name; our Python code of it lies in
+    """The `.proto` files of others whose protocols we speak. Their packages keep their names; the Python code lies in
     `forgelog_pb` too."""
     return sorted((root / "proto/inference").rglob("*.proto"))
 

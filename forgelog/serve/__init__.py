@@ -2,8 +2,8 @@
 
     python -m forgelog.serve
 
-It reads what it serves from ``FORGELOG_SERVING`` (`events.language.deployments.serving.ServingSpec` as JSON) and listens
-on ``FORGELOG_PORT_HTTP`` and ``FORGELOG_PORT_GRPC``. With a folder as argument it serves the model in that folder, for
+It reads what it serves from ``FORGELOG_SERVING`` (a `events.language.deployments.serving.ServingSpec`) and listens on
+``FORGELOG_PORT_HTTP`` and ``FORGELOG_PORT_GRPC``. With a folder as argument it serves the model in that folder, for
 trying. It knows no Kafka, no Postgres and no router, and goes on while all of them are down.
 
 A request's way, whatever protocol it came by:

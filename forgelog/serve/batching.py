@@ -73,8 +73,8 @@ class Batcher:
         at_a_time: int = 1,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`mergeable`: whether the model computes several rows at once. `at_a_time`: batches that are computed beside each
-        other. `clock`: seconds."""
+        """`mergeable`: whether the model computes several rows at once. `at_a_time`: batches that are computed at a
+        time. `clock`: gives seconds."""
         self._compute = compute
         self._merges = settings.enabled and mergeable
         self._most_rows = settings.max_size
@@ -105,7 +105,7 @@ class Batcher:
         if self._merges and rows > self._most_rows:
             raise ServingError(
                 Fault.INVALID,
-                f"the request has {rows} rows, and a batch has at most {self._most_rows}; divide it into several requests",
+                f"the request has {rows} rows, and a batch has at most {self._most_rows}; divide it",
             )
 
     async def infer(self, inputs: Tensors, parameters: Mapping[str, Any]) -> Computed:

@@ -153,7 +153,7 @@ class Engine:
             inputs = await self._prepared(request, timing)
             rows = _rows(inputs)
             computed = await self._batcher.infer(inputs, request.parameters)
-            _note(timing, computed, rows)
+            _note(timing, computed)
             answer = Answer(await self._finished(computed.outputs, request, timing), timing)
             told(answer.outputs, rows)
         return answer
@@ -303,6 +303,6 @@ def _zeros(tensor: TensorSchema, rows: int) -> Array:
     return zeros
 
 
-def _note(timing: Timing, computed: Computed, rows: int) -> None:
+def _note(timing: Timing, computed: Computed) -> None:
     timing.wait, timing.infer = computed.waited, computed.computed
     timing.batch, timing.rows, timing.requests = computed.batch, computed.rows, computed.requests

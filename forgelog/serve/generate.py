@@ -154,8 +154,7 @@ def read_plain(tensor: TensorSchema, value: Any) -> Array:
     flat = data
     while flat and isinstance(flat[0], list):
         flat = [each for one in flat for each in (one if isinstance(one, list) else [one])]
-    array = from_nested(tensor.name, tensor.datatype, tuple(shape), flat)
-    return array
+    return from_nested(tensor.name, tensor.datatype, tuple(shape), flat)
 
 
 def _shape(data: list[Any]) -> tuple[int, ...]:

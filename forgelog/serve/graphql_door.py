@@ -32,7 +32,14 @@ scalar JSON
 
 type Tensor { name: String!, datatype: String!, shape: [Long!]! }
 
-type Model { name: String!, version: String!, platform: String!, ready: Boolean!, inputs: [Tensor!]!, outputs: [Tensor!]! }
+type Model {
+  name: String!
+  version: String!
+  platform: String!
+  ready: Boolean!
+  inputs: [Tensor!]!
+  outputs: [Tensor!]!
+}
 """
 
 
@@ -98,17 +105,17 @@ def make_graphql(engine: Engine) -> Any:
         }
 
     @query.field("infer")
-    async def infer(_: Any, info: Any, **arguments: Any) -> Mapping[str, Any]:
+    async def infer(_: Any, _info: Any, /, **arguments: Any) -> Mapping[str, Any]:
         return _outputs(engine, await engine.infer(_request(engine, arguments)))
 
     @subscription.source("generate")
-    async def parts(_: Any, info: Any, **arguments: Any) -> AsyncGenerator[Mapping[str, Any], None]:
+    async def parts(_: Any, _info: Any, /, **arguments: Any) -> AsyncGenerator[Mapping[str, Any], None]:
         async with aclosing(engine.stream(_request(engine, arguments))) as answers:  # type: ignore[type-var]
             async for answer in answers:
                 yield _outputs(engine, answer)
 
     @subscription.field("generate")
-    def part(outputs: Mapping[str, Any], info: Any, **arguments: Any) -> Mapping[str, Any]:
+    def part(outputs: Mapping[str, Any], /, *_: Any, **_arguments: Any) -> Mapping[str, Any]:
         return outputs
 
     scalars = [ScalarType("Long", value_parser=_long), ScalarType("JSON")]
@@ -129,7 +136,7 @@ def _long(value: Any) -> int:
     return value
 
 
-def _error(error: Any, debug: bool = False) -> dict[str, Any]:
+def _error(error: Any, _debug: bool = False) -> dict[str, Any]:
     """For people: what the engine says, with its code; nothing of the server's inside."""
     told: dict[str, Any] = dict(error.formatted)
     cause = error.original_error

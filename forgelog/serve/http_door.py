@@ -262,6 +262,6 @@ def _raw_path(scope: Scope) -> str:
 def _not_served(parts: list[str]) -> ServingError:
     return ServingError(
         Fault.UNIMPLEMENTED,
-        f"{'/'.join(parts)[:200]} is not served here: shared memory, loading of models, tracing and log settings are the "
-        "deployment's, not its clients'",
+        f"{'/'.join(parts)[:200]!r} is not served here: shared memory, loading of models, tracing and log settings "
+        "are the deployment's",
     )

@@ -7,19 +7,19 @@ import zlib
 from forgelog.serve.problems import Fault, ServingError, invalid
 
 _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""zlib's word for a format: gzip (RFC 1952), and zlib's own, which HTTP calls deflate (RFC 9110, 8.4.1.2)."""
+"""zlib's word for a format: gzip (RFC 1952), and its own, which HTTP calls deflate (RFC 9110)."""
 
 
 def inflate(body: bytes, coding: str, most: int) -> bytes:
-    """A body as it was before `coding`, a ``Content-Encoding``. Raises `ServingError`, also when it has more than `most`
-    bytes; then no more than those are made."""
+    """A body as it was before `coding`, a ``Content-Encoding``. Raises `ServingError`, also for one of more than `most`
+    bytes; no more than those are made."""
     for name in reversed([each.strip().lower() for each in coding.split(",")]):
         if name in ("", "identity"):
             continue
         if name not in _WINDOWS:
             raise ServingError(
                 Fault.CODING,
-                f"content-encoding {name[:40]!r} is not taken here; send gzip, deflate or the bytes as they are",
+                f"content-encoding {name[:40]!r} is not taken here; send gzip, deflate or none",
             )
         body = _inflated(body, name, most)
     return body

@@ -1,4 +1,4 @@
-"""Requests that the model server does not know, passed on to a program that it stands before: as they are, both ways."""
+"""Requests that the model server does not know, passed on as they are to a program that it stands before."""
 
 from __future__ import annotations
 

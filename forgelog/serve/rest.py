@@ -124,7 +124,7 @@ def _inputs(engine: Engine, given: Mapping[str, Any], rest: memoryview) -> tuple
         if name in inputs:
             raise invalid(f"input {shown(name)} comes twice; give it once")
         parameters = _parameters(each, f"input {shown(name)}")
-        _refuse_shared(parameters, name)
+        _refuse_shared(parameters)
         datatype = known_datatype(name, each.get("datatype"))
         shape = checked_shape(name, each.get("shape"))
         engine.inputs.check_input(name, datatype, shape)
@@ -154,7 +154,7 @@ def _wanted(engine: Engine, given: Mapping[str, Any]) -> tuple[Wanted, ...]:
             raise invalid("an output has no name; give the model's name of it")
         check_output(engine, name)
         parameters = _parameters(each, f"output {shown(name)}")
-        _refuse_shared(parameters, name)
+        _refuse_shared(parameters)
         binary, classes = parameters.get("binary_data", None), parameters.get("classification", 0)
         if binary is not None and not isinstance(binary, bool):
             raise invalid(f"output {shown(name)}: binary_data should be true or false")
@@ -183,7 +183,7 @@ def refuse_shared() -> ServingError:
     )
 
 
-def _refuse_shared(parameters: Mapping[str, Any], name: str) -> None:
+def _refuse_shared(parameters: Mapping[str, Any]) -> None:
     if _SHARED in parameters:
         raise refuse_shared()
 

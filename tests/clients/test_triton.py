@@ -179,7 +179,10 @@ def test_a_stream_of_grpc_answers_each_request_also_after_one_failed(server: Mod
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda client, module: client.infer("cats", images(module, np.zeros((1, 64), np.float32))), "'cats' is not served"),
+        (
+            lambda client, module: client.infer("cats", images(module, np.zeros((1, 64), np.float32))),
+            "'cats' is not served",
+        ),
         (
             lambda client, module: client.infer("digits", images(module, np.zeros((1, 64), np.float32)), "9"),
             "version '9' of 'digits' is not served here; there is 3",
@@ -204,7 +207,7 @@ def test_a_stream_of_grpc_answers_each_request_also_after_one_failed(server: Mod
             ),
             "output 'class' is unknown; the model gives 'label', 'scores'",
         ),
-        (lambda client, module: client.get_model_metadata("cats"), "'cats' is not served"),
+        (lambda client, _: client.get_model_metadata("cats"), "'cats' is not served"),
     ],
 )
 def test_errors_can_be_read(triton: Any, call: Any, words: str) -> None:

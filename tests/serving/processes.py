@@ -62,9 +62,7 @@ class ModelServer:
         assert self.process.stdout is not None
         self.lines += self.process.stdout
 
-    def ask(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
         """`body`: bytes, or what becomes JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=PATIENCE)
         try:

@@ -148,14 +148,19 @@ def binary(**changes: Any) -> bytes:
 )
 def test_wrong_lengths_are_answered_400(server: ModelServer, length: str | None, raw: bytes, words: str) -> None:
     head = binary()
-    headers = {} if length is None else {"Inference-Header-Content-Length": str(len(head)) if length == "right" else length}
+    headers = (
+        {} if length is None else {"Inference-Header-Content-Length": str(len(head)) if length == "right" else length}
+    )
     answer = server.ask("POST", INFER, head + raw, headers)
     assert (answer.status, words in answer.error) == (400, True), answer
 
 
 def test_a_bomb_is_inflated_up_to_the_limit_only(server: ModelServer) -> None:
     answer = server.ask("POST", INFER, gzip.compress(bytes(200 << 20)), {"Content-Encoding": "gzip"})
-    assert (answer.status, answer.error) == (413, f"the body has more than {LIMIT:,} bytes when it is inflated; send less")
+    assert (answer.status, answer.error) == (
+        413,
+        f"the body has more than {LIMIT:,} bytes when it is inflated; send less",
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,7 +182,11 @@ def test_wrong_codings(server: ModelServer, coding: str, body: bytes, status: in
 def test_right_codings_are_read(server: ModelServer, coding: str) -> None:
     text = json.dumps({"inputs": [tensor()]}).encode()
     raw = zlib.compressobj(wbits=-15)
-    made = {"gzip": gzip.compress(text), "deflate": zlib.compress(text), "raw deflate": raw.compress(text) + raw.flush()}
+    made = {
+        "gzip": gzip.compress(text),
+        "deflate": zlib.compress(text),
+        "raw deflate": raw.compress(text) + raw.flush(),
+    }
     answer = server.ask("POST", INFER, made[coding], {"Content-Encoding": coding.split()[-1]})
     assert answer.status == 200, answer
 
@@ -293,18 +302,16 @@ def _raw(*raws: bytes, **changes: Any) -> Any:
     ],
 )
 def test_wrong_messages_are_invalid_arguments(server: ModelServer, request_: Any, words: str) -> None:
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as channel:
-        with pytest.raises(grpc.RpcError) as error:
-            pb_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request_, timeout=PATIENCE)
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as channel, pytest.raises(grpc.RpcError) as error:
+        pb_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request_, timeout=PATIENCE)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
     assert words in error.value.details()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 def test_a_message_of_100_mb_is_refused_also_when_it_is_compressed(server: ModelServer, compression: Any) -> None:
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as channel:
-        with pytest.raises(grpc.RpcError) as error:
-            pb_grpc.GRPCInferenceServiceStub(channel).ModelInfer(
-                _raw(bytes(100 << 20)), timeout=PATIENCE, compression=compression
-            )
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as channel, pytest.raises(grpc.RpcError) as error:
+        pb_grpc.GRPCInferenceServiceStub(channel).ModelInfer(
+            _raw(bytes(100 << 20)), timeout=PATIENCE, compression=compression
+        )
     assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]

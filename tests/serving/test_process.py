@@ -177,7 +177,7 @@ def test_what_can_not_be_served_says_why(
     assert "Traceback" not in said
 
 
-BACKEND = '''
+BACKEND = """
 import json, os, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -209,7 +209,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["FORGELOG_BACKEND_PORT"])), Handler).serve_forever()
-'''
+"""
 
 
 def test_a_program_of_the_users_is_served(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def find(name: str) -> Load:
     known = {point.name: point for point in entry_points(group=GROUP)}
     if name not in known:
         raise NotServable(
-            f"runtime.name: {name!r} is none; there are {', '.join(sorted(known)) or 'none'} (others by packages with an "
-            f"entry point {GROUP})"
+            f"runtime.name: {name!r} is none; there are {', '.join(sorted(known)) or 'none'} (a package "
+            f"adds one by an entry point {GROUP})"
         )
     try:
         return cast(Load, known[name].load())

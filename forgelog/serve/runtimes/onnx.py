@@ -39,7 +39,7 @@ _GPU = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 
-def load(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> LoadedModel:
+def load(files: ModelFiles, settings: RuntimeSettings, _served: ServedModel) -> LoadedModel:
     try:
         import onnxruntime
     except ModuleNotFoundError:

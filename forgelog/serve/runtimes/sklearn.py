@@ -21,7 +21,7 @@ from forgelog.serve.tensors import Array
 _PICKLES = (".pkl", ".pickle", ".joblib")
 
 
-def load(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> LoadedModel:
+def load(files: ModelFiles, _settings: RuntimeSettings, served: ServedModel) -> LoadedModel:
     path = files.only(".skops") if files.file or files.ending(".skops") else files.only(*_PICKLES)
     model = _unpickled(path, served) if path.name.endswith(_PICKLES) else _from_skops(path, served)
     return SklearnModel(model, served)
@@ -39,8 +39,8 @@ def untrusted(path: Path) -> list[str]:
 def _from_skops(path: Path, served: ServedModel) -> Any:
     if unknown := sorted(set(untrusted(path)) - set(served.trusted_types)):
         raise NotServable(
-            f"{path.name} has types that nobody has trusted yet: {', '.join(unknown[:20])}; look at them, and name those "
-            "that may be made in model.trusted_types"
+            f"{path.name} has types that nobody has trusted yet: {', '.join(unknown[:20])}; look at them, and name "
+            "those that may be made in model.trusted_types"
         )
     from skops import io
 
@@ -50,8 +50,8 @@ def _from_skops(path: Path, served: ServedModel) -> Any:
 def _unpickled(path: Path, served: ServedModel) -> Any:
     if not served.trust_pickle:
         raise NotServable(
-            f"{path.name} is a pickle: to load it runs what its author wrote. Save the model by skops or as ONNX, or set "
-            "model.trust_pickle if you trust its author"
+            f"{path.name} is a pickle: to load it runs what its author wrote. Save the model by skops or as ONNX, or "
+            "set model.trust_pickle if you trust its author"
         )
     if path.suffix == ".joblib":
         try:

@@ -1,0 +1,165 @@
+"""Models of each runtime: what they take, what they give, and which files are refused."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from events.language.deployments.serving import RuntimeSettings, ServedModel
+from forgelog.serve.problems import NotServable
+from forgelog.serve.runtimes import load_model
+from forgelog.serve.runtimes.base import LoadedModel, ModelFiles
+from tests.serving.processes import write_digits_model, write_model
+
+FLOATS = {"type": "float32", "shape": [-1]}
+
+
+def served(**changes: Any) -> ServedModel:
+    return ServedModel.model_validate({"name": "m", "version": 1, "bundle": {"digest": "0" * 64, "size": 0}, **changes})
+
+
+def load(folder: Path, runtime: str, model: ServedModel | None = None, **settings: Any) -> LoadedModel:
+    described = RuntimeSettings.model_validate({"name": runtime, **settings})
+    return load_model(ModelFiles(folder), described, model or served())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimization": "none", "threads": 1},
+        {"optimization": "basic", "quantization": "int8"},
+        {"optimization": "extended", "quantization": "int4"},
+        {"quantization": "bf16", "device": "cpu"},
+    ],
+)
+def test_onnx_under_each_setting(tmp_path: Path, settings: dict[str, Any]) -> None:
+    write_digits_model(tmp_path)
+    model = load(tmp_path, "onnx", **settings)
+    assert [(each.name, each.datatype, each.shape) for each in model.inputs] == [("x", "FP32", (-1, 64))]
+    assert model.mergeable
+    assert model.predict({"x": np.zeros((2, 64), np.float32)}, {})["scores"].shape == (2, 10)
+
+
+def test_onnx_takes_texts(tmp_path: Path) -> None:
+    texts = ("x", TensorProto.STRING, ["n"])
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    write_model(tmp_path / "m.onnx", nodes, [texts], [("y", TensorProto.STRING, ["n"])])
+    model = load(tmp_path, "onnx")
+    assert model.predict({"x": np.array([b"a", "ß".encode()], dtype=object)}, {})["y"].tolist() == ["a", "ß"]
+
+
+def test_onnx_of_a_fixed_shape_is_not_merged(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    fixed = TensorProto.FLOAT, [1, 2]
+    write_model(tmp_path / "m.onnx", nodes, [("x", *fixed)], [("y", *fixed)])
+    assert not load(tmp_path, "onnx").mergeable
+
+
+def fitted() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression().fit([[0.0, 0], [1, 1], [0, 1], [1, 0]], ["no", "yes", "no", "yes"])
+
+
+def test_sklearn_from_skops(tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    skops.dump(fitted(), tmp_path / "model.skops")
+    model = load(tmp_path, "sklearn")
+    assert [(each.name, each.datatype, each.shape) for each in model.inputs] == [("input", "FP64", (-1, 2))]
+    found = model.predict({"input": np.array([[1.0, 1], [0, 0]])}, {})
+    assert found["label"].tolist() == ["yes", "no"]
+    assert found["probabilities"].shape == (2, 2)
+
+
+def test_sklearn_takes_columns_of_a_signature_and_gives_its_outputs(tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    skops.dump(fitted(), tmp_path / "model.skops")
+    columns = [{"name": "a", "type": "double"}, {"name": "b", "type": "double"}]
+    signature = {"inputs": columns, "outputs": [{"name": "answer", "type": "string"}]}
+    model = load(tmp_path, "sklearn", served(signature=signature))
+    found = model.predict({"a": np.array([1.0, 0]), "b": np.array([1.0, 0])}, {})
+    assert {name: value.tolist() for name, value in found.items()} == {"answer": ["yes", "no"]}
+
+
+def test_types_that_nobody_trusts_are_not_made(tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    from sklearn.tree import DecisionTreeClassifier
+
+    skops.dump(DecisionTreeClassifier().fit([[0.0], [1]], [0, 1]), tmp_path / "model.skops")
+    with pytest.raises(NotServable, match=r"sklearn\.tree\._tree\.Tree.*model\.trusted_types"):
+        load(tmp_path, "sklearn")
+    trusted = served(trusted_types=["sklearn.tree._tree.Tree"])
+    assert load(tmp_path, "sklearn", trusted).predict({"input": np.array([[1.0]])}, {})["label"].tolist() == [1]
+
+
+class Harmful:
+    def __reduce__(self) -> Any:
+        return pytest.fail, ("it was run",)
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.joblib"])
+def test_a_pickle_is_not_read_unless_it_is_trusted(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(pickle.dumps(Harmful()))
+    with pytest.raises(NotServable, match=r"is a pickle: to load it runs what its author wrote.*model\.trust_pickle"):
+        load(tmp_path, "sklearn")
+    (tmp_path / name).write_bytes(pickle.dumps(fitted()))
+    assert load(tmp_path, "sklearn", served(trust_pickle=True)).predict({"input": np.array([[1.0, 1]])}, {})
+
+
+def test_torchscript(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    module = torch.jit.trace(torch.nn.Linear(2, 1), torch.zeros(1, 2))
+    module.save(str(tmp_path / "model.pt"))
+    tensors = {
+        "inputs": [{"name": "x", **FLOATS, "shape": [-1, 2]}],
+        "outputs": [{"name": "y", **FLOATS, "shape": [-1, 1]}],
+    }
+    for settings in ({}, {"quantization": "bf16"}, {"optimization": "none"}):
+        model = load(tmp_path, "torchscript", served(signature=tensors), **settings)
+        assert model.predict({"x": np.zeros((3, 2), np.float32)}, {})["y"].shape == (3, 1)
+
+
+def test_torchscript_without_pytorch_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(NotServable, match=r"pip install 'forgelog\[torch\]'"):
+        load(tmp_path, "torchscript")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("", "has no Model"),
+        ("class Model: pass", r"has no method predict\(inputs, parameters\)"),
+        ("class Model:\n def predict(self, i, p): return i", "does not say what it takes"),
+        (
+            "class Model:\n inputs = [{'name': 'x'}]\n def predict(self, i, p): return i",
+            r"Model\.inputs should be a list",
+        ),
+        ("import nothing_at_all", "needs nothing_at_all, which is not installed"),
+        ("1/0", "ZeroDivisionError"),
+    ],
+)
+def test_a_class_that_can_not_be_served_says_why(
+    tmp_path: Path, source: str, words: str, request: pytest.FixtureRequest
+) -> None:
+    module = f"model_{abs(hash(request.node.name))}"
+    (tmp_path / f"{module}.py").write_text(source)
+    with pytest.raises(NotServable, match=words):
+        load(tmp_path, "python", class_name=f"{module}:Model")
+
+
+def test_files_that_are_no_model_say_so(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_text("no model")
+    with pytest.raises(NotServable, match="runtime onnx can't load the model"):
+        load(tmp_path, "onnx")
+    (tmp_path / "other.onnx").write_text("")
+    with pytest.raises(NotServable, match=r"2 files that end in .onnx.*It has model.onnx, other.onnx"):
+        load(tmp_path, "onnx")
