@@ -7,6 +7,7 @@ RevisionCreated ─► (asks experiments for the model's version) ResolveRevisio
 what follows from the state and the time: `services.deployments.rollout`
 ReplicaRequested ─► (order) SubmitJob; ReplicaReleased ─► (order) CancelJob
 events of a replica's job ─► ReplicaStarted, ReplicaReady, ReplicaUnready, ReplicaEnded (`services.deployments.hearing`)
+ReportTraffic, ReportUsage, ReportDemand ─► what follows from the load: `services.deployments.steering`
 """
 
 from __future__ import annotations
@@ -58,6 +59,18 @@ from events.language.deployments.events import (
     TrafficRulesSet,
 )
 from events.language.deployments.models import changed_fields, needs_new_replicas, with_replicas_of
+from events.language.deployments.steering import (
+    AlertFired,
+    AlertResolved,
+    CanaryJudged,
+    LoadObserved,
+    ReportDemand,
+    ReportTraffic,
+    ReportUsage,
+    ScalingDecided,
+    SetAlerts,
+    SetAutoScaling,
+)
 from events.language.jobs import (
     CancelJob,
     JobCancelled,
@@ -71,8 +84,9 @@ from events.language.jobs import (
 )
 from events.log.ids import named_id
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
-from services.deployments import hearing, resolving, rollout, splitting
+from services.deployments import hearing, resolving, rollout, splitting, steering
 from services.deployments.fold import evolve
+from services.deployments.loads import Load, Report
 from services.deployments.refusals import forbidden, refused
 from services.deployments.state import Deployment
 
@@ -95,6 +109,11 @@ class Deployments(Decider[Deployment]):
         ResumeRollout,
         PromoteRollout,
         UndoRollout,
+        SetAutoScaling,
+        SetAlerts,
+        ReportTraffic,
+        ReportUsage,
+        ReportDemand,
     )
     events = (
         DeploymentCreated,
@@ -120,6 +139,11 @@ class Deployments(Decider[Deployment]):
         ReplicaReleased,
         ReplicaEnded,
         RoutingChanged,
+        ScalingDecided,
+        LoadObserved,
+        CanaryJudged,
+        AlertFired,
+        AlertResolved,
     )
     routes: ClassVar = dict.fromkeys(
         (JobStarted, JobTaskReady, JobTaskUnready, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN
@@ -142,6 +166,8 @@ class Deployments(Decider[Deployment]):
             return _created(state, command, context)
         assert isinstance(command, OfDeployment)
         id = command.deployment_id
+        if isinstance(command, Report):
+            return ()  # of one that is over too: its routers may not know it yet
         if state.status is None or state.status is DeploymentStatus.TERMINATED:
             problem = f"there is no deployment {id!r}" if state.status is None else f"deployment {id} is terminated"
             raise absent("deployment_id", problem, _SHOWN)
@@ -160,6 +186,10 @@ class Deployments(Decider[Deployment]):
                 return _undone(state, command)
             case SetTraffic():
                 return splitting.split(state, command)
+            case SetAutoScaling():
+                return _set(state, id, "scaling", command.policy)
+            case SetAlerts():
+                return _set(state, id, "alerts", command.settings)
         return _steered(state, command)
 
     def react(self, state: Deployment, event: Event, context: DecisionContext) -> Sequence[Event]:
@@ -186,13 +216,20 @@ class Deployments(Decider[Deployment]):
     def after_batch(self, state: Deployment, context: DecisionContext) -> Sequence[Event]:
         if state.status is None or state.status is DeploymentStatus.TERMINATED:
             return ()
-        return rollout.step(state, context.subject, state.project, context.now)
+        return steering.step(state, context.subject, state.project, context.now)
 
     def due(self, state: Deployment) -> datetime | None:
-        return None if state.status is DeploymentStatus.TERMINATED else rollout.due(state)
+        return None if state.status is DeploymentStatus.TERMINATED else steering.due(state)
 
     def wake(self, state: Deployment, context: DecisionContext) -> Sequence[Event]:
-        return rollout.step(state, context.subject, state.project, context.now)
+        return steering.step(state, context.subject, state.project, context.now)
+
+    def note_quiet(self, state: Deployment, command: Command, time: datetime) -> None:
+        if isinstance(command, Report) and state.status is not None:
+            state.load.note(command, time.timestamp())
+
+    def on_resume(self, state: Deployment, now: datetime) -> None:
+        state.load = Load()
 
 
 def _created(state: Deployment, command: CreateDeployment, context: DecisionContext) -> Sequence[DeploymentEvent]:
@@ -215,6 +252,8 @@ def _created(state: Deployment, command: CreateDeployment, context: DecisionCont
 def _updated(state: Deployment, command: UpdateDeployment) -> Sequence[DeploymentEvent]:
     id, spec = command.deployment_id, command.spec
     assert state.spec is not None
+    if spec.scaling is not None and state.spec.scaling is not None:
+        spec = spec.model_copy(update={"replicas": state.spec.replicas})  # as many as the load has asked for
     if command.based_on and command.based_on < state.newest:
         problem = f"is {command.based_on}, and deployment {id} has revision {state.newest}"
         raise refused(ErrorCode.ABORTED, "based_on", problem, "look at what has changed, and update again")
@@ -234,11 +273,22 @@ def _scaled(state: Deployment, command: ScaleDeployment) -> Sequence[DeploymentE
     before = state.spec.replicas
     if before == command.replicas:
         return []
+    if state.spec.scaling is not None:
+        problem = f"deployment {command.deployment_id} has as many replicas as its scaling policy decides"
+        raise forbidden("replicas", problem, "change the policy's bounds, or set no policy")
     return [
         DeploymentScaled(
             deployment_id=command.deployment_id, replicas=command.replicas, before=before, reason=command.reason
         )
     ]
+
+
+def _set(state: Deployment, id: str, field: str, value: object) -> Sequence[DeploymentEvent]:
+    assert state.spec is not None
+    if getattr(state.spec, field) == value:
+        return []
+    spec = state.spec.model_copy(update={field: value})
+    return [DeploymentUpdated(deployment_id=id, spec=spec, changed=(field,))]
 
 
 def _terminated(state: Deployment, id: str, reason: str) -> Sequence[DeploymentEvent]:

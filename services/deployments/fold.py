@@ -70,6 +70,7 @@ def evolve(state: Deployment, event: Event, time: datetime) -> Deployment:
             _revision(state, event)
         case _:
             _rollout(state, event, time)
+    state.memory.remember(event, time)
     _derive(state, time)
     return state
 

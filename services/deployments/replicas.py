@@ -16,6 +16,9 @@ from events.language.deployments.routing import WHOLE
 from services.deployments import launching
 from services.deployments.state import Deployment, Replica
 
+ALL_REPORT_SECONDS = 5.0
+"""Seconds of reports in which every router is heard of."""
+
 
 def planned(state: Deployment) -> dict[int, int]:
     """Revision → how many replicas of it there are to be."""
@@ -70,8 +73,22 @@ def due(state: Deployment) -> Iterator[datetime]:
 
 def _released(state: Deployment, id: str, now: datetime) -> Iterator[ReplicaReleased]:
     for number, replica in state.replicas.items():
-        if replica.status is ReplicaStatus.DRAINING and replica.until is not None and replica.until <= now:
+        if replica.status is not ReplicaStatus.DRAINING or replica.until is None:
+            continue
+        if replica.until <= now or _at_rest(state, replica, now):
             yield ReplicaReleased(deployment_id=id, replica=number, job_id=replica.job_id)
+
+
+def _at_rest(state: Deployment, replica: Replica, now: datetime) -> bool:
+    """Whether every router that reports works by the newest table, which lacks the replica, and has no request there.
+    Routers report each second: after some seconds of reports all of them are known."""
+    table, watch = state.table, state.load.watch
+    if table is None or watch.watched_seconds(now.timestamp()) < ALL_REPORT_SECONDS:
+        return False
+    if any(each.replica_id == replica.job_id for revision in table.revisions for each in revision.replicas):
+        return False
+    numbers = watch.routings()
+    return bool(numbers) and min(numbers) >= table.number and not watch.in_flight_at(replica.job_id)
 
 
 def _drained(state: Deployment, id: str, now: datetime) -> Iterator[ReplicaDraining]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Annotated
 
+from pydantic import Field
+
+from events.language.deployments.alerts import AlertType
 from events.language.deployments.enums import DeploymentStatus, ReplicaStatus, RolloutStrategy
 from events.language.deployments.models import DeploymentSpec, ResolvedModel, TrafficRules
 from events.language.deployments.routing import WHOLE, RoutingTable
+from services.deployments.loads import Load, Memory
 
 MAX_REVISIONS = 20
 """Revisions whose specs are kept for an undo."""
@@ -105,6 +110,10 @@ class Deployment:
     rules: TrafficRules = field(default_factory=TrafficRules)
     table: RoutingTable | None = None
     """The newest one."""
+    memory: Memory = field(default_factory=Memory)
+    """What its events tell of its load."""
+    load: Annotated[Load, Field(exclude=True)] = field(default_factory=Load)
+    """What is reported of it: volatile."""
 
     @property
     def wanted(self) -> int:
@@ -120,6 +129,12 @@ class Deployment:
     def ready(self, revision: int | None = None) -> int:
         """How many are ready."""
         return sum(replica.status is ReplicaStatus.READY for _, replica in self.live(revision))
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether an alert about availability fires."""
+        alerts = () if self.spec is None else self.spec.alerts.alerts
+        return any(alert.type is AlertType.AVAILABILITY and alert.name in self.memory.firing for alert in alerts)
 
     @property
     def holding(self) -> bool:

@@ -59,7 +59,7 @@ def _status(state: Deployment, now: datetime) -> DeploymentStatus:
         return state.status if state.unresolved or state.next else S.FAILED
     short = state.short_since
     if short is None:
-        return S.SCALING if state.scaling else S.RUNNING
+        return S.SCALING if state.scaling else _running(state)
     late = now >= short + _deadline(state)
     if late and not state.ready():
         return S.FAILED
@@ -67,11 +67,17 @@ def _status(state: Deployment, now: datetime) -> DeploymentStatus:
         return S.SCALING
     if late or now >= short + DEGRADED_AFTER or state.status in (S.DEGRADED, S.FAILED):
         return S.FAILED if state.status is S.FAILED and not state.ready() else S.DEGRADED
-    return S.RUNNING
+    return _running(state)
+
+
+def _running(state: Deployment) -> DeploymentStatus:
+    return S.DEGRADED if state.unavailable else S.RUNNING
 
 
 def _reason(state: Deployment, status: DeploymentStatus) -> str:
     match status:
+        case S.DEGRADED if state.short_since is None:
+            return "an alert about its availability fires"
         case S.DEGRADED:
             return f"{state.ready()} of {state.wanted} replicas are ready"
         case S.FAILED if state.stable:

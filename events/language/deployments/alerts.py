@@ -11,6 +11,7 @@ from events.language.base import Model
 from events.language.common import Identifier
 from events.language.deployments.scaling import Replicas
 from events.language.jobs.spec_monitoring import AlertSeverity
+from events.language.planned import Planned
 
 
 class AlertType(StrEnum):
@@ -49,7 +50,7 @@ class DeploymentAlert(Model):
     """A condition that is looked at window by window."""
 
     name: Identifier
-    type: AlertType
+    type: Annotated[AlertType, Planned("statistics of requests", values=frozenset({AlertType.DRIFT}))]
     threshold: float = Field(ge=-1e12, le=1e12)
     """In the unit of `type`."""
     comparison: AlertComparison = AlertComparison.ABOVE
@@ -62,7 +63,7 @@ class DeploymentAlert(Model):
     """Needed for ``resource``, and for nothing else."""
     severity: AlertSeverity = AlertSeverity.WARNING
     enabled: bool = True
-    channels: tuple[Identifier, ...] = Field(default=(), max_length=16)
+    channels: Annotated[tuple[Identifier, ...], Planned("notifications")] = Field(default=(), max_length=16)
     """Names of the channels that are told; all when empty."""
     scale_by: Replicas = 0
     """Replicas that are added when it fires, up to the policy's highest number."""
@@ -122,7 +123,7 @@ class AlertSettings(Model):
     """All alerts of a deployment, and the channels that they tell."""
 
     alerts: tuple[DeploymentAlert, ...] = Field(default=(), max_length=100)
-    channels: tuple[AlertChannel, ...] = Field(default=(), max_length=16)
+    channels: Annotated[tuple[AlertChannel, ...], Planned("notifications")] = Field(default=(), max_length=16)
 
     @model_validator(mode="after")
     def _names_fit(self) -> AlertSettings:

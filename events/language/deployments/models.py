@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import DEFAULT_QUEUE, DisplayName, Identifier, OptionalIdentifier
+from events.language.deployments.alerts import AlertSettings
 from events.language.deployments.canary import CanaryPolicy
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.deployments.enums import RolloutStrategy
@@ -26,6 +27,7 @@ from events.language.deployments.routing import (
     SessionAffinity,
     ShadowTraffic,
 )
+from events.language.deployments.scaling import AutoScalingPolicy
 from events.language.deployments.serving import (
     EndpointBatching,
     EndpointHealth,
@@ -250,7 +252,11 @@ class DeploymentSpec(Model):
     ports: tuple[PortName, ...] = Field(default=(), max_length=16)
     """Names of the ports that `command` listens on; empty: ``http``."""
     replicas: ReplicaCount = 1
-    """How many there are to be."""
+    """How many there are to be; with `scaling`, how many there are to begin with."""
+    scaling: AutoScalingPolicy | None = None
+    """How their number follows the load; None: it stays as it is set."""
+    alerts: AlertSettings = AlertSettings()
+    """What of the deployment alarms, and what is done then."""
     resources: JobResources = JobResources()
     """What each replica needs."""
     environment: JobEnvironment = JobEnvironment()

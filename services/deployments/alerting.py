@@ -1,0 +1,109 @@
+"""Alerts of deployments: their windows, and what follows when one fires. Pure but for the volatile windows.
+
+AlertFired ─► DeploymentScaled, RolloutRolledBack as the alert says; AlertResolved when it is over
+"""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from events.language.deployments.alerts import AlertResource, AlertType, DeploymentAlert
+from events.language.deployments.enums import RollbackCause
+from events.language.deployments.events import DeploymentEvent, DeploymentScaled
+from events.language.deployments.models import MAX_REPLICAS
+from events.language.deployments.steering import AlertFired, AlertResolved
+from events.language.deployments.traffic import ReplicaUsage
+from services.deployments import explaining, rollout
+from services.deployments.alerts.evaluating import AlertState, Turn, after_window, finding
+from services.deployments.loads import AlertWatch
+from services.deployments.scaling.deciding import highest
+from services.deployments.state import Deployment
+from services.deployments.traffic import Totals
+
+
+def alarmed(state: Deployment, id: str, now: float, rolled_back: bool) -> list[DeploymentEvent]:
+    """What windows that are over lead to. `rolled_back`: the rollout under way ends already."""
+    assert state.spec is not None
+    rules = {alert.name: alert for alert in state.spec.alerts.alerts if alert.enabled}
+    events: list[DeploymentEvent] = [
+        AlertResolved(deployment_id=id, name=name) for name in state.memory.firing if name not in rules
+    ]
+    watches = {name: watch for name, watch in state.load.alerts.items() if watch.alert == rules.get(name)}
+    state.load.alerts = watches
+    wanted = state.wanted
+    for name, alert in rules.items():
+        watch = watches.setdefault(name, _opened(state, alert, now))
+        _sample(state, watch)
+        if now < watch.began + alert.window_seconds:
+            continue
+        value = _value(state, watch)
+        was = AlertState(name in state.memory.firing, watch.breaches)
+        after, turn = after_window(alert, was, value)
+        watches[name] = _opened(state, alert, now, after.breaches)
+        if turn is Turn.RESOLVED:
+            events.append(AlertResolved(deployment_id=id, name=name, value=value))
+        elif turn is Turn.FIRED:
+            found = finding(alert, after)
+            summary = explaining.alert(found)
+            events.append(AlertFired(deployment_id=id, name=name, finding=found, summary=summary))
+            more = min(wanted + alert.scale_by, _most(state))
+            if more > wanted:
+                events.append(DeploymentScaled(deployment_id=id, replicas=more, before=wanted, reason=summary))
+                wanted = more
+            if alert.rollback and state.rollout is not None and not rolled_back:
+                events.append(rollout.rolled_back(state, id, RollbackCause.ALERT, summary))
+                rolled_back = True
+    return events
+
+
+def scales(event: DeploymentEvent) -> bool:
+    return isinstance(event, DeploymentScaled)
+
+
+def _most(state: Deployment) -> int:
+    assert state.spec is not None
+    return MAX_REPLICAS if state.spec.scaling is None else highest(state.spec.scaling)
+
+
+def _opened(state: Deployment, alert: DeploymentAlert, now: float, breaches: tuple[float, ...] = ()) -> AlertWatch:
+    return AlertWatch(alert, now, Totals.sum(state.load.watch.totals.values()), breaches=breaches)
+
+
+def _sample(state: Deployment, watch: AlertWatch) -> None:
+    """What is a mean over the window is sampled at each look."""
+    match watch.alert.type:
+        case AlertType.AVAILABILITY:
+            value: float | None = 100.0 * min(1.0, state.ready() / state.wanted) if state.wanted else 100.0
+        case AlertType.RESOURCE:
+            values = [value for usage in state.load.watch.usage() if (value := _used(usage, watch)) is not None]
+            value = fmean(values) if values else None
+        case _:
+            return
+    if value is not None:
+        watch.sum += value
+        watch.samples += 1
+
+
+def _used(usage: ReplicaUsage, watch: AlertWatch) -> float | None:
+    match watch.alert.resource:
+        case AlertResource.CPU:
+            return usage.cpu_percent
+        case AlertResource.MEMORY:
+            return usage.memory_percent
+    return usage.gpu_percent
+
+
+def _value(state: Deployment, watch: AlertWatch) -> float | None:
+    """The window's value; None if there is none."""
+    alert = watch.alert
+    if alert.type in (AlertType.AVAILABILITY, AlertType.RESOURCE):
+        return round(watch.sum / watch.samples, 6) if watch.samples else None
+    totals = Totals.sum(state.load.watch.totals.values())
+    if alert.type is AlertType.ERROR_RATE:
+        came = totals.arrivals - watch.totals.arrivals
+        failed = totals.failures + totals.shed - watch.totals.failures - watch.totals.shed
+        return round(100 * failed / came, 6) if came > 0 else None
+    if alert.type is AlertType.LATENCY:
+        latency = totals.sketch().since(watch.totals.sketch()).quantile((alert.percentile or 95.0) / 100)
+        return None if latency is None else round(latency, 6)
+    return None
