@@ -21,9 +21,9 @@ from pydantic.fields import FieldInfo
 
 from events.language import experiments, jobs
 from events.language.base import Model
+from events.language.deployments import alerts, routing, scaling, serving, traffic
 from events.language.deployments import commands as deploying
 from events.language.deployments import models as deployed
-from events.language.deployments import routing, serving
 from events.language.experiments import datasets, search_space, tuning_pruning
 from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_service, spec_training
 from events.language.planned import Planned
@@ -156,6 +156,19 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
     deployed.ModelChoice: {"name": "digits", "number": None, "alias": "champion", "environment": ""},
     deployed.DeploymentSpec: {"command": "", "args": [], "ports": []},
     deploying.ResolveRevision: {"problem": ""},
+    alerts.DeploymentAlert: {"type": "latency", "resource": None, "threshold": 250.0, "percentile": 99.0},
+    alerts.AlertChannel: {"kind": "webhook", "target": "https://hooks.example.org/alerts", "secret": "alerts"},
+    alerts.AlertSettings: {
+        "alerts": [{"name": "slow", "type": "latency", "threshold": 250.0, "channels": ["team"], "rollback": True}],
+        "channels": [{"name": "team", "kind": "email", "target": "team@example.org"}],
+    },
+    scaling.ScalingTarget: {"metric": "rps", "value": 50.0, "custom": ""},
+    scaling.ScalingSchedule: {"cron": "0 8 * * MON-FRI", "zone": "Europe/Berlin", "min_replicas": 2, "max_replicas": 6},
+    scaling.AutoScalingPolicy: {"min_replicas": 1, "max_replicas": 8, "panic_seconds": 6.0},
+    scaling.MetricLoad: {"name": "rps", "stable": 120.5, "panic": 240.25},
+    scaling.MetricNeed: {"name": "rps", "stable": 2.41, "panic": 4.805},
+    traffic.LatencySketch: {"bins": [110, 115, 230], "counts": [40, 158, 2], "total_microseconds": 2_150_000},
+    traffic.RevisionTraffic: {"requests": 201, "failures": 1},
     serving.RuntimeSettings: {"name": "python", "backend": None},
     routing.RoutedEndpoint: {"allowed_origins": ["https://shop.example"]},
     routing.RoutedRevision: {"weight": routing.WHOLE},
@@ -166,6 +179,9 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
 _LEAST: Mapping[type[Model], Mapping[str, Any]] = {
     datasets.DatasetSpec: {"digest": "9b2c41f0"},
     deployed.DeploymentSpec: {"model": {"name": "digits", "alias": "champion"}, "args": []},
+    scaling.ScalingTarget: {"metric": "rps", "value": 50.0},
+    scaling.ScalingSchedule: {"cron": "0 8 * * MON-FRI", "min_replicas": 2},
+    alerts.DeploymentAlert: {"type": "error_rate", "threshold": 5.0},
     routing.RoutingRule: {"value": "beta"},
     routing.PublicKey: {"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
 }

@@ -226,6 +226,7 @@ OWN = (
             "events.language.deployments.commands",
             "events.language.deployments.events",
             "events.language.deployments.steering",
+            "events.language.deployments.reasons",
         ),
         kinds=(("Deployment", "forgelog.manifest.deployments:DEPLOYMENT"),),
     ),

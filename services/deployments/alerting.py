@@ -18,7 +18,7 @@ from services.deployments.alerts.evaluating import AlertState, Turn, after_windo
 from services.deployments.loads import AlertWatch
 from services.deployments.scaling.deciding import highest
 from services.deployments.state import Deployment
-from services.deployments.traffic import Totals
+from services.deployments.watching import Totals
 
 
 def alarmed(state: Deployment, id: str, now: float, rolled_back: bool) -> list[DeploymentEvent]:

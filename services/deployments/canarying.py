@@ -15,7 +15,7 @@ from services.deployments.canary.blocks import Blocks
 from services.deployments.canary.judging import judge, look_is_due
 from services.deployments.loads import CanaryWatch
 from services.deployments.state import Deployment
-from services.deployments.traffic import Totals
+from services.deployments.watching import Totals
 
 
 def judged(state: Deployment, id: str, now: float) -> list[DeploymentEvent]:

@@ -28,7 +28,7 @@ from events.language.deployments.steering import (
 )
 from services.deployments.canary.blocks import Blocks
 from services.deployments.scaling.forecasting import DayModel
-from services.deployments.traffic import ROUTER_LOST_SECONDS, Totals, Watch
+from services.deployments.watching import ROUTER_LOST_SECONDS, Totals, Watch
 
 STARTS = 20
 """Replicas whose time to get ready is remembered."""

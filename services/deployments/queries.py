@@ -135,6 +135,14 @@ class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
             raise not_found("routing of deployment", id, options["as_of"])
         return pb.GetRoutingResponse(routing=_message(row, types.Routing))
 
+    async def GetReasons(self, request: Any, context: Any) -> Any:
+        options, id = read_options(request.options), request.deployment_id
+        async with self._read.view(**options) as db:
+            row = await db.fetchrow("select * from deployment_reasons where deployment_id = $1", id)
+        if row is None:
+            raise not_found("deployment", id, options["as_of"])
+        return pb.GetReasonsResponse(reasons=_message(row, types.DeploymentReasons))
+
     async def ListRouting(self, request: Any, context: Any) -> Any:
         query = _ROUTING[request.terminated].query(request)
         async with self._read.view(**read_options(request.options)) as db:

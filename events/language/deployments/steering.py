@@ -34,6 +34,7 @@ class ReportUsage(OfDeployment):
     """From a node's agent, every ten seconds: what the deployment's replicas there use."""
 
     quiet: ClassVar[bool] = True
+    by_agents: ClassVar[bool] = True
 
     replicas: Annotated[tuple[ReplicaUsage, ...], Field(min_length=1, max_length=200)]
 
