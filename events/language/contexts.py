@@ -229,6 +229,7 @@ OWN = (
             "events.language.deployments.reasons",
         ),
         kinds=(("Deployment", "forgelog.manifest.deployments:DEPLOYMENT"),),
+        from_agents=True,
     ),
 )
 """Forgelog's own, in the order of the main flow. Those between a submit and the start of its process are alone: on two

@@ -30,7 +30,7 @@ _UNITS = {
 def scaling(decision: ScalingDecision) -> str:
     """Such as ``2 → 5 replicas: 240 requests/s need 4.8 at 50 a replica``."""
     before, after = decision.inputs.replicas, decision.replicas
-    change = f"{after} replicas" if before == after else f"{before} → {after} replicas"
+    change = f"{'' if before == after else f'{before} → '}{_counted(after, 'replica', 'replicas')}"
     text = f"{change}: {_why(decision)}"
     if limit := _limit(decision):
         text = f"{text}; {limit}"

@@ -41,7 +41,7 @@ def test_a_producer_does_not_join_the_writers_groups() -> None:
 
 
 def test_an_agent_reports_ships_output_and_reads_of_its_nodes() -> None:
-    assert allowed(AGENT, WRITE) == {"commands.jobs", "commands.resources", "logs.jobs"}
+    assert allowed(AGENT, WRITE) == {"commands.deployments", "commands.jobs", "commands.resources", "logs.jobs"}
     assert allowed(AGENT, READ) == {"events.jobs", "events.resources", "repairs"}
 
 
@@ -52,7 +52,12 @@ def test_nobody_but_the_platform_writes_events_heads_and_repairs() -> None:
 
 
 def test_rules_are_for_one_platforms_topics() -> None:
-    assert allowed(AGENT, WRITE, "mine.") == {"mine.commands.jobs", "mine.commands.resources", "mine.logs.jobs"}
+    assert allowed(AGENT, WRITE, "mine.") == {
+        "mine.commands.deployments",
+        "mine.commands.jobs",
+        "mine.commands.resources",
+        "mine.logs.jobs",
+    }
     everything = [rule for rule in rules("mine.") if not rule.name.startswith("mine.")]
     assert everything == [Rule(PRODUCER, GROUP, "*", READ), Rule(PRODUCER, 5, "*", WRITE)]
 

@@ -210,7 +210,7 @@ def test_the_load_is_told_every_five_minutes_with_what_would_be_decided() -> Non
     assert [[load.rps for load in event.minutes] for event in told] == [[pytest.approx(5, rel=0.05)] * 5] * 2
     last = told[-1]
     assert decide(last.standing.inputs) == last.standing
-    assert "1 replicas" in last.summary
+    assert "1 replica" in last.summary
     assert desk.state.memory.model is None
 
 
