@@ -73,14 +73,14 @@ class Served(Desk):
         assert type(report).quiet
         assert self.decider.decide(self.state, report, self.context()) == ()
         self.decider.note_quiet(self.state, report, self.now)
-        return self._take(self.decider.after_batch(self.state, self.context()))
+        return self.take(self.decider.after_batch(self.state, self.context()))
 
     def pass_to(self, seconds: float) -> list[Event]:
         """Let time pass without any report. Looks that find nothing lead to no event."""
         end, found = self.now + timedelta(seconds=seconds), []
         while (due := self.decider.due(self.state)) is not None and due <= end:
             self.now = max(self.now, due)
-            found += self._take(self.decider.wake(self.state, self.context()))
+            found += self.take(self.decider.wake(self.state, self.context()))
             after = self.decider.due(self.state)
             assert after is None or after > due, "it would be woken again at once"
         self.now = end
