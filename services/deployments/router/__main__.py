@@ -1,0 +1,81 @@
+"""A router: ``python -m services.deployments.router``, or ``forgelog-router``. Settings come from FORGELOG_* variables; see
+`config`.
+
+It runs Envoy beside itself. SIGTERM ends both, Envoy when its open requests have ended. Killed, it leaves Envoy serving,
+and the next one goes on with that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import resource
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import uvloop
+
+from events.process.private import keep_private
+from events.process.settings import Settings, SettingsError
+from events.process.tasks import run_together
+from events.service import configure_logging
+from services.deployments.router.config import Config, load
+from services.deployments.router.envoy import Envoy, EnvoyError, find
+
+log = logging.getLogger("forgelog.router")
+
+
+async def run(settings: Settings, config: Config) -> None:
+    """Until SIGTERM or SIGINT. Raises SettingsError."""
+    from services.deployments.router.companion import Companion  # it takes the messages' classes: 0.3 s, 30 MiB
+    from services.deployments.router.following import LogSource
+
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    waiting = set[str]()
+    companion = Companion(config, waiting.add, version("forgelog"))
+    envoy = Envoy(config)
+    try:
+        await run_together(companion.run(LogSource(settings)), envoy.run())
+    finally:
+        await envoy.stop()
+
+
+def hold(folder: Path) -> None:
+    """Take the router's folder for this process. Raises SettingsError if another one has it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SettingsError(
+            f"FORGELOG_ROUTER_NAME: another router works in {folder}; give each a name of its own, or end the other"
+        ) from None
+
+
+def main() -> None:
+    keep_private()
+    try:
+        settings = Settings.load()
+        configure_logging(settings)
+        config = load(settings, os.environ)
+        find(config.envoy)
+        hold(config.folder)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # Envoy's too: one for each connection
+        with contextlib.suppress(asyncio.CancelledError):
+            uvloop.run(run(settings, config))
+        log.info("stopped")
+    except (SettingsError, EnvoyError, ImportError) as error:
+        sys.exit(f"router: {error}")
+
+
+if __name__ == "__main__":
+    main()
