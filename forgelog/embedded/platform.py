@@ -49,7 +49,7 @@ DOCKER_SECONDS = 180.0
 
 _SERVERS = ("FORGELOG_KAFKA", "FORGELOG_KAFKA_CONFIG", "FORGELOG_POSTGRES")
 
-_STOP_ORDER = ("agent", "service", "server")
+_STOP_ORDER = ("router", "agent", "service", "server")
 
 
 class Choice(StrEnum):

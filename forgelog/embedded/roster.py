@@ -33,6 +33,7 @@ from forgelog.embedded.passfile import without_password
 from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.postgres import Postgres
 from forgelog.embedded.process import EmbeddedError, Slow, Spec, refuse_strangers, write_atomically
+from forgelog.embedded.router import ROUTER, ROUTER_GRACE, RouterPlace
 
 GATEWAY = "gateway"
 
@@ -89,6 +90,7 @@ class Roster:
             folder.path / "kafka", folder.log("kafka"), flush_ms=settings.broker_flush_ms, prefix=settings.prefix
         )
         self.postgres = Postgres(folder.path / "postgres", folder.log("postgres"))
+        self.router = RouterPlace(folder.path)
         self._lock = threading.Lock()  # plans are made in threads
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -136,7 +138,8 @@ class Roster:
         for name, hosted in processes().items():
             argv = ["services", *hosted] if name == TOGETHER else [contexts()[name].package]
             plans.append(self._service(name, argv, hosted[0], wanted))
-        return [*plans, self._service(GATEWAY, ["services.gateway"], GATEWAY, wanted)]
+        plans.append(self._service(GATEWAY, ["services.gateway"], GATEWAY, wanted))
+        return [*plans, self._router(wanted)] if self.router.wanted else plans
 
     def agents(self, wanted: Wanted) -> list[Plan]:
         return [self._agent(number, wanted) for number in range(wanted.agents)]
@@ -182,6 +185,15 @@ class Roster:
 
         probe: Probe = self._gateway_ready if name == GATEWAY else (lambda: self._healthy(answers))
         return Plan(name, "service", make, _if_any(make), probe, lambda: self._address(answers))
+
+    def _router(self, wanted: Wanted) -> Plan:
+        def make() -> Spec:
+            environment = self._environment(wanted, ROUTER, "127.0.0.1:0") | self.router.environment()
+            environment["FORGELOG_POSTGRES"] = ""  # it reads no table
+            return self._python(ROUTER, ["services.deployments.router"], environment, self._folder.path, ROUTER_GRACE)
+
+        # Envoy serves on while its companion is replaced.
+        return Plan(ROUTER, ROUTER, make, _if_any(make), self.router.answers, self.router.address, outlived=True)
 
     def _agent(self, number: int, wanted: Wanted) -> Plan:
         node = node_name(number)

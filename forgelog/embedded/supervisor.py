@@ -29,6 +29,7 @@ from forgelog.embedded.layout import Folder, Lock, PlatformState, Wanted
 from forgelog.embedded.nodes import Nodes, NotAnswered
 from forgelog.embedded.process import EmbeddedError, Identity, end, until
 from forgelog.embedded.roster import GATEWAY, Roster
+from forgelog.embedded.router import ROUTER
 
 log = logging.getLogger("forgelog.supervisor")
 T = TypeVar("T")
@@ -105,8 +106,9 @@ class Supervisor:
                 await asyncio.gather(retiring, return_exceptions=True)
 
     async def _wait_for_change(self) -> None:
-        """Until `wanted.json` changed, or a server came back elsewhere: then its users get the new address."""
-        while not self._reread.is_set():
+        """Until `wanted.json` changed, or there is to be a router, or none any more. When a server came back elsewhere
+        its users get the new address."""
+        while not self._reread.is_set() and not self._router_changed():
             now = self._roster.addresses(self._wanted)
             if now != (self._state.kafka, self._state.postgres):
                 log.warning("a server has moved; its users are started again")
@@ -120,6 +122,9 @@ class Supervisor:
         self._reread.clear()
         self._wanted = self._read_wanted()
         log.info("wanted: %s agents, services: %s", self._wanted.agents, self._wanted.services)
+
+    def _router_changed(self) -> bool:
+        return self._wanted.services and self._roster.router.wanted != (ROUTER in self._keepers)
 
     def _start(self, plans: list[Plan]) -> None:
         before = {child.name: child.identity for child in self._before.children} if self._before else {}
@@ -218,6 +223,7 @@ class Supervisor:
         def by_kind(kind: str) -> list[Keeper]:
             return [keeper for keeper in self._keepers.values() if keeper.plan.kind == kind]
 
+        await asyncio.gather(*(self._stop(keeper) for keeper in by_kind(ROUTER)))
         await asyncio.gather(*(self._stop(keeper) for keeper in by_kind("agent")))
         services = by_kind("service")
         await asyncio.gather(*(self._stop(keeper) for keeper in services if keeper.plan.name == GATEWAY))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from forgelog.embedded.layout import ChildState, PlatformState, Wanted
+from forgelog.embedded.router import ROUTER
 
 FAILED_SECONDS = 120.0
 """How long a start may take in which something fails."""
@@ -20,7 +21,7 @@ def is_up(state: PlatformState, wanted: Wanted) -> bool:
     """Whether all that is wanted is there and answers."""
     if not (state.kafka and state.postgres):
         return False
-    kinds = {"server": 0, "service": 0, "agent": 0}
+    kinds = {"server": 0, "service": 0, "agent": 0, ROUTER: 0}
     for child in state.children:
         if not child.up:
             return False

@@ -9,6 +9,7 @@ from forgelog_pb.deployments.v1.queries_pb2_grpc import add_DeploymentQueriesSer
 from services.deployments.decide import Deployments
 from services.deployments.projections import PROJECTION
 from services.deployments.queries import DeploymentQueriesServicer
+from services.deployments.wanting_routers import want_routers
 
 
 def servicers(answering: Answering) -> Sequence[Servicer]:
@@ -16,4 +17,4 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
     return [(servicer, add_DeploymentQueriesServicer_to_server, "forgelog.deployments.v1.DeploymentQueries")]
 
 
-SERVICE = Service(deciders=Deployments, projection=PROJECTION, servicers=servicers)
+SERVICE = Service(deciders=Deployments, projection=PROJECTION, servicers=servicers, background=(want_routers,))

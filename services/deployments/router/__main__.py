@@ -1,8 +1,7 @@
-"""A router: ``python -m services.deployments.router``, or ``forgelog-router``. Settings come from FORGELOG_* variables; see
-`config`.
+"""A router: ``python -m services.deployments.router``, or ``forgelog-router``. See `config` for its settings.
 
-It runs Envoy beside itself. SIGTERM ends both, Envoy when its open requests have ended. Killed, it leaves Envoy serving,
-and the next one goes on with that.
+It runs Envoy beside itself. SIGTERM ends both, Envoy when its open requests have ended. Killed, it leaves Envoy
+serving, and the next one goes on with that.
 """
 
 from __future__ import annotations
@@ -68,6 +67,7 @@ def main() -> None:
         config = load(settings, os.environ)
         find(config.envoy)
         hold(config.folder)
+        os.chdir(config.folder)  # sockets are named from there: see `config.socket_path`
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # Envoy's too: one for each connection
         with contextlib.suppress(asyncio.CancelledError):

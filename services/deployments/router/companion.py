@@ -18,7 +18,7 @@ from events.process.channels import server_options
 from events.process.settings import SettingsError
 from events.process.tasks import end_all, run_together
 from services.deployments.router.bootstrap import COMPANION_SOCKET
-from services.deployments.router.config import Config, read_certificate
+from services.deployments.router.config import Config, read_certificate, socket_path
 from services.deployments.router.discovery import Discovery
 from services.deployments.router.holding import Holding
 from services.deployments.router.messages import Assembly
@@ -92,12 +92,11 @@ class Companion:
 
     async def _serve(self) -> grpc.aio.Server:
         """The socket in the router's folder: what is not this user's can't get at it."""
-        path = self._config.folder / COMPANION_SOCKET
-        path.unlink(missing_ok=True)
+        (self._config.folder / COMPANION_SOCKET).unlink(missing_ok=True)
         server = grpc.aio.server(options=server_options(most_received=4 << 20, most_sent=-1))
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self.discovery, server)
         external_auth_pb2_grpc.add_AuthorizationServicer_to_server(self.holding, server)
-        server.add_insecure_port(f"unix:{path}")
+        server.add_insecure_port(f"unix:{socket_path(self._config.folder, COMPANION_SOCKET)}")
         await server.start()
         return server
 

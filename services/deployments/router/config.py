@@ -14,8 +14,6 @@ from events.process.settings import Settings, SettingsError, split_address
 LISTEN = "127.0.0.1:7080"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?")
-_LONGEST_SOCKET = 100
-"""Bytes of the path of a Unix socket: the kernel takes 108."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,6 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
     if not port:
         raise SettingsError("FORGELOG_ROUTER_LISTEN: has port 0; give one that clients can know, such as 7080")
     folder = Path(environment.get("FORGELOG_ROUTER_FOLDER") or settings.data / "routers" / name).expanduser().absolute()
-    if len(os.fsencode(folder)) > _LONGEST_SOCKET - 20:
-        raise SettingsError("FORGELOG_ROUTER_FOLDER: is too long for the sockets in it; give a shorter one")
     return Config(
         name=name,
         folder=folder,
@@ -71,6 +67,11 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         drain_seconds=_number(environment, "FORGELOG_ROUTER_DRAIN_SECONDS", 5, 0, 3_600),
         envoy=environment.get("FORGELOG_ENVOY", ""),
     )
+
+
+def socket_path(folder: Path, name: str) -> str:
+    """How this process names a socket in that folder: the kernel takes 108 bytes, and a folder's path may be longer."""
+    return name if Path.cwd() == folder.resolve() else str(folder / name)
 
 
 def _own_name() -> str:

@@ -19,7 +19,7 @@ import httpx
 import psutil
 
 from services.deployments.router.bootstrap import ADMIN_SOCKET, bootstrap
-from services.deployments.router.config import Config
+from services.deployments.router.config import Config, socket_path
 
 log = logging.getLogger("forgelog.router")
 
@@ -64,7 +64,7 @@ class Envoy:
         self._process: psutil.Process | None = None
         self._child: asyncio.subprocess.Process | None = None
         self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(self._folder / ADMIN_SOCKET)),
+            transport=httpx.AsyncHTTPTransport(uds=socket_path(self._folder, ADMIN_SOCKET)),
             base_url="http://envoy",
             timeout=ASK_SECONDS,
         )

@@ -34,7 +34,6 @@ def test_a_router_needs_to_be_told_nothing(tmp_path: Path) -> None:
         ("FORGELOG_ROUTER_NAME", "Router 1", "lower-case"),
         ("FORGELOG_ROUTER_LISTEN", "7080", "host:port"),
         ("FORGELOG_ROUTER_LISTEN", "127.0.0.1:0", "port 0"),
-        ("FORGELOG_ROUTER_FOLDER", "/" + "x" * 200, "too long"),
         ("FORGELOG_ROUTER_PROXIES", "-1", "from 0 to 100"),
         ("FORGELOG_ROUTER_SHARE", "0", "from 1 to 1000"),
         ("FORGELOG_ROUTER_THREADS", "many", "from 1 to 256"),
