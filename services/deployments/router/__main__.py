@@ -64,6 +64,7 @@ def main() -> None:
     try:
         settings = Settings.load()
         configure_logging(settings)
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each question to Envoy
         config = load(settings, os.environ)
         find(config.envoy)
         hold(config.folder)
