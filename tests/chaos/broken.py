@@ -121,6 +121,9 @@ HEARD = {
 }
 """Context → another whose events it surely reacts to while jobs run."""
 
+UNHEARD = {"deployments"}
+"""Contexts that hear of jobs of their own alone, and the workload has none."""
+
 
 def defect(point: str) -> Callable[[Arena, Workload, random.Random], Awaitable[str]]:
     """An exception at every event of a partition, where it is reacted to or projected, or whenever a partition acts by

@@ -49,6 +49,12 @@ REFUSED = {
         ("a key of 251 characters", "LogRunData", b'{"run_id": "r", "params": {"%s": ""}}' % (b"k" * 251)),
         ("an end that is none", "EndRun", b'{"run_id": "r", "status": "running"}'),
     ],
+    "deployments": [
+        ("U+0000 in a reason", "TerminateDeployment", b'{"deployment_id": "d", "reason": "a\\u0000b"}'),
+        ("a billion replicas", "ScaleDeployment", b'{"deployment_id": "d", "replicas": 1000000000}'),
+        ("weights over all", "SetTraffic", b'{"deployment_id": "d", "weights": [{"revision": 1, "weight": 10001}]}'),
+        ("a name of 64 characters", "CreateDeployment", b'{"name": "%s", "spec": {}}' % (b"d" * 64)),
+    ],
 }
 """By context: commands with a value that no table can hold, or that would cost much; each is refused by its field."""
 

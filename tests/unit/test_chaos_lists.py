@@ -9,7 +9,9 @@ from tests.chaos import broken, poison
 
 
 @pytest.mark.parametrize(
-    "listed", [broken.HEARD, poison.REFUSED, poison.COMMANDS], ids=["HEARD", "REFUSED", "COMMANDS"]
+    "listed",
+    [{**broken.HEARD, **dict.fromkeys(broken.UNHEARD)}, poison.REFUSED, poison.COMMANDS],
+    ids=["HEARD", "REFUSED", "COMMANDS"],
 )
 def test_a_list_of_chaos_has_every_context(listed: dict[str, object]) -> None:
     assert listed.keys() == contexts().keys()
