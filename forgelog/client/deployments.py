@@ -23,6 +23,8 @@ CONTEXT = "deployments"
 WAIT_SECONDS = 900.0
 """Longest wait for a rollout, if no other is asked for."""
 
+_WHOLE = 10_000
+
 _OVER = ("failed", "terminating", "terminated")
 
 
@@ -187,8 +189,9 @@ class AsyncDeployments(Namespace):
         if row.revision == wanted or row.rollout_revision == wanted:
             if row.status == "running":
                 return True
-            canary = row.rollout_revision == wanted and row.rollout_strategy == "canary" and row.rollout_step > 0
-            return canary and bool(await self.replicas(row.deployment_id, revision=wanted, status=["ready"], limit=1))
+            canary = row.rollout_revision == wanted and row.rollout_strategy == "canary"
+            under_way = canary and 0 < row.rollout_weight < _WHOLE
+            return under_way and bool(await self.replicas(row.deployment_id, revision=wanted, status=["ready"], limit=1))
         status = (await self.revision(row.deployment_id, wanted)).status
         return status in ("rejected", "rolled_back", "retired")
 

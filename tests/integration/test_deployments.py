@@ -1,0 +1,100 @@
+"""Deployments on a real platform: replicas are real processes that answer at their addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from forgelog import AsyncClient
+from forgelog.errors import Refused
+from tests import PATIENCE
+from tests.integration.cluster import Cluster
+
+SERVER = """
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{sys.argv[1]} {os.environ['FORGELOG_REVISION']} {os.getpid()}".encode())
+    def log_message(self, *_):
+        pass
+address = os.environ["FORGELOG_ADDRESS"], int(os.environ["FORGELOG_PORT_HTTP"])
+http.server.ThreadingHTTPServer(address, Handler).serve_forever()
+"""
+
+
+def spec(word: str, **fields: Any) -> dict[str, Any]:
+    resources = {"cpus": 0.1, "memory_bytes": 128 << 20}
+    said = {"command": "python3", "args": ["-c", SERVER, word], "resources": resources, "drain_seconds": 0}
+    return {**said, "rollout": {"progress_deadline_seconds": PATIENCE}, **fields}
+
+
+async def until(client: AsyncClient, name: str, wanted: Callable[[Any], bool]) -> Any:
+    async with asyncio.timeout(PATIENCE), aclosing(client.deployments.watch([name])) as rows:
+        async for row in rows:
+            if wanted(row):
+                return row
+    raise AssertionError("a watch has no end")
+
+
+async def answers(client: AsyncClient, name: str) -> list[list[str]]:
+    """What each replica of the routing table says: its word, its revision and its process."""
+    table: Mapping[str, Any] = (await client.deployments.routing(name))["routing"]
+    found = []
+    for revision in table["revisions"]:
+        for replica in revision["replicas"]:
+            url = f"http://{replica['address']}:{replica['ports']['http']}/"
+            body = await asyncio.to_thread(lambda url=url: urllib.request.urlopen(url, timeout=PATIENCE).read())
+            found.append(body.decode().split())
+    return found
+
+
+async def test_replicas_are_rolled_undone_brought_back_and_terminated(platform: Cluster, client: AsyncClient) -> None:
+    await client.deployments.create("shop", spec("one", replicas=2))
+    running = await client.deployments.wait("shop", timeout=PATIENCE)
+    assert (running.status, running.ready, running.revision) == ("running", 2, 1)
+    first = await answers(client, "shop")
+    assert [each[:2] for each in first] == [["one", "1"], ["one", "1"]]
+
+    # a process that is killed is started anew, and is called at its new port
+    os.kill(int(first[0][2]), signal.SIGKILL)
+    await until(client, "shop", lambda row: row.ready == 1)
+    await until(client, "shop", lambda row: row.ready == 2)
+    crashed = [each for each in await client.deployments.replicas("shop") if each.crashes]
+    assert [(each.attempt, each.status) for each in crashed] == [(2, "ready")]
+    assert len({each[2] for each in await answers(client, "shop")}) == 2
+
+    await client.deployments.update("shop", spec("two", replicas=2), note="another word")
+    assert (await client.deployments.wait("shop", timeout=PATIENCE)).revision == 2
+    assert [each[:2] for each in await answers(client, "shop")] == [["two", "2"], ["two", "2"]]
+
+    await client.deployments.undo_rollout("shop")
+    assert (await client.deployments.wait("shop", timeout=PATIENCE)).revision == 3
+    assert [each[:2] for each in await answers(client, "shop")] == [["one", "3"], ["one", "3"]]
+    told = [(each.revision, each.status, each.source_revision) for each in await client.deployments.revisions("shop")]
+    assert told == [(3, "active", 1), (2, "retired", 0), (1, "retired", 0)]
+
+    await client.deployments.terminate("shop")
+    await until(client, "shop", lambda row: row.status == "terminated")
+    assert (await client.deployments.routing("shop"))["routing"]["terminated"]
+    then: Any = await client.deployments.routing("shop", at=running.updated_at)
+    assert [each["weight"] for each in then["routing"]["revisions"]] == [10_000]
+    with pytest.raises(Refused, match="deployment shop is terminated"):
+        await client.deployments.scale("shop", 3)
+
+
+async def test_a_model_that_there_is_not_is_told_with_its_name(client: AsyncClient) -> None:
+    await client.deployments.create("ghost", {"model": {"name": "ghost", "alias": "champion"}})
+    row = await client.deployments.wait("ghost", timeout=PATIENCE)
+    assert (row.status, row.reason) == ("failed", "ghost@champion: there is no model 'ghost'")
+    (revision,) = await client.deployments.revisions("ghost")
+    assert revision.status == "rejected"
+    await client.deployments.terminate("ghost")
