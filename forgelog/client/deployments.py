@@ -190,8 +190,9 @@ class AsyncDeployments(Namespace):
             if row.status == "running":
                 return True
             canary = row.rollout_revision == wanted and row.rollout_strategy == "canary"
-            under_way = canary and 0 < row.rollout_weight < _WHOLE
-            return under_way and bool(await self.replicas(row.deployment_id, revision=wanted, status=["ready"], limit=1))
+            if not canary or not 0 < row.rollout_weight < _WHOLE:
+                return False
+            return bool(await self.replicas(row.deployment_id, revision=wanted, status=["ready"], limit=1))
         status = (await self.revision(row.deployment_id, wanted)).status
         return status in ("rejected", "rolled_back", "retired")
 

@@ -15,7 +15,6 @@ import pytest
 from forgelog import AsyncClient
 from forgelog.errors import Refused
 from tests import PATIENCE
-from tests.integration.cluster import Cluster
 
 SERVER = """
 import http.server, os, sys
@@ -57,7 +56,7 @@ async def answers(client: AsyncClient, name: str) -> list[list[str]]:
     return found
 
 
-async def test_replicas_are_rolled_undone_brought_back_and_terminated(platform: Cluster, client: AsyncClient) -> None:
+async def test_replicas_are_rolled_undone_brought_back_and_terminated(client: AsyncClient) -> None:
     await client.deployments.create("shop", spec("one", replicas=2))
     running = await client.deployments.wait("shop", timeout=PATIENCE)
     assert (running.status, running.ready, running.revision) == ("running", 2, 1)
