@@ -75,6 +75,11 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         ends: dict[TopicPartition, int] = await super().end_offsets(list(partitions))
         return ends
 
+    def answered(self, place: TopicPartition) -> int | None:
+        """Changes with each answer of the broker about this place, also one without records; None before the first."""
+        mark: int | None = self.last_poll_timestamp(place)
+        return mark
+
     def standing(self, place: TopicPartition) -> tuple[int, int] | None:
         """The next offset to consume and the end offset, from the last answer to a fetch, without a request.
 

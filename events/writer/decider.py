@@ -210,7 +210,7 @@ class Decider(Generic[S]):
         """Take what is volatile (see `note_quiet`) as seen at `now`.
 
         Called: for each state at work, when a writer has taken the partition over and folded it, and after the process
-        did not run for a while. In both cases quiet commands may not have been heard.
+        did not run, or the broker did not answer, for a while. In these cases quiet commands may not have been heard.
         """
 
     dispatching: ClassVar[frozenset[type[Event]]] = frozenset()

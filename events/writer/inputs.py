@@ -11,7 +11,7 @@ An exception may leave the state half changed, so the partition is then folded a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -169,15 +169,15 @@ class InputHandler:
         self._defective.add((number, raw.offset))
         self._start_over(number)
 
-    def time(self, work: Work, now: datetime) -> None:
-        """Let each partition act by itself: `wake`, then `after_batch`."""
+    def time(self, work: Work, now: datetime, deaf: Container[int] = ()) -> None:
+        """Let each partition act by itself: `wake`, unless it is `deaf`, then `after_batch`."""
         for number, partition in list(self._partitions.items()):
             if number in self._catching_up:
                 continue
             try:
                 if faults.armed():
                     faults.raising(faults.IN_WAKE, self.name(number))
-                units = partition.wake(now) + partition.after_batch(now)
+                units = [*(() if number in deaf else partition.wake(now)), *partition.after_batch(now)]
             except Exception as error:  # noqa: BLE001 - as above
                 self.stop(number, error)
                 continue
@@ -185,7 +185,7 @@ class InputHandler:
                 work.setdefault(number, []).extend(units)
 
     def on_resume(self, number: int, now: datetime) -> None:
-        """Call `Partition.on_resume`: the process was paused."""
+        """Call `Partition.on_resume`: the process was paused, or did not hear."""
         try:
             self._partitions[number].on_resume(now)
         except Exception as error:  # noqa: BLE001 - as above

@@ -35,6 +35,7 @@ from events.writer.assignment import Assignment
 from events.writer.deciders import OneOrMore, gathered
 from events.writer.dispatch import Dispatcher
 from events.writer.encoding import DeadLetter, Forward, Unit
+from events.writer.hearing import Hearing
 from events.writer.own_topic import OwnTopic
 from events.writer.partition import Partition
 from events.writer.questions import Ask
@@ -86,6 +87,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Appends that were started."""
         self._ended = 0
         """Appends that have ended, also by an error."""
+        self._hearing = Hearing()
         self._check_at = 0.0
         self._heard_of = False
         """Whether the consumer has metadata of the commands' topic; a slow broker may send it late."""
@@ -222,7 +224,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         3. Record for each partition up to where its orders were sent (`OrdersSent`).
         4. Handle the events that came (reactions), then the repairs among them.
         5. Handle the commands that came (decisions).
-        6. Let each partition act by itself: `wake` for due keys, then `after_batch`.
+        6. Let each partition act by itself: `wake` for due keys if the broker answers (`hearing`), then `after_batch`.
         7. Append the events of steps 3 to 6, once the previous append has ended.
         8. Take snapshots, pause or resume the reading of own events, and check that the log is still the same.
         9. Let a new partition take commands once it has caught up.
@@ -263,7 +265,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                 if commands.done():
                     self._handler.commands(commands.result(), work, side, now)
                     commands = None
-                self._handler.time(work, now)
+                self._listen(consumer, now)
+                self._handler.time(work, now, self._hearing.deaf)
                 if work or side:
                     await self._appended()  # at most one append is under way while the next batch is decided
                     self._appending = asyncio.create_task(self._append(work, side))
@@ -296,9 +299,20 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         now = self.clock.now()
         for number, partition in self.partitions.items():
             due = partition.next_due()
-            if due is not None and number not in self.assignment.targets:
+            if due is not None and number not in self.assignment.targets and number not in self._hearing.deaf:
                 wait = min(wait, max(0.0, (due - now).total_seconds()))
         return min(wait, self.assignment.until_start())
+
+    def _listen(self, consumer: Consumer, now: datetime) -> None:
+        """Find out which partitions hear nothing; for those that hear again it is as after a pause."""
+        topic = self.settings.prefix + topics.commands(self.context)
+        places = {
+            number: TopicPartition(topic, number) for number in self.partitions if number not in self.assignment.targets
+        }
+        assigned = consumer.assignment()
+        marks = {number: consumer.answered(place) for number, place in places.items() if place in assigned}
+        for number in self._hearing.note(marks, time.monotonic()):
+            self._handler.on_resume(number, now)
 
     def _resume(self, now: datetime) -> None:
         """Handle a pause of this process: quiet commands of that time may still wait in Kafka."""

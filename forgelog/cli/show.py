@@ -142,7 +142,7 @@ TASK_COLUMNS = [
 SERVICE_COLUMNS = [
     Column("Ready", lambda row: "" if row["ready"] is None else "yes" if row["ready"] else "no"),
     Column("Ports", lambda row: ports_text(row["address"], row["ports"])),
-    column("Not ready since", "unready_reason", rank=1, least=16),
+    column("Why not", "unready_reason", rank=1, least=16),
 ]
 
 
