@@ -99,6 +99,9 @@ MODULES: dict[str, dict[str, str]] = {
     "runs": {
         "runs": "Show runs of experiments and their files; create one, log to it, end or delete it.",
     },
+    "scaling": {
+        "autoscale": "Let the number of replicas follow the load. What is not given stays as it is set.",
+    },
     "templates": {
         "templates": "Show templates of experiments; save, rate or delete one.",
     },

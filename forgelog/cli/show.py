@@ -13,6 +13,7 @@ from forgelog.cli.jobs import JobArgument, ran
 from forgelog.cli.render import Column, Format, column, note, show_data, show_fields, show_rows, write
 from forgelog.cli.services import describe_service, ports_text
 from forgelog.cli.tables import cut
+from forgelog.errors import NotFound
 from forgelog.times import ago
 from forgelog.units import format_bytes, format_duration
 
@@ -212,15 +213,29 @@ def _end(attempt: Mapping[str, Any]) -> str:
 
 
 def why(job: JobArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
-    """Say why a job waits: its place in the queue and what each group of nodes lacks, or the jobs it depends on."""
+    """Say why a job waits: its place in the queue and what each group of nodes lacks, or the jobs it depends on.
+
+    Of a deployment: why it has so many replicas, why its last rollout went as it did, and which alerts fire.
+    """
     when = moment(at)
 
     async def work(client: AsyncClient) -> Any:
-        return await client.jobs.why(await client.jobs.find(job, at=when), at=when)
+        try:
+            return await client.jobs.why(await client.jobs.find(job, at=when), at=when)
+        except NotFound as no_job:
+            try:
+                return await client.deployments.why(job, at=when)
+            except NotFound:
+                raise no_job from None
 
     found = with_client(work)
     if output is not Format.TABLE:
         show_data(found, output)
+        return
+    if "deployment_id" in found:
+        from forgelog.cli.scaling import show_reasons
+
+        show_reasons(found)
         return
     write(found["message"] + "\n")
     for entry in found["entries"]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from forgelog.client.bundles import upload
 from forgelog.client.core import Namespace
 from forgelog.client.plain import Answer, plain
-from forgelog.client.rows import DeploymentRevisionRow, DeploymentRow, ReplicaRow, RoutingRow
+from forgelog.client.rows import DeploymentRevisionRow, DeploymentRow, ReasonsRow, ReplicaRow, RoutingRow
 from forgelog.client.words import enum_words
 from forgelog.errors import InvalidInput, NotFound, Timeout
 from forgelog_pb.deployments.v1 import queries_pb2 as pb
@@ -79,6 +79,15 @@ class AsyncDeployments(Namespace):
     async def scale(self, name: str, replicas: int, *, reason: str = "") -> Answer:
         """Change how many replicas there are to be. Raises `Refused`."""
         return await self._send("ScaleDeployment", name, replicas=replicas, reason=reason)
+
+    async def set_scaling(self, name: str, policy: Mapping[str, Any] | None) -> Answer:
+        """Let the number of replicas follow the load by a policy (the fields of `AutoScalingPolicy`); None: it stays as
+        it is. Raises `Refused`."""
+        return await self._send("SetAutoScaling", name, policy=None if policy is None else dict(policy))
+
+    async def set_alerts(self, name: str, alerts: Iterable[Mapping[str, Any]]) -> Answer:
+        """Have these alerts (the fields of `DeploymentAlert`) and no others. Raises `Refused`."""
+        return await self._send("SetAlerts", name, settings={"alerts": [dict(alert) for alert in alerts]})
 
     async def terminate(self, name: str, *, reason: str = "") -> Answer:
         """Stop all its replicas; its history stays, its name is free then. Raises `Refused`."""
@@ -158,6 +167,14 @@ class AsyncDeployments(Namespace):
         request = pb.GetRoutingRequest(deployment_id=self._id(name), options=options)
         answer = await self._core.ask(self._stub.GetRouting, request, f"routing of {name}")
         return cast("RoutingRow", plain(answer.routing))
+
+    async def why(self, name: str, *, at: datetime | None = None) -> ReasonsRow:
+        """Why it has as many replicas as it has, why its last rollout went as it did, and which alerts fire: the last
+        decisions with all numbers that they were made on, and in words. Raises `NotFound`."""
+        options = self._core.options(CONTEXT, at)
+        request = pb.GetReasonsRequest(deployment_id=self._id(name), options=options)
+        answer = await self._core.ask(self._stub.GetReasons, request, f"deployment {name}")
+        return cast("ReasonsRow", plain(answer.reasons))
 
     async def watch(self, names: Iterable[str] = (), *, project: str = "") -> AsyncIterator[DeploymentRow]:
         """Deployments as they are now, and each again whenever it has changed. Has no end."""

@@ -246,6 +246,34 @@ class WhyAnswer(Answer, message="forgelog.scheduling.v1.ExplainJobResponse"):
     """The jobs that it waits for, as the method `dependencies` gives them."""
 
 
+class ReasonsRow(Answer, message="forgelog.deployments.v1.DeploymentReasons"):
+    """Why a deployment has as many replicas as it has, and why its last rollout went as it did."""
+
+    deployment_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    replicas_reason: str
+    """Why their number was changed last."""
+    replicas_changed_at: datetime | None
+    scaling: Answer
+    """The last decision of its scaling policy that changed the number."""
+    standing: Answer
+    """What would have been decided at `observed_at`, and what keeps it from another number."""
+    standing_summary: str
+    observed_at: datetime | None
+    rollout_reason: str
+    """What happened to a rollout last, and why."""
+    rollout_changed_at: datetime | None
+    judgement: Answer
+    """The last look at a canary."""
+    judgement_summary: str
+    judged_at: datetime | None
+    firing: list[Answer]
+    """Alerts that fire now. At most 100 entries."""
+    updated_at: datetime | None
+
+
 class NodeRow(Answer, message="forgelog.resources.v1.Node"):
     """A node in short."""
 

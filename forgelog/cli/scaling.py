@@ -1,0 +1,111 @@
+"""`autoscale`: how a deployment's number of replicas follows its load; and why a deployment is as it is, for `why`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from forgelog.cli.common import OutputOption, with_client
+from forgelog.cli.deployments import NameArgument
+from forgelog.cli.render import Format, show_done, show_fields
+from forgelog.errors import InvalidInput
+
+METRICS = ("cpu", "memory", "gpu", "rps", "latency")
+
+ScaleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scale",
+        metavar="METRIC=TARGET",
+        help=f"{', '.join(METRICS)} (percent, requests/s a replica, ms), or the replicas' own metric (repeatable).",
+    ),
+]
+MinOption = Annotated[int | None, typer.Option("--min", min=0, max=1000, help="Least replicas; 0 while idle.")]
+MaxOption = Annotated[int | None, typer.Option("--max", min=1, max=1000, help="Most replicas.")]
+
+
+def autoscale(
+    name: NameArgument,
+    scale: ScaleOption = None,
+    least: MinOption = None,
+    most: MaxOption = None,
+    idle: Annotated[
+        float | None,
+        typer.Option("--idle", min=1, metavar="SECONDS", help="Without a request before the last one goes."),
+    ] = None,
+    predictive: Annotated[
+        bool | None, typer.Option("--predictive/--no-predictive", help="Replicas ahead of the load of past days.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Let the number stay as it is.")] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Let the number of replicas follow the load. What is not given stays as it is set."""
+    options = {"scale": scale, "min": least, "max": most, "idle": idle, "predictive": predictive}
+
+    async def work(client: Any) -> Any:
+        if off:
+            if any(value is not None for value in options.values()):
+                raise InvalidInput("--off takes the policy away; give it alone")
+            return await client.deployments.set_scaling(name, None)
+        spec = (await client.deployments.get(name))["spec"]
+        return await client.deployments.set_scaling(name, policy(spec.get("scaling"), options))
+
+    outcome = with_client(work)
+    follows = "stays as it is" if off else "follows the load"
+    show_done(outcome, f"the number of {name}'s replicas {follows}", output)
+
+
+def policy(known: dict[str, Any] | None, options: dict[str, Any]) -> dict[str, Any]:
+    """A policy as a command takes it: the known one with these options. Raises InvalidInput."""
+    found: dict[str, Any] = _without_none(known or {})
+    if options.get("scale"):
+        found["targets"] = [_target(text) for text in options["scale"]]
+    for field, option in (("min_replicas", "min"), ("max_replicas", "max"), ("idle_seconds", "idle")):
+        if options.get(option) is not None:
+            found[field] = options[option]
+    if options.get("predictive") is not None:
+        found.pop("predictive", None)
+        if options["predictive"]:
+            found["predictive"] = {}
+    if "max_replicas" not in found:
+        raise InvalidInput("--max: is missing; give the most replicas that there may be")
+    return found
+
+
+def _target(text: str) -> dict[str, Any]:
+    metric, sign, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not (sign and metric and number > 0):
+        raise InvalidInput(f"--scale: {text!r} is no target; give METRIC=NUMBER, such as rps=50")
+    return {"metric": metric, "value": number} if metric in METRICS else {
+        "metric": "custom", "custom": metric, "value": number
+    }  # fmt: skip
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    return [_without_none(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def show_reasons(found: Any) -> None:
+    """Why a deployment has as many replicas as it has, and why its last rollout went as it did."""
+    fields = {
+        "replicas": found["replicas_reason"],
+        "changed": found["replicas_changed_at"],
+        "standing": found["standing_summary"],
+        "as of": found["observed_at"],
+        "rollout": found["rollout_reason"],
+        "happened": found["rollout_changed_at"],
+        "canary": found["judgement_summary"],
+        "judged": found["judged_at"],
+        "alerts": [f"{alert['summary']}, since {alert['since']:%Y-%m-%d %H:%M:%S}" for alert in found["firing"]],
+    }
+    show_fields(fields, title=found["deployment_id"])
+
+
+COMMANDS = {"autoscale": autoscale}
