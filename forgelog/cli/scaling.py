@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import typer
@@ -79,7 +80,7 @@ def _target(text: str) -> dict[str, Any]:
         number = float(value)
     except ValueError:
         number = 0.0
-    if not (sign and metric and number > 0):
+    if not (sign and metric and 0 < number < math.inf):
         raise InvalidInput(f"--scale: {text!r} is no target; give METRIC=NUMBER, such as rps=50")
     return {"metric": metric, "value": number} if metric in METRICS else {
         "metric": "custom", "custom": metric, "value": number
