@@ -219,7 +219,7 @@ class HttpDoor:
     async def _websockets(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/graphql" and self._graphql is not None:
             await self._graphql(scope, receive, send)
-        elif self._websocket is not None and scope["path"] in self._infer_paths:
+        elif self._websocket is not None and (scope["path"] in self._infer_paths or scope["path"][:4] != "/v2/"):
             await self._websocket(scope, receive, send)
         else:
             await receive()

@@ -66,6 +66,8 @@ def options(application: Any, most_bytes: int) -> dict[str, Any]:
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,
+        # requests have been drained before; what is left is a client that does not go on
+        "timeout_graceful_shutdown": 5,
         # longer than a proxy keeps idle connections: it must not meet one that is about to be closed
         "timeout_keep_alive": 3600,
     }

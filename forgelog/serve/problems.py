@@ -28,8 +28,8 @@ class Fault(Enum):
 
     @property
     def ours(self) -> bool:
-        """Whether the server or the model is to blame, not the request."""
-        return self.status >= 500 and self is not Fault.UNIMPLEMENTED
+        """Whether the model, a script or the server failed."""
+        return self in (Fault.MODEL_FAILED, Fault.TOO_LATE)
 
 
 class ServingError(Exception):

@@ -102,7 +102,7 @@ class Schema:
         for name, array in inputs.items():
             if (tensor := self._by_name.get(name)) is None:
                 raise invalid(f"{who} gave {shown(name)}, and the model takes {_names(self._by_name)}")
-            found[name] = _in_type(tensor, array, f"{who} gave {shown(name)} as")
+            found[name] = _in_type(tensor, array, who)
             self.check_input(name, tensor.datatype, found[name].shape)
         self.check_inputs(found)
         return found
@@ -114,7 +114,7 @@ class Schema:
             array = outputs.get(tensor.name)
             if array is None:
                 raise _failed(f"{who} gave no output {shown(tensor.name)}, but {_names(outputs)}")
-            kept = found[tensor.name] = _in_type(tensor, array, f"{who} gave output {shown(tensor.name)} as")
+            kept = found[tensor.name] = _in_type(tensor, array, who)
             if not fits(kept.shape, tensor.shape):
                 raise _failed(
                     f"{who} gave output {shown(tensor.name)} of shape {list(kept.shape)}, and its signature says "
@@ -143,18 +143,21 @@ def without_rows(tensor: TensorSchema) -> TensorSchema:
     return replace(tensor, shape=tensor.shape[1:])
 
 
-def _in_type(tensor: TensorSchema, array: Array, what: str) -> Array:
+def _in_type(tensor: TensorSchema, array: Array, who: str) -> Array:
+    wanted = DTYPES[tensor.datatype]
+    if array.dtype == wanted:
+        return array
     try:
         datatype = datatype_kept(array)
     except KeyError:
-        raise _failed(f"{what} {array.dtype}, which answers can't have") from None
-    if datatype == tensor.datatype:
-        return array
-    if datatype in FLOATS and tensor.datatype in FLOATS:
-        return array.astype(DTYPES[tensor.datatype])
-    if np.can_cast(array.dtype, DTYPES[tensor.datatype], "safe") and tensor.datatype != "BYTES":
-        return array.astype(DTYPES[tensor.datatype])
-    raise _failed(f"{what} {datatype}, and its signature says {tensor.datatype}")
+        datatype = ""
+    if datatype == tensor.datatype or (datatype in FLOATS and tensor.datatype in FLOATS):
+        return array.astype(wanted)
+    if datatype and tensor.datatype != "BYTES" and np.can_cast(array.dtype, wanted, "safe"):
+        return array.astype(wanted)
+    raise _failed(
+        f"{who} gave {shown(tensor.name)} as {datatype or array.dtype}, and its signature says {tensor.datatype}"
+    )
 
 
 def _broken(rule: TensorRule, array: Array) -> str:

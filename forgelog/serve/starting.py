@@ -62,7 +62,8 @@ def _of_environment(environment: Mapping[str, str]) -> Start:
     addresses = ["127.0.0.1"]
     if (own := environment.get(ADDRESS, "").strip()) and own not in addresses:
         addresses.append(own)
-    return Start(spec, None, tuple(addresses), _port(environment, HTTP_PORT), _port(environment, GRPC_PORT))
+    grpc = _port(environment, GRPC_PORT) if EndpointType.GRPC in spec.endpoints else 0
+    return Start(spec, None, tuple(addresses), _port(environment, HTTP_PORT), grpc)
 
 
 def _port(environment: Mapping[str, str], name: str) -> int:

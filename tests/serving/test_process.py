@@ -59,7 +59,7 @@ def test_a_model_that_fails_hangs_or_answers_wrongly_fails_its_request_alone(ser
     odd = ask(server, "odd")
     assert (odd.status, odd.error) == (
         500,
-        "the model gave output 'text' as FP64, and its signature says BYTES",
+        "the model gave 'text' as FP64, and its signature says BYTES",
     )
     slow = ask(server, "one", slow=True)
     assert (slow.status, slow.error) == (504, "the deployment's preprocess took longer than its limit of 0.3 s")
@@ -131,6 +131,7 @@ def test_a_replica_reads_its_spec_and_its_ports_from_the_environment(tmp_path: P
         "deployment_id": "digits.abc234",
         "revision": 2,
         "model": {"name": "digits", "version": 3, "bundle": bundle.model_dump(mode="json")},
+        "endpoints": ["rest", "grpc"],
         "health": {"path": "/healthz"},
     }
     environment = {
