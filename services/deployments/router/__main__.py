@@ -23,8 +23,10 @@ from events.process.private import keep_private
 from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_together
 from events.service import configure_logging
+from services.deployments.router.access_log import AccessLog
 from services.deployments.router.config import Config, load
 from services.deployments.router.envoy import Envoy, EnvoyError, find
+from services.deployments.router.listeners import LOG_FILE
 
 log = logging.getLogger("forgelog.router")
 
@@ -33,16 +35,20 @@ async def run(settings: Settings, config: Config) -> None:
     """Until SIGTERM or SIGINT. Raises SettingsError."""
     from services.deployments.router.companion import Companion  # it takes the messages' classes: 0.3 s, 30 MiB
     from services.deployments.router.following import LogSource
+    from services.deployments.router.reporting import Reporter
 
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    waiting = set[str]()
-    companion = Companion(config, waiting.add, version("forgelog"))
-    envoy = Envoy(config)
+    companion, envoy = Companion(config, version("forgelog")), Envoy(config)
+    reporter = Reporter(settings, companion, envoy, config.name)
+    companion.demanded = reporter.demanded
+    requests = AccessLog(config.folder / LOG_FILE, lambda: envoy.post("/reopen_logs"))
     try:
-        await run_together(companion.run(LogSource(settings)), envoy.run())
+        await run_together(
+            companion.run(LogSource(settings)), envoy.run(), requests.follow(reporter.take), reporter.run()
+        )
     finally:
         await envoy.stop()
 

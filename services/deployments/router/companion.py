@@ -52,9 +52,9 @@ class Source(Protocol):
 
 
 class Companion:
-    """Serves one Envoy. `demanded` is told a deployment whose requests begin to wait."""
+    """Serves one Envoy."""
 
-    def __init__(self, config: Config, demanded: Callable[[str], None], version: str = "") -> None:
+    def __init__(self, config: Config, version: str = "") -> None:
         """Raises SettingsError for a certificate that can't be read."""
         self._config = config
         options = Options(
@@ -67,7 +67,9 @@ class Companion:
         )
         self.tables = Tables(config.folder / "tables")
         self.discovery = Discovery()
-        self.holding = Holding(self.tables, demanded)
+        self.holding = Holding(self.tables, lambda deployment: self.demanded(deployment))
+        self.demanded: Callable[[str], None] = lambda _deployment: None
+        """Is told a deployment when a request of it begins to wait."""
         self._assembly = Assembly(options)
         self._changed = asyncio.Event()
         self._said: list[str] = []

@@ -41,6 +41,10 @@ class Holding(external_auth_pb2_grpc.AuthorizationServicer):  # type: ignore[mis
             self._applied = numbers
             self._moved.notify_all()
 
+    def number(self, deployment: str) -> int:
+        """Of the table that Envoy has; 0 for none."""
+        return self._applied.get(deployment, 0)
+
     def has(self, deployment: str, number: int) -> bool:
         """Whether Envoy has that table, or a later one."""
         return self._applied.get(deployment, 0) >= number

@@ -111,7 +111,8 @@ class Rig:
         self.config = config or Config("rig", folder, "127.0.0.1", port, threads=1, drain_seconds=1)
         self._verify: ssl.SSLContext | bool = True
         self.demanded: Counter[str] = Counter()
-        self.companion = Companion(self.config, lambda name: self.demanded.update([name]))
+        self.companion = Companion(self.config)
+        self.companion.demanded = lambda name: self.demanded.update([name])
         self.envoy = Envoy(self.config)
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
         self._numbers = count(1)
