@@ -41,10 +41,11 @@ SUITES = {
     "history": "bench.history",
     "asof": "bench.asof",
     "tuning": "bench.tuning",
+    "serving": "bench.serving",
 }
 """Name → module with ``async figures(settings, runs) -> list[Figure]``."""
 
-LONG = frozenset({"artifacts", "curves", "search", "history", "asof", "tuning", "mlflow"})
+LONG = frozenset({"artifacts", "curves", "search", "history", "asof", "tuning", "mlflow", "serving"})
 """Suites that take many minutes, or need others' software: measured only when they are named."""
 
 
