@@ -14,6 +14,7 @@ import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.generation.meta import CONTENT_TYPE_PROBES, CoveragePhaseData, CoverageScenario
 
+from events.language.problems import WHOLE
 from events.language.registry import aggregates_of, command_types
 from tests.judges.schemathesis_once import Once, Property, each_form_once, each_shape_once, values_of
 
@@ -22,7 +23,7 @@ MOST = 1_000
 """Longest text, list or map that is worth sending here: what has a larger bound is tried at it by tests of our own."""
 SECONDS, SECONDS_OF_STREAMS, MOST_SECONDS = "60", "1", 86_400
 """How long an answer may take: how fast the platform is, is not judged here. And how long a stream is followed."""
-ENDLESS, MOST_FOLLOWED = r"/Watch(Runs|ModelVersions|Tunings)$|/watch/", 3
+ENDLESS, MOST_FOLLOWED = r"/Watch(Runs|ModelVersions|Tunings|Deployments)$|/watch/", 3
 """What goes on until its time is over, and how many good requests for it are worth that."""
 UNSAID = {
     *("cursor", "filter", "order_by", "at_least", "after", "actors", "types", "projects", "since", "until"),
@@ -30,6 +31,8 @@ UNSAID = {
 }
 """Values that are taken if an earlier answer gave them, if they keep to a grammar, if there is such a thing, or if they
 go together: a schema can't say so."""
+GRAMMARS = ("cron", "zone")
+"""Fields of commands that keep to a grammar, which a schema can't say."""
 PROBES = {CoverageScenario.UNSPECIFIED_HTTP_METHOD, CoverageScenario.MISSING_PARAMETER, *CONTENT_TYPE_PROBES}
 """What is wrong with a request beside its parameters and its body."""
 LAST_YEAR = "2025"
@@ -39,6 +42,7 @@ KNOWN = {
     **dict.fromkeys(("job_id", "job_ids", "subject"), JOB),
     "allocation_id": f"{JOB}.1.1",
     "attempt": 1,
+    "deployment_id": os.environ["DEPLOYMENT"],
     "experiment_id": os.environ["EXPERIMENT"],
     "node_id": "n0",
     "pool": "default",
@@ -71,6 +75,12 @@ NEEDED = {
     "/GetDataset": "version_id",
     "/GetLineage": "kind",
     "/GetRunInputs": "run_id",
+    "/GetDeployment": "deployment_id",
+    "/GetRevision": "deployment_id",
+    "/ListRevisions": "deployment_id",
+    "/ListReplicas": "deployment_id",
+    "/GetRouting": "deployment_id",
+    "/GetReasons": "deployment_id",
 }
 """Query → what it needs, where another value can be given for it."""
 
@@ -283,12 +293,14 @@ def a_good_command_is_refused_as_a_whole(_: Any, response: schemathesis.Response
     if case.meta is None or not all(is_good(case, where) for where in case.meta.components):
         return
     for error in response.json()["error"]["errors"]:
-        if error["field"] != "project":  # the envelope says it
+        if error["field"] != "project" and not error["field"].endswith(GRAMMARS):  # the envelope says the project
             assert isinstance(_at(case.body["data"], error["field"]), dict), error
 
 
 def _at(value: Any, path: str) -> Any:
     """What is at a path such as ``spec.monitoring.alerts[0]``."""
+    if path == WHOLE:
+        return value
     for part in re.findall(r"[^.\[\]]+", path):
         value = value[int(part) if isinstance(value, list) else part]
     return value

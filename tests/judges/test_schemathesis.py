@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from events.language.deployments.events import DeploymentCreated
 from events.language.experiments import RunAdmitted
 from events.language.jobs import JobCompleted
 from events.log.ids import derived_id
@@ -40,14 +41,17 @@ async def alone(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
         run = {"experiment": "judged", "process": {"job_id": JOB_ID}}
         await platform.publish("experiments", "CreateRun", run, id="judged")
         await platform.event(RunAdmitted)
+        served = {"name": "judged", "spec": {"command": "sleep", "args": ["600"]}}
+        await platform.publish("deployments", "CreateDeployment", served, id="judged")
+        await platform.event(DeploymentCreated)
         platform.kill("n0")
         yield platform
 
 
 async def test_the_gateway_keeps_to_its_document(alone: Cluster, tmp_path: Path) -> None:
     document = tmp_path / "openapi.json"
-    (run,) = alone.all(RunAdmitted)
-    known = {"JOB": JOB_ID, "RUN": run.run_id, "EXPERIMENT": run.experiment_id}
+    (run,), (served,) = alone.all(RunAdmitted), alone.all(DeploymentCreated)
+    known = {"DEPLOYMENT": served.deployment_id, "JOB": JOB_ID, "RUN": run.run_id, "EXPERIMENT": run.experiment_id}
     async with alone.http() as client:
         document.write_bytes((await client.get("/openapi.json")).content)
     done = await asyncio.to_thread(
