@@ -118,7 +118,9 @@ LONG_REASON = 28
 
 
 def tally(tasks: Mapping[str, int]) -> str:
-    """``3/8`` done, ``3/8 ✗2`` if two failed; empty for a job that is no array."""
+    """``3/8`` done, ``3/8 ✗2`` if two failed, ``2/8 ready`` of a service; else empty for a job that is no array."""
+    if tasks.get("ready"):
+        return f"{tasks['ready']}/{tasks['total']} ready"
     if tasks["total"] == 1:
         return ""
     text = f"{tasks['completed']}/{tasks['total']}"

@@ -54,6 +54,7 @@ async def test_from_a_command_line_to_callers_and_back(platform: Cluster, client
     url = await address(client, id)
     async with httpx.AsyncClient() as caller:
         assert (await caller.get(url)).text == "1"
+        assert "1/1 ready" in (await platform.command(tmp_path, "ps")).stdout
         shown = await platform.command(tmp_path, "show", "web")
         assert "1 of 1" in shown.stdout
         assert url.removeprefix("http://") in shown.stdout

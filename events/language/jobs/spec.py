@@ -302,7 +302,7 @@ class JobSpec(Model):
     keep: PathPatternList = ()
     """Which files of a task's working folder are kept when the task has ended, however it ended: ``results/**``."""
     service: ServiceSpec | None = None
-    """Others call this job: its ports, probes, and how it is ended. Goes with a restart policy of its own."""
+    """Others call this job: its ports, its probes, and how it is drained. `scheduling.restart` is apart from it."""
     monitoring: Annotated[JobMonitoring | None, Planned("telemetry")] = None
     checkpointing: Annotated[JobCheckpointing | None, Planned("the checkpoint store")] = None
     distributed: Annotated[JobDistributed | None, Planned("gang scheduling")] = None
