@@ -37,8 +37,10 @@ def scaled(state: Deployment, id: str, now: datetime) -> Iterator[DeploymentEven
     spec, load, time = state.spec, state.load, now.timestamp()
     if spec is None or spec.scaling is None:
         load.minute, load.minutes, load.told_at, load.panic_at, load.forecast = None, [], None, None, None
+        load.watch.keeps_latencies = False
         return
     load.watch.span_seconds = max(60.0, spec.scaling.stable_seconds)
+    load.watch.keeps_latencies = any(target.metric is ScalingMetric.LATENCY for target in spec.scaling.targets)
     _count_minutes(state, time)
     decision = decide(_inputs(state, spec.scaling, now))
     if decision.panicking:

@@ -86,6 +86,8 @@ class Watch:
 
     span_seconds: float = 60.0
     """How far back rates and latencies are asked for."""
+    keeps_latencies: bool = False
+    """Whether latencies are asked for: what a window of them needs is some hundred kilobytes."""
     began: float | None = None
     totals: dict[int, Totals] = field(default_factory=dict)
     """By revision."""
@@ -119,7 +121,10 @@ class Watch:
         if (known.arrivals and arrivals > known.arrivals[-1][1]) or self._in_flight(counts):
             self.last_request = now
         self._mark(known.arrivals, counts.seconds, arrivals)
-        self._mark(self._latencies, now, Totals.sum(self.totals.values()))
+        if self.keeps_latencies:
+            self._mark(self._latencies, now, Totals.sum(self.totals.values()))
+        else:
+            self._latencies.clear()
 
     def note_usage(self, usage: ReplicaUsage, now: float) -> None:
         """What a replica uses, by its node's agent."""
@@ -146,7 +151,7 @@ class Watch:
 
     def latency(self, share: float, seconds: float, now: float) -> float | None:
         """A quantile of latency in milliseconds over the last `seconds`. 0 if there was no request; None if no router
-        is heard of."""
+        is heard of, or latencies are not kept."""
         if not self._routers or len(self._latencies) < 2:
             return None
         first = _at(self._latencies, now - seconds)[1]

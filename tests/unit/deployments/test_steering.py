@@ -173,6 +173,15 @@ def test_use_of_the_replicas_counts() -> None:
     assert [event.decision.replicas for event in of(ScalingDecided, found)] == [4]
 
 
+def test_latency_counts() -> None:
+    policy = AutoScalingPolicy(max_replicas=8, targets=({"metric": "latency", "value": 100},))
+    desk = served(scaling=policy, replicas=2)
+    assert of(ScalingDecided, desk.serve(70, rps=10, ms=90)) == []
+    (decided,) = of(ScalingDecided, desk.serve(5, rps=20, ms=300))[:1]
+    assert decided.decision.replicas == 4
+    assert "ms p95" in decided.summary
+
+
 def test_an_idle_deployment_has_no_replica_and_the_first_request_brings_one() -> None:
     desk = served(scaling=ZERO)
     gone = desk.serve(310)

@@ -78,7 +78,7 @@ def test_routers_add_up_and_lost_ones_do_not_count() -> None:
 
 def test_latency_is_of_the_window() -> None:
     slow, fast = LatencySketch.of({300: 10}, 0), LatencySketch.of({300: 10, 100: 990}, 0)
-    watch = Watch()
+    watch = Watch(keeps_latencies=True)
     for now, requests, sketch in ((0, 0, LatencySketch()), (1, 10, slow), (70, 10, slow), (80, 1000, fast)):
         traffic = RevisionTraffic(revision=1, requests=requests, latency=sketch)
         watch.note("r1", TrafficCounts(incarnation="a", seconds=now, revisions=(traffic,)), now)
