@@ -48,9 +48,9 @@ def _why(decision: ScalingDecision) -> str:
             rps = inputs.forecast.rps if inputs.forecast is not None else 0.0
             return f"{rps:.3g} requests/s are forecast, which need {decision.forecast_replicas}"
         case ScalingReason.MINIMUM:
-            return f"{_bounds(decision)} asks for at least {decision.low}, and the load needs {decision.needed}"
+            return f"{_bounds(decision)} asks for at least {decision.low}; {_load(decision)}"
         case ScalingReason.MAXIMUM:
-            return f"{_bounds(decision)} allows {decision.high}, and the load needs {decision.needed}"
+            return f"{_bounds(decision)} allows {decision.high}; {_load(decision)}"
         case ScalingReason.STEADY if not decision.needs:
             return "no load is known" if inputs.policy.targets else "no target is set"
     return _load(decision)

@@ -39,7 +39,7 @@ from events.log.tail import Tail
 from events.log.wire import Damage, Raw, Undecodable
 from events.process.settings import Settings
 from events.process.tasks import run_beside
-from services.resources.agent import reports, shipped
+from services.resources.agent import reports, shipped, usage
 from services.resources.agent.attempts import Attempt, Stop, attempts_of, ended_now, tasks_held
 from services.resources.agent.bundles import Bundles
 from services.resources.agent.config import Config
@@ -141,6 +141,7 @@ class Agent:
                     self._reports.run(),
                     output.run(),
                     self._running.watch_trees(),
+                    usage.report(publisher, self._config.node, self._running.attempts),
                     self._watch_contact(),
                     self._tidy(),
                 )

@@ -56,6 +56,8 @@ class Task:
     """Which of its files are kept."""
     folder: str = ""
     """Where it runs; empty for the working folder of its own. Known only of a task with `keep`."""
+    cpus: float = 0.0
+    """What it was given; 0 if that is not known."""
     service: ServiceSpec | None = None
     address: str = ""
     """Where a service's task is called."""
@@ -231,6 +233,7 @@ def attempts_of(record: Recorded, bound: AllocationBound, tasks: list[int], boot
                 boot_id=boot_id,
                 grace_seconds=bound.launch.grace_seconds,
                 memory_bytes=bound.resources.memory_bytes,
+                cpus=bound.resources.cpus,
                 gpus=devices.get(task, ()),
                 traceparent=record.meta.traceparent,
                 correlation=record.meta.correlation,

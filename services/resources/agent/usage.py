@@ -1,0 +1,153 @@
+"""Tells deployments what their replicas on this node use of what they were given, every ten seconds.
+
+A replica is the job ``dep.<deployment>.<revision>.<number>``. Reports are quiet and may be lost: the next one says what
+is then. CPU time is that of a replica's processes and of their children that have ended; memory is their proportional
+share (PSS); GPUs are asked of NVIDIA's driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from events.language.common import NODE_ACTOR
+from events.language.deployments.steering import ReportUsage
+from events.language.deployments.traffic import ReplicaUsage
+from events.log.ids import id_ending
+from events.log.publish import Publisher
+from services.resources.agent.attempts import Attempt
+from services.resources.agent.proctree import proportional_memory
+
+log = logging.getLogger("forgelog.agent.usage")
+
+EVERY = 10.0
+"""Seconds between two reports."""
+
+AT_ONCE = 200
+"""Most replicas in one report."""
+
+_PREFIX = "dep."
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def deployment_of(job_id: str, project: str) -> str:
+    """The deployment whose replica a job is; empty for a job that is none."""
+    ending = id_ending(project)
+    name, _, number = job_id.removeprefix(_PREFIX).removesuffix(ending).rpartition(".")
+    name, _, revision = name.rpartition(".")
+    is_replica = job_id.startswith(_PREFIX) and name and number.isdigit() and revision.isdigit()
+    return f"{name}{ending}" if is_replica else ""
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """CPU time of these processes and of their children that have ended."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read(1024)
+            # utime, stime, cutime, cstime; behind the name, which may hold blanks and brackets (proc_pid_stat(5))
+            ticks += sum(int(part) for part in line[line.rfind(b")") + 2 :].split()[11:15])
+    return ticks / _TICKS
+
+
+@dataclass(slots=True)
+class _Sample:
+    at: float
+    """Monotonic seconds."""
+    cpu_seconds: float
+
+
+@dataclass(slots=True)
+class Meter:
+    """Measures replicas. Used from one thread at a time."""
+
+    gpus: Callable[[Iterable[int]], float | None]
+    """How busy devices are in percent, on average; None if nobody can say."""
+    clock: Callable[[], float] = time.monotonic
+    _last: dict[str, _Sample] = field(default_factory=dict)
+    """By attempt."""
+
+    def measure(self, attempts: Iterable[Attempt]) -> list[tuple[str, ReplicaUsage]]:
+        """Deployment and use of each replica among these attempts. CPU is known from the second time on."""
+        found, last = [], self._last
+        self._last = {}
+        for attempt in attempts:
+            task = attempt.task
+            deployment = deployment_of(task.job_id, task.project)
+            if not deployment or not attempt.running or not attempt.seen:
+                continue
+            pids = [*attempt.seen]
+            now = self._last[attempt.key] = _Sample(self.clock(), cpu_seconds(pids))
+            before = last.get(attempt.key)
+            cpu = None
+            if before is not None and task.cpus and now.at > before.at:
+                cpu = 100 * max(0.0, now.cpu_seconds - before.cpu_seconds) / (now.at - before.at) / task.cpus
+            memory = 100 * proportional_memory(pids) / task.memory_bytes if task.memory_bytes else None
+            usage = ReplicaUsage(
+                replica_id=task.job_id,
+                cpu_percent=_percent(cpu),
+                memory_percent=_percent(memory),
+                gpu_percent=_percent(self.gpus(task.gpus)) if task.gpus else None,
+            )
+            found.append((deployment, usage))
+        return found
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else round(min(value, 1_000_000.0), 3)
+
+
+def gpu_percent(devices: Iterable[int]) -> float | None:
+    """How busy GPUs are, on average, as the driver says; None without one."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        return busy(pynvml, devices)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def busy(nvml: Any, devices: Iterable[int]) -> float | None:
+    """What an initialised `pynvml` (or one that replays its answers) says of devices."""
+    values = []
+    for device in devices:
+        with suppress(nvml.NVMLError):
+            values.append(float(nvml.nvmlDeviceGetUtilizationRates(nvml.nvmlDeviceGetHandleByIndex(device)).gpu))
+    return sum(values) / len(values) if values else None
+
+
+async def report(publisher: Publisher, node: str, attempts: Mapping[str, Attempt]) -> None:
+    """Measure and tell, until cancelled."""
+    meter = Meter(gpu_percent)
+    while True:
+        await asyncio.sleep(EVERY)
+        replicas = [each for each in attempts.values() if deployment_of(each.task.job_id, each.task.project)]
+        if not replicas:
+            continue
+        found = await asyncio.to_thread(meter.measure, replicas)
+        project = {each.task.job_id: each.task.project for each in replicas}
+        try:
+            for deployment, group in groupby(sorted(found, key=lambda each: each[0]), key=lambda each: each[0]):
+                usages = tuple(usage for _, usage in group)
+                for first in range(0, len(usages), AT_ONCE):
+                    command = ReportUsage(deployment_id=deployment, replicas=usages[first : first + AT_ONCE])
+                    about = project[usages[0].replica_id]
+                    sent = publisher.publish(command, project=about, actor=f"{NODE_ACTOR}{node}")
+                    await asyncio.wait_for(sent, EVERY)
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("use of replicas: %s", error or "no answer from Kafka")
