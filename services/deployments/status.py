@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from events.language.deployments.enums import DeploymentStatus
 from events.language.deployments.events import DeploymentEvent, DeploymentStatusChanged
 from events.language.deployments.moves import DEPLOYMENT_MOVES
-from events.language.moves import may_move
 from services.deployments.state import Deployment
 
 DEGRADED_AFTER = timedelta(seconds=10)
 """How long a deployment may have too few ready replicas before it is degraded."""
 
 S = DeploymentStatus
+
+_ENDS = (S.FAILED, S.TERMINATING, S.TERMINATED)
 
 
 def changed(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent]:
@@ -23,9 +24,25 @@ def changed(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent]:
     status = _status(state, now)
     if status is state.status:
         return []
-    if not may_move(DEPLOYMENT_MOVES, state.status, status):
-        status = S.DEGRADED if status is S.FAILED else S.TERMINATING if status is S.TERMINATED else status
-    return [DeploymentStatusChanged(deployment_id=id, status=status, reason=_reason(state, status))]
+    step = first_move(state.status, status)
+    return [DeploymentStatusChanged(deployment_id=id, status=step, reason=_reason(state, step))]
+
+
+def first_move(old: DeploymentStatus, new: DeploymentStatus) -> DeploymentStatus:
+    """The first of the fewest moves from one status to another: one that is over at once is passed through, such as
+    `deploying` without replicas. None is that means an end."""
+    if new is S.TERMINATED and old is not S.TERMINATING:
+        return S.TERMINATING
+    came, waiting = {old: old}, [old]
+    for status in waiting:
+        for following in sorted(DEPLOYMENT_MOVES[status]):
+            if following not in came and (following is new or following not in _ENDS):
+                came[following] = status
+                waiting.append(following)
+    step = new
+    while came[step] is not old:
+        step = came[step]
+    return step
 
 
 def due(state: Deployment) -> Iterator[datetime]:

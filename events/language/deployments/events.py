@@ -131,7 +131,7 @@ class RolloutStepped(DeploymentEvent):
     """The revision is to get this share of requests, as soon as enough of its replicas are ready."""
 
     revision: RevisionNumber
-    step: Annotated[int, Field(ge=1, le=1_000)]
+    step: Annotated[int, Field(ge=1, le=1_000_000_000)]
     """Which step of the rollout; the first is 1."""
     weight: BasisPoints
     reason: Reason = ""

@@ -26,6 +26,7 @@ from events.language.deployments.routing import (
     RoutingRule,
     SessionAffinity,
     ShadowTraffic,
+    twice_placed,
 )
 from events.language.deployments.scaling import AutoScalingPolicy
 from events.language.deployments.serving import (
@@ -294,6 +295,8 @@ class DeploymentSpec(Model):
         names = [endpoint.name for endpoint in self.endpoints]
         if len(set(names)) < len(names):
             raise ValueError("endpoints has a name twice; give each its own")
+        if twice := twice_placed(self.endpoints):
+            raise ValueError(f"two endpoints have {twice}; give each a path of its own")
         for endpoint in self.endpoints:
             if endpoint.replica_port not in self.port_names():
                 raise ValueError(

@@ -300,12 +300,8 @@ class RoutingTable(Model):
     def _sound(self) -> Self:
         _refuse_twice("revisions", "revision", (revision.revision for revision in self.revisions))
         _refuse_twice("endpoints", "name", (endpoint.name for endpoint in self.endpoints))
-        places = [(endpoint.port, endpoint.type is EndpointType.GRPC, endpoint.path) for endpoint in self.endpoints]
-        if twice := _twice(places):
-            port, _, path = twice
-            raise ValueError(
-                f"two endpoints have the path {path}{f' at port {port}' if port else ''}; give each a path of its own"
-            )
+        if twice := twice_placed(self.endpoints):
+            raise ValueError(f"two endpoints have {twice}; give each a path of its own")
         if (total := sum(revision.weight for revision in self.revisions)) not in (0, WHOLE):
             raise ValueError(f"the weights of revisions are {total} together; make them {WHOLE}, or all 0")
         return self
@@ -326,3 +322,13 @@ def _twice(values: Iterable[_Value]) -> _Value | None:
             return value
         seen.add(value)
     return None
+
+
+def twice_placed(endpoints: Iterable[RoutedEndpoint]) -> str:
+    """Where two endpoints are, as ``the path / at port 8000``; empty if each has a place of its own. gRPC's methods
+    have paths of their own, so an endpoint of gRPC meets others of gRPC alone."""
+    found = _twice((each.port, each.type is EndpointType.GRPC, each.path) for each in endpoints)
+    if found is None:
+        return ""
+    port, _, path = found
+    return f"the path {path}{f' at port {port}' if port else ''}"

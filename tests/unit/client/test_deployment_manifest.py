@@ -82,6 +82,10 @@ def test_units_shortcuts_and_a_command_as_a_list() -> None:
         ("name: web\nmodel: digits\nrollout: {max_surge: 0}", "max_surge and max_unavailable are both 0"),
         ("name: web\nmodel: {name: a, number: 1, alias: b}", "number, alias and environment each name a version"),
         ("name: web\ncommand: x\nendpoints: [{name: g, type: grpc, replica_port: grpc}]", "which is no port of the"),
+        (
+            "name: web\nmodel: m\nendpoints: [{name: a, type: rest}, {name: b, type: websocket}]",
+            "two endpoints have the path /; give each a path of its own",
+        ),
         ("- 1", "a deployment is a map of keys"),
     ],
 )

@@ -26,11 +26,14 @@ from events.language.deployments.events import (
     RoutingChanged,
 )
 from events.language.deployments.models import DeploymentSpec, DeploymentTarget, ModelChoice, RolloutPolicy
+from events.language.deployments.moves import DEPLOYMENT_MOVES
 from events.language.deployments.serving import ServingSpec
 from events.language.jobs import CancelJob, ExitReason, SubmitJob
 from events.language.jobs.spec import RestartMode
 from events.language.jobs.spec_service import ProbeKind
+from events.language.moves import may_move
 from events.log.ids import id_ending
+from services.deployments.status import first_move
 from tests.unit.deployments.desk import (
     ID,
     Desk,
@@ -409,6 +412,23 @@ def test_a_newer_revision_takes_the_place_of_one_under_way() -> None:
     assert desk.state.rollout is not None
     assert (desk.state.rollout.revision, desk.state.rollout.from_revision) == (3, 1)
     assert 3 in released(events), "it had never been ready, so nothing is waited for"
+
+
+def test_a_deployment_may_begin_without_replicas() -> None:
+    desk = Desk()
+    assert statuses(desk.create(command_spec(replicas=0))) == ["deploying", "running"]
+
+
+def test_every_status_is_reached_by_allowed_moves() -> None:
+    for old in set(S) - {S.TERMINATED}:
+        reached = {S.TERMINATED} if old is S.TERMINATING else set(S) - {S.PENDING, S.DEPLOYING, old}
+        for new in reached:
+            status, moves = old, 0
+            while status is not new:
+                step = first_move(status, new)
+                assert may_move(DEPLOYMENT_MOVES, status, step)
+                status, moves = step, moves + 1
+            assert moves <= 3
 
 
 @pytest.mark.parametrize("strategy", list(RolloutStrategy))

@@ -8,7 +8,7 @@ from datetime import datetime
 import orjson
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from events.language.base import Command, Event
 from events.language.common import Refused
@@ -113,8 +113,11 @@ class Rollouts(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.desk = Watched()
-        self.desk.create(command_spec("p0"))
         self.programs = 0
+
+    @initialize(policy=policies, count=counts)
+    def create(self, policy: RolloutPolicy, count: int) -> None:
+        self.desk.create(command_spec("p0", rollout=policy, replicas=count))
 
     def send(self, command: Command) -> None:
         with suppress(Refused):
@@ -203,6 +206,8 @@ class Rollouts(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Where every process starts and gets ready, the deployment has what is wanted in the end."""
         desk, state = self.desk, lambda: self.desk.state
+        if state().status is None:
+            return
         if not state().terminating and state().rollout is not None:
             self.send(ResumeRollout(deployment_id=ID))
         for _ in range(60):
