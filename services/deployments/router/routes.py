@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -41,6 +41,9 @@ from services.deployments.router.naming import (
 
 _SAFE = "connect-failure,refused-stream,reset-before-request"
 """What is tried again of any request: it did not get to the replica."""
+
+_READING: Resource = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
+"""Matches methods that change nothing (RFC 9110, section 9.2.1)."""
 
 _AGAIN = f"{_SAFE},reset"
 """What is tried again of a request that may run twice."""
@@ -110,6 +113,14 @@ class _Maker:
     secure: bool
 
     def routes(self, match: Resource, rewrite: Resource) -> list[Resource]:
+        """Of an endpoint whose requests may not run twice, those that only read come first: they may."""
+        if self.endpoint.idempotent or self.endpoint.type is EndpointType.GRPC:
+            return self._routes(match, rewrite)
+        reading = replace(self, endpoint=self.endpoint.model_copy(update={"idempotent": True}))
+        headers = [*match.get("headers", ()), _READING]
+        return [*reading._routes({**match, "headers": headers}, rewrite), *self._routes(match, rewrite)]
+
+    def _routes(self, match: Resource, rewrite: Resource) -> list[Resource]:
         if not (split := served(self.table)):
             return [*self._by_rules(match, rewrite), self._waiting(match, rewrite)]
         return [

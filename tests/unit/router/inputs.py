@@ -25,7 +25,7 @@ def table(*revisions: dict[str, Any], name: str = "digits", **changes: Any) -> R
             "name": name,
             "created_at": "2026-11-27T12:00:00Z",
             "revisions": revisions,
-            "endpoints": [{"name": "rest", "type": "rest"}],
+            "endpoints": [{"name": "rest", "type": "rest", "idempotent": True}],
             **changes,
         }
     )
