@@ -27,7 +27,6 @@ _HELD = (
     "extensions.filters.http.cors.v3.cors",
     "extensions.filters.http.ext_authz.v3.ext_authz",
     "extensions.filters.http.jwt_authn.v3.config",
-    "extensions.filters.http.local_ratelimit.v3.local_rate_limit",
     "extensions.filters.http.rbac.v3.rbac",
     "extensions.filters.http.router.v3.router",
     "extensions.filters.http.stateful_session.v3.stateful_session",

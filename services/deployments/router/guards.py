@@ -29,12 +29,14 @@ MOST_CALLERS = 10_000
 
 KEY_HEADER = "x-api-key"
 
+RATE_TYPE = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
+
 _CLAIMS = "key"
 """Where the claims of a key are, in the metadata of `JWT`."""
 
 
-def guards(table: RoutingTable, endpoint: RoutedEndpoint, *, routers: int) -> dict[str, Resource]:
-    """The filters of a route and their settings. `routers`: how many share the limits of rates."""
+def guards(table: RoutingTable, endpoint: RoutedEndpoint) -> dict[str, Resource]:
+    """The filters of a route and their settings."""
     found = {ORIGIN: _origin(endpoint), BODY: _body(endpoint)}
     if endpoint.allowed_origins:
         found[CORS] = _cors(endpoint)
@@ -43,10 +45,7 @@ def guards(table: RoutingTable, endpoint: RoutedEndpoint, *, routers: int) -> di
             "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig", requirement_name=_requirement(table)
         )
         found[KEY] = _key(table, endpoint)
-    caller = _key_action() if endpoint.authentication else {"remote_address": {}}
-    for name, limit, per in ((MINUTE, endpoint.requests_per_minute, 60), (HOUR, endpoint.requests_per_hour, 3600)):
-        if limit:
-            found[name] = _rate(name, ceil(limit / routers), per, caller)
+    found |= dict.fromkeys(_limits(endpoint), _ON)
     if table.replica_affinity:
         found[AFFINITY] = _affinity(table)
     return found
@@ -151,37 +150,70 @@ def _key(table: RoutingTable, endpoint: RoutedEndpoint) -> Resource:
     return _rbac("ALLOW", {"and_ids": {"ids": good}})
 
 
-def _key_action() -> Resource:
-    return {
-        "metadata": {
-            "descriptor_key": "caller",
-            "metadata_key": {"key": JWT, "path": [{"key": _CLAIMS}, {"key": "jti"}]},
-            "source": "DYNAMIC",
-        }
+_ON = _any("envoy.config.route.v3.FilterConfig", config={})
+"""Turns a filter on that has its settings already."""
+
+_STAGES = {MINUTE: 0, HOUR: 1}
+_SECONDS = {MINUTE: 60, HOUR: 3600}
+
+
+def _limits(endpoint: RoutedEndpoint) -> dict[str, int]:
+    """Filter → requests."""
+    limits = {MINUTE: endpoint.requests_per_minute, HOUR: endpoint.requests_per_hour}
+    return {name: limit for name, limit in limits.items() if limit}
+
+
+def callers(table: RoutingTable, endpoint: RoutedEndpoint) -> list[Resource]:
+    """By what the filters of rates tell callers apart: a route's `rate_limits`."""
+    if endpoint.authentication:
+        path = [{"key": _CLAIMS}, {"key": "jti"}]
+        key = {"descriptor_key": "caller", "metadata_key": {"key": JWT, "path": path}, "source": "DYNAMIC"}
+        caller: Resource = {"metadata": key}
+    else:
+        caller = {"remote_address": {}}
+    where = {"generic_key": {"descriptor_key": "endpoint", "descriptor_value": _rated(table, endpoint)}}
+    return [{"stage": _STAGES[name], "actions": [where, caller]} for name in _limits(endpoint)]
+
+
+def _rated(table: RoutingTable, endpoint: RoutedEndpoint) -> str:
+    return f"{table.deployment_id}/{endpoint.name}"
+
+
+def rates(table: RoutingTable, *, routers: int) -> dict[str, list[Resource]]:
+    """The limits of a table's endpoints, by filter. `routers`: how many share them."""
+    found: dict[str, list[Resource]] = {}
+    for endpoint in table.endpoints:
+        caller = "caller" if endpoint.authentication else "remote_address"
+        for name, limit in _limits(endpoint).items():
+            entries = [{"key": "endpoint", "value": _rated(table, endpoint)}, {"key": caller}]
+            bucket = _bucket(ceil(limit / routers), _SECONDS[name])
+            found.setdefault(name, []).append({"entries": entries, "token_bucket": bucket})
+    return found
+
+
+def rate_filter(name: str, limits: list[Resource]) -> Resource:
+    """A filter of rates with the limits of all endpoints. Routes do not have them: each would count for itself, and
+    begin anew whenever any route changes. (`xds-protos` does not know all of its fields yet.)"""
+    settings = {
+        "stat_prefix": name.rpartition(".")[2],
+        "stage": _STAGES[name],
+        "token_bucket": _bucket(_NO_LIMIT, 1),
+        "always_consume_default_token_bucket": False,
+        "filter_enabled": {"default_value": {"numerator": 100}},
+        "filter_enforced": {"default_value": {"numerator": 100}},
+        "descriptors": limits,
+        "max_dynamic_descriptors": MOST_CALLERS,
+        "rate_limited_as_resource_exhausted": True,
+        "enable_retry_after_header": True,
     }
+    return {"name": name, "typed_config": _structure(RATE_TYPE, **settings)}
 
 
-def _rate(name: str, limit: int, per: int, caller: Resource) -> Resource:
-    key = "remote_address" if "remote_address" in caller else "caller"
-    bucket = {"max_tokens": limit, "tokens_per_fill": limit, "fill_interval": seconds(per)}
-    return _any(
-        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
-        stat_prefix=name.rpartition(".")[2],
-        token_bucket=bucket,
-        always_consume_default_token_bucket=False,
-        filter_enabled={"default_value": {"numerator": 100}},
-        filter_enforced={"default_value": {"numerator": 100}},
-        rate_limits=[{"actions": [caller]}],
-        descriptors=[{"entries": [{"key": key}], "token_bucket": bucket}],
-        max_dynamic_descriptors=MOST_CALLERS,
-        rate_limited_as_resource_exhausted=True,
-        response_headers_to_add=[
-            {
-                "header": {"key": "retry-after", "value": str(max(1, ceil(per / limit)))},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        ],
-    )
+_NO_LIMIT = 4_000_000_000
+
+
+def _bucket(limit: int, per: int) -> Resource:
+    return {"max_tokens": limit, "tokens_per_fill": limit, "fill_interval": seconds(per)}
 
 
 def _body(endpoint: RoutedEndpoint) -> Resource:

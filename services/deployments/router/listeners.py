@@ -1,7 +1,7 @@
 """Where routers listen, and what they do with every request: the part of Envoy's configuration that never changes.
 
 Pure. A listener that changed would cut its WebSockets, so whatever follows a deployment is in routes, clusters, the
-runtime and in `keys`, the one filter that is fetched by itself. A port of an endpoint's own is a listener more; it is
+runtime and in three filters that are fetched by themselves. A port of an endpoint's own is a listener more; it is
 there as long as the endpoint.
 """
 
@@ -20,6 +20,7 @@ from services.deployments.router.guards import (
     KEY,
     MINUTE,
     ORIGIN,
+    RATE_TYPE,
     companion_service,
 )
 from services.deployments.router.replies import local_replies
@@ -148,14 +149,10 @@ def _filters() -> list[Resource]:
     return [
         _filter(CORS, "cors.v3.Cors"),
         _filter(ORIGIN, "rbac.v3.RBAC"),
-        {
-            "name": JWT,
-            "disabled": True,
-            "config_discovery": {"config_source": ADS, "type_urls": [f"{TYPES}{_HTTP}.jwt_authn.v3.JwtAuthentication"]},
-        },
+        _fetched(JWT, f"{_HTTP}.jwt_authn.v3.JwtAuthentication"),
         _filter(KEY, "rbac.v3.RBAC"),
-        _filter(MINUTE, "local_ratelimit.v3.LocalRateLimit", stat_prefix="minute"),
-        _filter(HOUR, "local_ratelimit.v3.LocalRateLimit", stat_prefix="hour"),
+        _fetched(MINUTE, RATE_TYPE),
+        _fetched(HOUR, RATE_TYPE),
         {
             "name": BODY,
             "disabled": True,
@@ -178,6 +175,15 @@ def _filters() -> list[Resource]:
             "typed_config": {"@type": f"{TYPES}{_HTTP}.router.v3.Router", "suppress_envoy_headers": True},
         },
     ]
+
+
+def _fetched(name: str, kind: str) -> Resource:
+    """One whose settings are a resource of their own, so that the listener does not change with them."""
+    return {
+        "name": name,
+        "disabled": True,
+        "config_discovery": {"config_source": ADS, "type_urls": [TYPES + kind]},
+    }
 
 
 def _filter(name: str, kind: str, **fields: Any) -> Resource:

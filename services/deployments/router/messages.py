@@ -17,6 +17,7 @@ from events.language.deployments.routing import RoutingTable
 from services.deployments.router import resources
 from services.deployments.router.clusters import TYPES, Resource
 from services.deployments.router.envoy_types import CLASSES, OnMatch, RouteConfiguration
+from services.deployments.router.guards import HOUR, MINUTE, rate_filter
 from services.deployments.router.naming import MAIN, listener_name
 from services.deployments.router.resources import Options, Parts
 from services.deployments.router.routes import Ways
@@ -114,6 +115,9 @@ class Assembly:
         filters = resources.keys([*self._providers, *providers])
         self._providers = providers
         found[EXTENSION][filters["name"]] = parse(EXTENSION, filters)
+        for name in (MINUTE, HOUR):
+            limits = [limit for one in made for limit in one.parts.rates.get(name, ())]
+            found[EXTENSION][name] = parse(EXTENSION, rate_filter(name, limits))
         values: dict[str, int] = {}
         for one in made:
             values |= one.parts.limits

@@ -12,7 +12,7 @@ from json import dumps
 
 from events.language.deployments.routing import RoutingTable
 from services.deployments.router.clusters import TYPES, Resource, assignments, clusters, limits
-from services.deployments.router.guards import JWT, requirements
+from services.deployments.router.guards import JWT, rates, requirements
 from services.deployments.router.listeners import LOG_FILE, SECRET, listener
 from services.deployments.router.naming import MAIN, MODEL_HEADER, holders, listener_name
 from services.deployments.router.replies import direct
@@ -48,6 +48,7 @@ class Parts:
     limits: Mapping[str, int]
     ways: Mapping[str, Ways]
     provider: tuple[str, Resource | None]
+    rates: Mapping[str, list[Resource]]
 
 
 def parts(table: RoutingTable, options: Options, *, leaving: Iterable[Leaving] = (), alone: bool) -> Parts:
@@ -57,8 +58,9 @@ def parts(table: RoutingTable, options: Options, *, leaving: Iterable[Leaving] =
         clusters(table),
         assignments(table, tuple(leaving)),
         limits(table),
-        ways(table, alone=alone, routers=options.routers, secure=secure),
+        ways(table, alone=alone, secure=secure),
         requirements(table.keys),
+        rates(table, routers=options.routers),
     )
 
 

@@ -27,7 +27,7 @@ from events.language.deployments.routing import (
     RuleSource,
 )
 from services.deployments.router.clusters import Resource, seconds
-from services.deployments.router.guards import HOLD, guards, hold
+from services.deployments.router.guards import HOLD, callers, guards, hold
 from services.deployments.router.naming import (
     ANY,
     awaited,
@@ -59,12 +59,12 @@ class Ways:
     """What calls of gRPC have in the metadata ``forgelog-model`` → routes; "" on a port of the endpoint's own."""
 
 
-def ways(table: RoutingTable, *, alone: bool, routers: int = 1, secure: bool = False) -> dict[str, Ways]:
+def ways(table: RoutingTable, *, alone: bool, secure: bool = False) -> dict[str, Ways]:
     """By name of the listener. `alone`: whether the deployment is found by its name alone. `secure`: whether clients
     speak TLS with the router."""
     found: dict[str, Ways] = {}
     for endpoint in table.endpoints:
-        maker = _Maker(table, endpoint, routers, secure)
+        maker = _Maker(table, endpoint, secure)
         place = found.setdefault(listener_name(None), Ways())
         if endpoint.type is EndpointType.GRPC:
             names = [table.deployment_id, f"{table.project}/{table.name}", *([table.name] if alone else [])]
@@ -109,7 +109,6 @@ class _Maker:
 
     table: RoutingTable
     endpoint: RoutedEndpoint
-    routers: int
     secure: bool
 
     def routes(self, match: Resource, rewrite: Resource) -> list[Resource]:
@@ -178,6 +177,7 @@ class _Maker:
             **self._balancing(),
             **self._retries(),
             **self._shadow(),
+            "rate_limits": callers(table, endpoint),
             **action,
         }
         known = {"deployment": table.deployment_id, "endpoint": endpoint.name, "project": table.project}
@@ -186,7 +186,7 @@ class _Maker:
             "route": action,
             "metadata": {"filter_metadata": {"forgelog": known}},
             "request_body_buffer_limit": kept,
-            "typed_per_filter_config": guards(table, endpoint, routers=self.routers),
+            "typed_per_filter_config": guards(table, endpoint),
             **({"response_headers_to_add": self._answer_headers(revision)} if revision else {}),
         }
 

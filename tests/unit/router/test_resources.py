@@ -91,11 +91,14 @@ def test_every_revision_says_which_it_is_and_remembers_its_sessions() -> None:
 def test_a_deployment_has_a_path_by_its_project_and_by_the_protocols_name_of_models() -> None:
     given = table(
         revision(1, 10_000, "a"),
-        endpoints=[{"name": "rest", "type": "rest"}, {"name": "q", "type": "graphql", "path": "/graphql"}],
+        endpoints=[
+            {"name": "rest", "type": "rest", "idempotent": True},
+            {"name": "q", "type": "graphql", "path": "/graphql"},
+        ],
     )
     found = main(given)
     assert {
-        prefix: (routes[0]["match"], routes[0]["route"].get("prefix_rewrite")) for prefix, routes in found.items()
+        prefix: (routes[-1]["match"], routes[-1]["route"].get("prefix_rewrite")) for prefix, routes in found.items()
     } == {
         SERVE: ({"prefix": SERVE}, "/"),
         "/serve/local/default/digits/graphql": (
@@ -169,9 +172,9 @@ def test_a_replica_that_leaves_is_drained_and_one_without_the_port_is_left_out()
     assert found == {"a": None, "gone": "DRAINING"}
 
 
-def guarded(routers: int = 1, **endpoint: Any) -> dict[str, Any]:
+def guarded(**endpoint: Any) -> dict[str, Any]:
     given = table(revision(1, 10_000, "a"), endpoints=[{"name": "rest", "type": "rest", **endpoint}])
-    guards: dict[str, Any] = main(given, routers=routers)[SERVE][0]["typed_per_filter_config"]
+    guards: dict[str, Any] = main(given)[SERVE][0]["typed_per_filter_config"]
     return guards
 
 
@@ -180,13 +183,14 @@ def test_an_endpoint_turns_on_what_it_needs_and_pays_for_nothing_else() -> None:
     assert guarded(authentication=True, requests_per_minute=1, requests_per_hour=1).keys() >= {KEY, MINUTE, HOUR}
 
 
-@pytest.mark.parametrize(
-    ("limit", "routers", "tokens", "wait"), [(100, 1, 100, "1"), (100, 3, 34, "2"), (1, 4, 1, "60")]
-)
-def test_routers_share_the_limits_of_rates(limit: int, routers: int, tokens: int, wait: str) -> None:
-    filter_ = guarded(routers, requests_per_minute=limit)[MINUTE]
-    assert filter_["descriptors"][0]["token_bucket"]["max_tokens"] == tokens
-    assert filter_["response_headers_to_add"][0]["header"] == {"key": "retry-after", "value": wait}
+@pytest.mark.parametrize(("limit", "routers", "tokens"), [(100, 1, 100), (100, 3, 34), (1, 4, 1)])
+def test_routers_share_the_limits_of_rates(limit: int, routers: int, tokens: int) -> None:
+    given = table(
+        endpoints=[{"name": "rest", "type": "rest", "requests_per_minute": limit}, {"name": "g", "type": "grpc"}]
+    )
+    (one,) = resources.parts(given, Options(routers=routers), alone=True).rates[MINUTE]
+    assert one["entries"] == [{"key": "endpoint", "value": "digits.abc234/rest"}, {"key": "remote_address"}]
+    assert one["token_bucket"] == {"max_tokens": tokens, "tokens_per_fill": tokens, "fill_interval": "60.000s"}
 
 
 def test_each_issuer_has_a_check_of_its_own_and_nobody_one_without_an_issuer() -> None:
