@@ -102,11 +102,15 @@ def _revision(state: Deployment, number: int, weight: int, ready: list[RoutedRep
 
 
 def _endpoints(spec: DeploymentSpec, ready: list[RoutedReplica]) -> tuple[RoutedEndpoint, ...]:
-    """Those that every ready replica has the port of: replicas of an earlier revision may lack one."""
+    """Those that every ready replica has the port of: replicas of an earlier revision may lack one. A model server's
+    requests change nothing, so one may be sent to another replica; of a command nobody knows."""
     endpoints = spec.endpoints or tuple(
-        RoutedEndpoint(name=each.value, type=each, replica_port=_GRPC_PORT if each is EndpointType.GRPC else "http")
-        if each is EndpointType.GRPC
-        else RoutedEndpoint(name=each.value, type=each, replica_port=spec.port_names()[0])
+        RoutedEndpoint(
+            name=each.value,
+            type=each,
+            replica_port=_GRPC_PORT if each is EndpointType.GRPC else spec.port_names()[0],
+            idempotent=not spec.command,
+        )
         for each in spec.endpoint_types()
     )
     return tuple(each for each in endpoints if all(each.replica_port in replica.ports for replica in ready))
