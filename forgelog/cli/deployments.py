@@ -25,6 +25,7 @@ from forgelog.cli.render import (
     show_rows,
     write,
 )
+from forgelog.cli.scaling import MaxOption, MinOption, NameArgument, ScaleOption, policy
 from forgelog.cli.services import ports_text
 from forgelog.errors import InvalidInput
 
@@ -41,10 +42,6 @@ STRATEGIES = ("rolling", "blue_green", "canary")
 _MOST_SHOWN = 60
 """Characters of a command that are shown."""
 
-NameArgument = Annotated[
-    str,
-    typer.Argument(metavar="NAME", help="The deployment's name, or its id.", autocompletion=complete.deployments),
-]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history shows it.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when it runs; exit code 1 if it will not.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
@@ -63,6 +60,9 @@ def deploy(
         str | None,
         typer.Option("--strategy", help=f"{', '.join(STRATEGIES)}.", autocompletion=complete.words(STRATEGIES)),
     ] = None,
+    scale: ScaleOption = None,
+    least: MinOption = None,
+    most: MaxOption = None,
     cpus: Annotated[str | None, typer.Option("--cpus", "-c", help="CPUs of each replica [default: 1].")] = None,
     memory: Annotated[str | None, typer.Option("--memory", "-m", help="Of each replica [default: 256Mi].")] = None,
     gpus: Annotated[int | None, typer.Option("--gpus", "-g", min=0, help="Of each replica.")] = None,
@@ -83,7 +83,7 @@ def deploy(
     """
     options = {
         "replicas": replicas, "strategy": strategy, "cpus": cpus, "memory": memory, "gpus": gpus, "queue": queue,
-        "env": pairs(env), "trust_pickle": trust_pickle,
+        "env": pairs(env), "trust_pickle": trust_pickle, "scale": scale, "min": least, "max": most,
     }  # fmt: skip
 
     async def work(client: AsyncClient) -> list[Any]:
@@ -139,6 +139,8 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
     for group, field, value in places:
         if value is not None:
             spec[group] = {**spec.get(group, {}), field: value}
+    if any(options[name] is not None for name in ("scale", "min", "max")):
+        spec["scaling"] = policy(spec.get("scaling"), options)
     if options["env"]:
         environment = spec.get("environment", {})
         variables = {**environment.get("variables", {}), **options["env"]}

@@ -7,13 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from forgelog.cli import complete
 from forgelog.cli.common import OutputOption, with_client
-from forgelog.cli.deployments import NameArgument
 from forgelog.cli.render import Format, show_done, show_fields
 from forgelog.errors import InvalidInput
 
 METRICS = ("cpu", "memory", "gpu", "rps", "latency")
 
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The deployment's name, or its id.", autocompletion=complete.deployments),
+]
 ScaleOption = Annotated[
     list[str] | None,
     typer.Option(
