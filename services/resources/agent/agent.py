@@ -94,6 +94,7 @@ class Agent:
             [settings.data, settings.data / "keys"],
             config.outputs_seconds,
             config.own_ports,
+            lambda: not self._fenced,
         )
         self._register = asyncio.Event()
 

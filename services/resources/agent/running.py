@@ -67,9 +67,10 @@ class Running:
         excluded: Collection[Path] = (),
         outputs_seconds: float = OUTPUTS_SECONDS,
         ports: range = SERVICE_PORTS,
+        in_contact: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`may_start`: whether new processes may be started now. `excluded`, `outputs_seconds`: see `Keeping`. `ports`:
-        for services."""
+        """`may_start`: whether new processes may be started now. `excluded`, `outputs_seconds`: see `Keeping`. `ports`,
+        `in_contact`: for services."""
         self._store = store
         self._around = around
         self._may_start = may_start
@@ -91,7 +92,7 @@ class Running:
             outputs_seconds,
         )
         self._draining = Draining(store.scratch, around.speaking, self._drained, self.on_settled, outputs_seconds)
-        hooks = Hooks(lambda attempt: self._reports.add(reports.READINESS, attempt), self.tell_to_stop, self.give_up)
+        hooks = Hooks(lambda a: self._reports.add(reports.READINESS, a), self.tell_to_stop, self.give_up, in_contact)
         self._serving = Serving(store, self.attempts, around.address, ports, hooks)
         self._launching: Launching
         self._reports: Reports

@@ -2,7 +2,8 @@
 
 1. Before the launch: a free port for each name (`place`).
 2. From the start on: the startup probe until it is good; then readiness, whose changes are reported, and liveness.
-3. A task that fails startup or liveness is not ready any more, and is ended as `unhealthy`.
+3. A task that fails startup or liveness is not ready any more, and is ended as `unhealthy`; for liveness not before the
+   node has contact.
 4. A task that is asked to stop while it may be called: it is reported as not ready, `drain_seconds` pass, then it is
    told. The wish is noted at once, so that the next agent finds it if this one ends meanwhile.
 
@@ -37,6 +38,8 @@ class Hooks(NamedTuple):
     stop: Callable[[Attempt, Stop], None]
     give_up: Callable[[Attempt, Exception], None]
     """It can't be looked after."""
+    in_contact: Callable[[], bool]
+    """Whether what is ended now can be run again."""
 
 
 class _Drain(NamedTuple):
@@ -54,7 +57,7 @@ class Serving:
         self._attempts = attempts
         self._address = address
         self._ports = ports
-        self._report, self._stop, self._give_up = hooks
+        self._report, self._stop, self._give_up, self._in_contact = hooks
         self._probing: dict[str, asyncio.Task[None]] = {}
         self._draining: dict[str, _Drain] = {}
 
@@ -140,7 +143,7 @@ class Serving:
         self._note_up(attempt)
         async with asyncio.TaskGroup() as group:
             readiness = group.create_task(self._follow_readiness(attempt, service.readiness, target))
-            problem = await _until_dead(service.liveness, target)
+            problem = await self._until_dead(attempt, service, target)
             readiness.cancel()
         return problem
 
@@ -151,6 +154,26 @@ class Serving:
         async with aclosing(verdicts(probe, target)) as changes:
             async for verdict in changes:
                 self._set_readiness(attempt, verdict.good, verdict.reason and f"readiness probe: {verdict.reason}")
+
+    async def _until_dead(self, attempt: Attempt, service: ServiceSpec, target: Target) -> str:
+        """Why its liveness probe counts it as dead. Never ends without a probe, nor without contact: a task that is
+        only not ready may recover, and one that is ended could not be run again."""
+        if service.liveness is None:
+            await asyncio.get_running_loop().create_future()
+        assert service.liveness is not None
+        while True:
+            problem = ""
+            async with aclosing(verdicts(service.liveness, target)) as changes:
+                async for verdict in changes:
+                    if not verdict.good:
+                        problem = f"liveness probe: {verdict.reason}"
+                        break
+                    if service.readiness is None:
+                        self._set_readiness(attempt, True)
+            if self._in_contact():
+                return problem
+            log.warning("%s is not ended, since it could not be run again without contact: %s", attempt.key, problem)
+            self._set_readiness(attempt, False, problem)
 
     def _note_up(self, attempt: Attempt) -> None:
         if attempt.up:
@@ -168,18 +191,6 @@ class Serving:
             attempt.readiness = Readiness(ready, now, reason)
             log.info("%s is %s", attempt.key, "ready" if ready else f"not ready: {reason}")
             self._report(attempt)
-
-
-async def _until_dead(probe: Probe | None, target: Target) -> str:
-    """Why its liveness probe counts it as dead. Never ends without a probe."""
-    if probe is None:
-        await asyncio.get_running_loop().create_future()
-    assert probe is not None
-    async with aclosing(verdicts(probe, target)) as changes:
-        async for verdict in changes:
-            if not verdict.good:
-                return f"liveness probe: {verdict.reason}"
-    raise AssertionError("verdicts never end")
 
 
 def may_be_called(attempt: Attempt) -> bool:

@@ -155,6 +155,23 @@ async def test_one_that_is_dead_loses_its_callers_and_is_ended(node: Services) -
     assert [kind for kind, _ in node.told] == ["started", "readiness", "readiness", "exited", "freed"]
 
 
+async def test_without_contact_one_that_is_dead_only_loses_its_callers(node: Services) -> None:
+    contact: list[bool] = []
+    serving = cast(Any, node.running)._serving
+    serving._in_contact = lambda: bool(contact)
+    attempt = await node.up("touch alive; exec sleep 3600", liveness=asks_for("alive", failure_threshold=3))
+    await until((node.folder_of(attempt) / "alive").exists, "it does not begin")
+    await until(lambda: node.readied(attempt), "it does not become ready")
+    node.remove(attempt, "alive")
+    await until(lambda: not node.readied(attempt), "it keeps its callers")
+    assert attempt.readiness_report().reason == "liveness probe: test: exit code 1 (3 times in a row)"
+    node.touch(attempt, "alive")
+    await until(lambda: node.readied(attempt), "it does not recover")
+    contact.append(True)
+    node.remove(attempt, "alive")
+    assert (await node.ended(attempt)).reason is ExitReason.UNHEALTHY
+
+
 async def test_one_that_is_ready_is_left_by_its_callers_before_it_is_stopped(node: Services) -> None:
     attempt = await node.up(drain_seconds=FOR_EVER)
     await until(lambda: node.readied(attempt), "it does not become ready")

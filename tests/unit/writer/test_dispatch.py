@@ -265,6 +265,26 @@ def test_only_the_service_of_a_context_may_say_that_its_aggregate_orders(source:
     assert refused.meta.origin == "", "else the errand would be told that its order was refused"
 
 
+@pytest.mark.parametrize(
+    ("source", "origin", "accepted"),
+    [
+        ("forgelog/deployments", "deployments/deployment/web", True),
+        ("forgelog/errands", ORIGIN, False),
+        ("somebody", "", False),
+    ],
+)
+def test_a_decision_knows_who_orders(source: str, origin: str, accepted: bool) -> None:
+    """Jobs give ids of replicas to deployments alone."""
+    spec = JobSpec(metadata=JobMetadata(name="a"), command="true")
+    meta = Meta("r", SubmitJob.type_name(), "", NOW, VISION, "owner", source, origin=origin)
+    told = Side(Jobs()).take(SubmitJob(job_id=f"dep.web.1.0{id_ending(VISION)}", spec=spec), meta)
+    if accepted:
+        assert isinstance(told[0].data, JobSubmitted)
+    else:
+        assert isinstance(told[0].data, CommandRejected)
+        assert [each.field for each in told[0].data.errors] == ["job_id"]
+
+
 def test_an_errand_believes_what_is_said_of_its_own_job_alone() -> None:
     both = Both()
     both.run("shop")
