@@ -131,6 +131,8 @@ class Hosted:
         Raises SettingsError.
         """
         deciders = gathered(service.deciders())
+        for decider in deciders:
+            decider.prepare(settings)
         self.context = deciders.context
         self.ended = ""
         """Why nothing works for the context now; empty while it does."""

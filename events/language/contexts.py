@@ -227,6 +227,7 @@ OWN = (
             "events.language.deployments.events",
             "events.language.deployments.steering",
             "events.language.deployments.reasons",
+            "events.language.deployments.keys",
         ),
         kinds=(("Deployment", "forgelog.manifest.deployments:DEPLOYMENT"),),
         from_agents=True,

@@ -40,6 +40,9 @@ STRANGERS_SECONDS = 1.0
 _HEADER = "authorization"
 _SCHEME = "Bearer "
 
+CALLER = "forgelog-caller"
+"""Metadata by which the gateway says for whom it asks. Only the platform can call a service, so it is believed."""
+
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
@@ -65,6 +68,11 @@ def services_key(settings: Settings) -> str:
 def bearer(key: str) -> Metadata:
     """What a caller adds to a call's metadata."""
     return ((_HEADER, _SCHEME + key),)
+
+
+def caller_of(context: Any) -> str:
+    """For whom the gateway makes a call: the principal's name; empty for a call of the platform itself."""
+    return next((str(value) for name, value in context.invocation_metadata() or () if name == CALLER), "")
 
 
 class Callers:

@@ -37,6 +37,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from events.language.base import Command, Event
 from events.language.common import CommandRejected
+from events.process.settings import Settings
 from events.writer import dumps
 from events.writer.provenance import Provenance
 
@@ -99,8 +100,8 @@ class Decider(Generic[S]):
     """Base class of the decisions of one kind of aggregate. A subclass sets the class variables and overrides the
     methods it needs; `initial`, `evolve` and `decide` always.
 
-    No method may read a clock, draw random numbers, do I/O, or keep anything outside of the state. The module's first
-    lines say what the runtime guarantees, and what it does when a method raises.
+    No method but `prepare` may read a clock, draw random numbers, do I/O, or keep anything outside of the state. The
+    module's first lines say what the runtime guarantees, and what it does when a method raises.
     """
 
     context: ClassVar[str]
@@ -114,6 +115,13 @@ class Decider(Generic[S]):
     """Foreign events that this aggregate reacts to or observes, and the keys that each concerns. They may be of any
     context. An event of the own context that is listed here goes to `react` of *other* keys; `evolve` of its own key
     happens regardless."""
+
+    def prepare(self, settings: Settings) -> None:
+        """Read what decisions need to know of the platform and is the same for all, such as a public key.
+
+        Called: once, by the process that hosts the decider, before it decides. It may read and make files of the data
+        folder. Raises SettingsError if the process can't work so.
+        """
 
     reacting: ClassVar[frozenset[type[Event]] | None] = None
     """The events of `routes` that go to `react`; the others go to `observe` only. None: all."""

@@ -520,6 +520,32 @@ class LoggedModelRow(Answer, message="forgelog.experiments.v1.LoggedModel"):
     """Of all runs that measured it, by key."""
 
 
+class EndpointKeyRow(Answer, message="forgelog.deployments.v1.EndpointKey"):
+    """A key of a deployment's endpoints, without its token."""
+
+    deployment_id: str
+    """At most 128 characters."""
+    key_id: str
+    project: str
+    """At most 127 characters."""
+    name: str
+    """Whom or what it is for."""
+    endpoints: list[str]
+    """Those that it opens; all when empty."""
+    issued_by: str
+    """Who asked for it, and alone may have its token."""
+    issued_at: datetime | None
+    expires_at: datetime | None
+    issuer: str
+    """`iss` of its token."""
+    public_key_id: str
+    """Which of the issuer's public keys checks it: `kid` of its token."""
+    revoked_at: datetime | None
+    revoked_by: str
+    reason: str
+    """Why it was revoked."""
+
+
 class DeploymentRow(Answer, message="forgelog.deployments.v1.Deployment"):
     """A deployment."""
 

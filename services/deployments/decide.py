@@ -5,6 +5,7 @@ UpdateDeployment ─► RevisionCreated, or DeploymentUpdated where replicas sta
 ScaleDeployment ─► DeploymentScaled; TerminateDeployment ─► TerminationRequested
 RevisionCreated ─► (asks experiments for the model's version) ResolveRevision ─► RevisionResolved or RevisionRejected
 what follows from the state and the time: `services.deployments.rollout`
+IssueEndpointKey ─► EndpointKeyIssued; RevokeEndpointKey ─► EndpointKeyRevoked (`services.deployments.endpoint_keys`)
 ReplicaRequested ─► (order) SubmitJob; ReplicaReleased ─► (order) CancelJob
 events of a replica's job ─► ReplicaStarted, ReplicaReady, ReplicaUnready, ReplicaEnded (`services.deployments.hearing`)
 ReportTraffic, ReportUsage, ReportDemand ─► what follows from the load: `services.deployments.steering`
@@ -58,7 +59,9 @@ from events.language.deployments.events import (
     TerminationRequested,
     TrafficRulesSet,
 )
+from events.language.deployments.keys import IssueEndpointKey, RevokeEndpointKey
 from events.language.deployments.models import changed_fields, needs_new_replicas, with_replicas_of
+from events.language.deployments.routing import PublicKey
 from events.language.deployments.steering import (
     AlertFired,
     AlertResolved,
@@ -83,9 +86,11 @@ from events.language.jobs import (
     SubmitJob,
 )
 from events.log.ids import named_id
+from events.process.settings import Settings
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
-from services.deployments import hearing, resolving, rollout, splitting, steering
+from services.deployments import endpoint_keys, hearing, resolving, rollout, splitting, steering
 from services.deployments.fold import evolve
+from services.deployments.issuer import issuer
 from services.deployments.loads import Load, Report
 from services.deployments.refusals import forbidden, refused
 from services.deployments.state import Deployment
@@ -114,6 +119,7 @@ class Deployments(Decider[Deployment]):
         ReportTraffic,
         ReportUsage,
         ReportDemand,
+        *endpoint_keys.COMMANDS,
     )
     events = (
         DeploymentCreated,
@@ -144,6 +150,7 @@ class Deployments(Decider[Deployment]):
         CanaryJudged,
         AlertFired,
         AlertResolved,
+        *endpoint_keys.EVENTS,
     )
     routes: ClassVar = dict.fromkeys(
         (JobStarted, JobTaskReady, JobTaskUnready, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN
@@ -151,6 +158,18 @@ class Deployments(Decider[Deployment]):
     dispatching = frozenset({RevisionCreated, ReplicaRequested, ReplicaReleased})
     asks = ("jobs", "deployments")
     consults = ("experiments",)
+
+    def __init__(self, public_key: PublicKey | None = None) -> None:
+        """`public_key`: of the issuer of endpoint keys; left out, that of the folder that `prepare` gets."""
+        self._key = public_key
+
+    def prepare(self, settings: Settings) -> None:
+        if self._key is None:
+            self._key = issuer(settings).public_key
+
+    def _public_key(self) -> PublicKey:
+        assert self._key is not None, "the host prepares its deciders"
+        return self._key
 
     def initial(self, key: str) -> Deployment:
         return Deployment()
@@ -174,7 +193,7 @@ class Deployments(Decider[Deployment]):
         if isinstance(command, ResolveRevision):
             return resolving.resolved(state, command)
         if isinstance(command, TerminateDeployment):
-            return _terminated(state, id, command.reason)
+            return _terminated(state, id, command.reason, context.now)
         if state.terminating:
             raise forbidden("deployment_id", f"deployment {id} is being terminated", "wait, and create it again")
         match command:
@@ -190,6 +209,10 @@ class Deployments(Decider[Deployment]):
                 return _set(state, id, "scaling", command.policy)
             case SetAlerts():
                 return _set(state, id, "alerts", command.settings)
+            case IssueEndpointKey():
+                return endpoint_keys.issued(state, command, context, self._public_key())
+            case RevokeEndpointKey():
+                return endpoint_keys.revoked(state, command, context.now)
         return _steered(state, command)
 
     def react(self, state: Deployment, event: Event, context: DecisionContext) -> Sequence[Event]:
@@ -291,12 +314,13 @@ def _set(state: Deployment, id: str, field: str, value: object) -> Sequence[Depl
     return [DeploymentUpdated(deployment_id=id, spec=spec, changed=(field,))]
 
 
-def _terminated(state: Deployment, id: str, reason: str) -> Sequence[DeploymentEvent]:
+def _terminated(state: Deployment, id: str, reason: str, now: datetime) -> Sequence[DeploymentEvent]:
     if state.terminating:
         return []
     under_way = state.rollout is not None
     ended = [rollout.rolled_back(state, id, RollbackCause.TERMINATED, "its deployment ends")] if under_way else []
-    return [*ended, TerminationRequested(deployment_id=id, revision=state.stable, reason=reason)]
+    keys = endpoint_keys.ended(state, id, now)
+    return [*ended, *keys, TerminationRequested(deployment_id=id, revision=state.stable, reason=reason)]
 
 
 def _undone(state: Deployment, command: UndoRollout) -> Sequence[DeploymentEvent]:

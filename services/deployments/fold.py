@@ -32,9 +32,11 @@ from events.language.deployments.events import (
     TerminationRequested,
     TrafficRulesSet,
 )
+from events.language.deployments.keys import EndpointKeyEvent
 from events.language.deployments.models import DeploymentSpec, with_replicas_of
 from events.language.deployments.moves import DEPLOYMENT_MOVES
 from events.language.moves import check_move
+from services.deployments import endpoint_keys
 from services.deployments.replicas import planned
 from services.deployments.state import MAX_REVISIONS, Deployment, Replica, Revision, Rollout
 
@@ -46,9 +48,9 @@ def evolve(state: Deployment, event: Event, time: datetime) -> Deployment:
     """The state after an event; it is changed in place, but for a deployment that begins anew."""
     match event:
         case DeploymentCreated():
-            last = (state.newest, state.last_replica, state.table)
+            last = (state.newest, state.last_replica, state.table, state.keys)
             state = Deployment(DeploymentStatus.PENDING, event.name, event.project, time)
-            state.newest, state.last_replica, state.table = last
+            state.newest, state.last_replica, state.table, state.keys = last
         case DeploymentStatusChanged():
             assert state.status is not None, "the decider lets nothing come before the creation"
             check_move(DEPLOYMENT_MOVES, state.status, event.status, f"deployment {event.deployment_id}")
@@ -66,12 +68,15 @@ def evolve(state: Deployment, event: Event, time: datetime) -> Deployment:
             state.table = event.table
         case ReplicaEvent():
             _replica(state, event, time)
+        case EndpointKeyEvent():
+            pass  # see below
         case RevisionCreated() | RevisionResolved() | RevisionRejected():
             _revision(state, event)
         case _:
             _rollout(state, event, time)
     state.memory.remember(event, time)
     _derive(state, time)
+    endpoint_keys.evolve(state, event, time)
     return state
 
 

@@ -28,7 +28,7 @@ from events.language.deployments.events import (
 )
 from events.language.deployments.models import RolloutPolicy
 from events.language.deployments.routing import WHOLE
-from services.deployments import replicas, routing, status
+from services.deployments import endpoint_keys, replicas, routing, status
 from services.deployments.state import Deployment, Rollout
 
 
@@ -39,14 +39,14 @@ def step(state: Deployment, id: str, project: str, now: datetime) -> Sequence[De
         or _given_up(state, id, now)
         or _gone_on(state, id, now)
         or replicas.changed(state, id, project, now)
-        or routing.changed(state, id)
+        or routing.changed(state, id, now)
         or status.changed(state, id, now)
     )
 
 
 def due(state: Deployment) -> datetime | None:
     """When `step` gives an event although nothing has happened."""
-    times = [*replicas.due(state), *status.due(state)]
+    times = [*replicas.due(state), *status.due(state), *endpoint_keys.due(state)]
     rollout = state.rollout
     if rollout is not None and not rollout.paused:
         if rollout.behind_since is not None:

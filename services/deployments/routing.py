@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -17,16 +18,16 @@ from events.language.deployments.routing import (
     RoutedRevision,
     RoutingTable,
 )
-from services.deployments import replicas
+from services.deployments import endpoint_keys, replicas
 from services.deployments.state import Deployment, Replica
 
 _GRPC_PORT = "grpc"
 
 
-def changed(state: Deployment, id: str) -> list[DeploymentEvent]:
+def changed(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent]:
     """A new table, if there is something new to tell."""
     last = state.table
-    table = _table(state, id, 1 if last is None else last.number)
+    table = _table(state, id, 1 if last is None else last.number, now)
     if table == last:
         return []
     if last is not None:
@@ -34,7 +35,7 @@ def changed(state: Deployment, id: str) -> list[DeploymentEvent]:
     return [RoutingChanged(deployment_id=id, table=table)]
 
 
-def _table(state: Deployment, id: str, number: int) -> RoutingTable:
+def _table(state: Deployment, id: str, number: int, now: datetime) -> RoutingTable:
     spec = state.spec
     assert spec is not None
     assert state.created_at is not None
@@ -60,6 +61,7 @@ def _table(state: Deployment, id: str, number: int) -> RoutingTable:
         retries=policy.retries,
         concurrency=policy.concurrency,
         cold_start_seconds=policy.cold_start_seconds,
+        keys=endpoint_keys.table(state, now),
         terminated=state.terminating,
     )
 

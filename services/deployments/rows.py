@@ -40,6 +40,7 @@ from events.log.envelope import Recorded
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.references import REFERENCES, holder, put_references, reference_keys
 from events.projections.row_models import table_of
+from services.deployments import key_rows
 
 DEPLOYMENTS = table_of(
     Deployment,
@@ -55,7 +56,7 @@ REPLICAS = table_of(Replica, "replicas", key=("deployment_id", "replica"))
 
 ROUTING = table_of(Routing, "routing", key=("deployment_id",), indexes=("project",))
 
-TABLES = (DEPLOYMENTS, REVISIONS, REPLICAS, ROUTING, REFERENCES)
+TABLES = (DEPLOYMENTS, REVISIONS, REPLICAS, ROUTING, key_rows.ENDPOINT_KEYS, REFERENCES)
 
 _NO_ROLLOUT: Row = {
     "rollout_revision": 0,
@@ -74,6 +75,7 @@ def touched(event: DeploymentEvent) -> Iterable[tuple[Table, Key]]:
         yield REVISIONS, (id, number)
     if isinstance(event, ReplicaEvent):
         yield REPLICAS, (id, event.replica)
+    yield from key_rows.touched(event)
     if isinstance(event, RoutingChanged):
         yield ROUTING, (id,)
     if isinstance(event, RevisionResolved) and event.model is not None:
@@ -103,6 +105,7 @@ def put(recorded: Recorded, event: DeploymentEvent, rows: Rows) -> None:
     if isinstance(event, RevisionResolved) and event.model is not None:
         put_references(rows, holder(event), [event.model.bundle], bundle=True)
     _change_revisions(event, rows, time)
+    key_rows.put(recorded, event, rows, row["project"])
     rows.put(DEPLOYMENTS, {**row, **_change(event, row, rows, time)})
 
 

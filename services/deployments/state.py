@@ -12,7 +12,7 @@ from pydantic import Field
 from events.language.deployments.alerts import AlertType
 from events.language.deployments.enums import DeploymentStatus, ReplicaStatus, RolloutStrategy
 from events.language.deployments.models import DeploymentSpec, ResolvedModel, TrafficRules
-from events.language.deployments.routing import WHOLE, RoutingTable
+from events.language.deployments.routing import WHOLE, PublicKey, RoutingTable
 from services.deployments.loads import Load, Memory
 
 MAX_REVISIONS = 20
@@ -70,6 +70,17 @@ class Rollout:
 
 
 @dataclass(slots=True)
+class Key:
+    """A key of the endpoints that has not expired, or just now."""
+
+    expires_at: datetime
+    issuer: str
+    public_key: PublicKey
+    """Checks it."""
+    revoked: bool = False
+
+
+@dataclass(slots=True)
 class Deployment:
     """A deployment as its events tell it."""
 
@@ -108,6 +119,8 @@ class Deployment:
     trouble: str = ""
     """Why the last revision was rejected or rolled back."""
     rules: TrafficRules = field(default_factory=TrafficRules)
+    keys: dict[str, Key] = field(default_factory=dict)
+    """By id. Those of an earlier deployment of the name too, which are all revoked."""
     table: RoutingTable | None = None
     """The newest one."""
     memory: Memory = field(default_factory=Memory)

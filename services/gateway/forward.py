@@ -1,4 +1,4 @@
-"""Queries, passed on to the service that answers them: bytes in, bytes out, deadline and trace along.
+"""Queries, passed on to the service that answers them: bytes in, bytes out; deadline, trace and caller's name along.
 
 No method is known here by name; `services.gateway.catalog` tells whose a query is and whether it streams.
 """
@@ -19,7 +19,7 @@ from events.log.topics import CONTEXTS
 from events.process.channels import ACCEPTED, accepted, client_options
 from events.process.retry_hint import DETAILS, retry_seconds
 from events.process.settings import Settings
-from events.queries.callers import Metadata, bearer, services_key
+from events.queries.callers import CALLER, Metadata, bearer, services_key
 from events.queries.local.client import LocalClient, LocalConnection
 from events.queries.local.places import socket_of
 from events.queries.requests import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES
@@ -135,6 +135,7 @@ class Forwarder:
         """A query's answer. Raises Relayed or DoorError."""
         self._access.authorize(principal, method.path)
         context = self.context_of(method, request)
+        metadata = (*metadata, (CALLER, principal.name))
         with self.queries.take():
             timeout = DEFAULT_SECONDS if timeout is None else timeout  # 0: the caller's deadline is just over
             try:
@@ -163,6 +164,7 @@ class Forwarder:
         nothing to say yet. Raises Relayed or DoorError."""
         self._access.authorize(principal, method.path)
         context = self.context_of(method, request)
+        metadata = (*metadata, (CALLER, principal.name))
         with self.streams.take():
             stream = self.channel(context).unary_stream(method.path)
             call = stream(request, timeout=timeout, metadata=(*metadata, *self._key))

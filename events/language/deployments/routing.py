@@ -243,10 +243,13 @@ class PublicKey(Model):
     """The public key's 32 bytes in base64url (RFC 8037)."""
 
 
+IssuerName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+
+
 class KeyIssuer(Model):
     """Who signs a deployment's keys, and by which public keys that is checked."""
 
-    issuer: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+    issuer: IssuerName
     """``iss`` of the tokens."""
     public_keys: Annotated[tuple[PublicKey, ...], Field(min_length=1, max_length=16)]
 
