@@ -80,6 +80,9 @@ MODULES: dict[str, dict[str, str]] = {
     "importing": {
         "import": "Bring runs, metrics, files and models of other trackers here.",
     },
+    "keys": {
+        "keys": "Show keys of deployments' endpoints; issue or revoke one.",
+    },
     "logged_models": {
         "logged-models": "Show models that runs have logged, and their files; delete one, or bring it back.",
     },

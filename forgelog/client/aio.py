@@ -16,6 +16,7 @@ from forgelog.client.channel import DEFAULT_TIMEOUT
 from forgelog.client.core import Core, Wait, namespace
 from forgelog.client.datasets import AsyncDatasets
 from forgelog.client.deployments import AsyncDeployments
+from forgelog.client.endpoint_keys import AsyncEndpointKeys
 from forgelog.client.experiments import AsyncExperiments
 from forgelog.client.flat import AsyncFlat
 from forgelog.client.jobs import AsyncJob, AsyncJobs
@@ -76,6 +77,7 @@ class AsyncClient(AsyncFlat):
     datasets = namespace(AsyncDatasets)
     templates = namespace(AsyncTemplates)
     deployments = namespace(AsyncDeployments)
+    endpoint_keys = namespace(AsyncEndpointKeys)
 
     async def __aenter__(self) -> AsyncClient:
         return self

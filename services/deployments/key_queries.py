@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,9 +64,10 @@ class KeyQueriesServicer(rpc.KeyQueriesServicer):
             if not value:
                 raise invalid(f"{field}: is empty; give the deployment and the id of the key that was issued")
         async with self._read.view(**read_options(request.options)) as db:
-            row = await db.fetchrow("select * from endpoint_keys where deployment_id = $1 and key_id = $2", id, name)
-        if row is None:
+            found = await db.fetchrow("select * from endpoint_keys where deployment_id = $1 and key_id = $2", id, name)
+        if found is None:
             raise not_found("key", f"{id}/{name}")
+        row = dict(found)
         refuse_late(row, caller_of(context), datetime.now(UTC))
         if row["public_key_id"] != self._issuer.public_key.key_id:
             raise _refused(f"key {name} was issued for another signing key than the platform has now; {_AGAIN}")
@@ -77,10 +79,10 @@ class KeyQueriesServicer(rpc.KeyQueriesServicer):
             raise QueryError(grpc.StatusCode.INTERNAL, f"{problem}; let the platform's user write there") from None
         if not first:
             raise _refused(f"the token of key {name} was handed over already, and that is done once; {_AGAIN}")
-        return pb.SignEndpointKeyResponse(key=to_message(dict(row), types.EndpointKey), token=token)
+        return pb.SignEndpointKeyResponse(key=to_message(row, types.EndpointKey), token=token)
 
 
-def refuse_late(row: Any, caller: str, now: datetime) -> None:
+def refuse_late(row: Mapping[str, Any], caller: str, now: datetime) -> None:
     """Refuse what may have no token (any more). Raises QueryError."""
     name = row["key_id"]
     if caller != row["issued_by"]:
