@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from forgelog.client.bundles import upload
 from forgelog.client.core import Namespace
+from forgelog.client.deployment_ids import deployment_id
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import DeploymentRevisionRow, DeploymentRow, ReasonsRow, ReplicaRow, RoutingRow
 from forgelog.client.words import enum_words
-from forgelog.errors import InvalidInput, NotFound, Timeout
+from forgelog.errors import NotFound, Timeout
 from forgelog_pb.deployments.v1 import queries_pb2 as pb
 from forgelog_pb.deployments.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.deployments.v1 import types_pb2 as types
@@ -214,12 +215,7 @@ class AsyncDeployments(Namespace):
         return status in ("rejected", "rolled_back", "retired")
 
     def _id(self, name: str) -> str:
-        """The id of a deployment that is named by its name in the client's project, or by its id."""
-        from events.log.ids import named_id
-
-        if not name:
-            raise InvalidInput("name: is empty; give a deployment's name")
-        return name if "." in name else named_id(name, self._core.own_project)
+        return deployment_id(name, self._core.own_project)
 
     async def _send(self, command: str, name: str, **fields: Any) -> Answer:
         body = {"deployment_id": self._id(name), **fields}

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, cast
 
 from forgelog.client.core import Namespace
+from forgelog.client.deployment_ids import deployment_id
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import EndpointKeyRow
-from forgelog.errors import InvalidInput
 from forgelog_pb.deployments.v1 import key_queries_pb2 as pb
 from forgelog_pb.deployments.v1 import key_queries_pb2_grpc as rpc
 
@@ -60,11 +60,7 @@ class AsyncEndpointKeys(Namespace):
         return await self._send("RevokeEndpointKey", deployment, key_id=key_id, reason=reason)
 
     def _id(self, deployment: str) -> str:
-        from events.log.ids import named_id
-
-        if not deployment:
-            raise InvalidInput("deployment: is empty; give a deployment's name")
-        return deployment if "." in deployment else named_id(deployment, self._core.own_project)
+        return deployment_id(deployment, self._core.own_project)
 
     async def _send(self, command: str, deployment: str, **fields: Any) -> Answer:
         body = {"deployment_id": self._id(deployment), **fields}

@@ -78,6 +78,11 @@ def test_a_deployment_of_a_command_gets_its_replicas_at_once() -> None:
     assert statuses(desk.ready(2)) == ["running"]
 
 
+def test_a_deployment_that_is_to_have_no_replica_runs_at_once() -> None:
+    desk = Desk()
+    assert statuses(desk.create(command_spec(replicas=0))) == ["deploying", "running"]
+
+
 def test_a_replica_is_a_job_that_knows_what_it_is() -> None:
     desk = Desk()
     spec = command_spec(args=["--fast"], target=DeploymentTarget(queue="gpu", region="eu"), labels={"team": "a"})
