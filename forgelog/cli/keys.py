@@ -11,7 +11,7 @@ import typer
 
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import duration
-from forgelog.cli.render import Column, Format, age_column, column, note, show_data, show_done, show_rows, write
+from forgelog.cli.render import Column, Format, age_column, column, note, show_data, show_rows, write
 from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ def revoke(
         return [await client.endpoint_keys.revoke(deployment, id, reason=reason) for id in dict.fromkeys(ids)]
 
     outcomes = with_client(work)
-    show_done(outcomes, f"{len(outcomes)} key{'s' * (len(outcomes) != 1)} of {deployment} revoked", output)
+    if output is not Format.TABLE:
+        show_data(outcomes, output)
+    else:
+        note(f"{len(outcomes)} key{'s' * (len(outcomes) != 1)} of {deployment} revoked")
 
 
 def one_key(known: Sequence[Any], deployment: str, text: str) -> str:

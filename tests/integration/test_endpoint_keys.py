@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from events.language.deployments.events import RoutingChanged
 from events.log.access import client_options
@@ -140,20 +140,14 @@ async def test_token_and_private_key_are_kept_nowhere(platform: Cluster, client:
 
 async def _records(platform: Cluster) -> AsyncIterator[bytes]:
     """All that is in the platform's topics: keys, headers, values."""
-    consumer = AIOKafkaConsumer(**client_options(platform.settings))
-    await consumer.start()
-    try:
-        topics = [topic for topic in await consumer.topics() if topic.startswith(platform.settings.prefix)]
-        places = [TopicPartition(t, p) for t in topics for p in consumer.partitions_for_topic(t) or ()]
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        await consumer.seek_to_beginning(*places)
+    async with AIOKafkaConsumer(**client_options(platform.settings)) as asked:
+        topics = [topic for topic in await asked.topics() if topic.startswith(platform.settings.prefix)]
+    async with AIOKafkaConsumer(*topics, **client_options(platform.settings), auto_offset_reset="earliest") as consumer:
+        ends = await consumer.end_offsets([*consumer.assignment()])
         while any([await consumer.position(place) < end for place, end in ends.items()]):
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 for record in records:
                     yield b"|".join([record.key or b"", record.value or b"", *(value for _, value in record.headers)])
-    finally:
-        await consumer.stop()
 
 
 async def _rows(platform: Cluster) -> AsyncIterator[bytes]:
