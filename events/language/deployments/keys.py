@@ -21,7 +21,7 @@ LEAST_TTL_SECONDS = 60
 MOST_TTL_SECONDS = 366 * 86_400
 DEFAULT_TTL_SECONDS = 30 * 86_400
 
-KeyEndpoints = Annotated[tuple[EndpointName, ...], Field(max_length=32)]
+KeyEndpoints = Annotated[tuple[EndpointName, ...], Field(max_length=16)]
 """Names of the endpoints that a key opens; empty: all of the deployment's."""
 
 

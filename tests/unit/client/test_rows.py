@@ -62,6 +62,7 @@ def test_the_rows_of_a_list_are_found() -> None:
         "forgelog.deployments.v1.DeploymentRevision": "DeploymentRevisionRow",
         "forgelog.deployments.v1.Replica": "ReplicaRow",
         "forgelog.deployments.v1.Routing": "RoutingRow",
+        "forgelog.deployments.v1.EndpointKey": "EndpointKeyRow",
         "forgelog.experiments.v1.DatasetVersion": "DatasetVersionRow",
         "forgelog.experiments.v1.Experiment": "ExperimentRow",
         "forgelog.experiments.v1.ExperimentInput": "ExperimentInputRow",
