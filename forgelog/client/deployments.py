@@ -26,8 +26,6 @@ WAIT_SECONDS = 900.0
 
 _WHOLE = 10_000
 
-_OVER = ("failed", "terminating", "terminated")
-
 
 class AsyncDeployments(Namespace):
     """Deployments: `forgelog.deployments.v1.DeploymentQueries`, and the commands on them.
@@ -202,10 +200,10 @@ class AsyncDeployments(Namespace):
         raise AssertionError("a watch has no end")
 
     async def _settled(self, row: DeploymentRow, wanted: int) -> bool:
-        if row.status in _OVER:
-            return not (row.status == "failed" and row.newest_revision > wanted)
-        if row.revision == wanted or row.rollout_revision == wanted:
-            if row.status == "running":
+        if row.status in ("terminating", "terminated"):
+            return True
+        if wanted in (row.revision, row.rollout_revision):
+            if row.status == "running" or (row.status == "failed" and not row.rollout_revision):
                 return True
             canary = row.rollout_revision == wanted and row.rollout_strategy == "canary"
             if not canary or not 0 < row.rollout_weight < _WHOLE:

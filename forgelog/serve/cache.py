@@ -1,9 +1,9 @@
 """Models' files on this machine, each version once, however many replicas serve it.
 
-A version lies in a folder by the digest of its bundle. Who needs it first fetches it, under a lock of that digest, into
+A version lies in a folder by the digest of its bundle. Who needs it first fetches it, under a lock for that alone, into
 a folder beside; that takes its name when every file was compared with its digest. Files that are there are compared
-again by each process that is to serve them. While a process serves it holds the lock shared: what nobody holds may be
-removed when the cache is full. Blocks.
+again by each process that is to serve them. A process that serves a version, or is about to, shares another lock of it:
+what nobody holds may be removed when the cache is full. Blocks.
 """
 
 from __future__ import annotations
@@ -63,19 +63,15 @@ class ModelCache:
         """The folder of a bundle's files, compared with their digests. It stays as long as it is held. Raises
         `NotServable`, and what `read` and `fetch` raise."""
         place = self._folder / bundle.digest
-        lock = os.open(self._folder / f"{bundle.digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            files = _known(place / _MANIFEST, bundle)
-            if files is None or not _same(place / "files", files):
-                shutil.rmtree(place, ignore_errors=True)
-                self._make_room()
-                self._fill(place, bundle, read(bundle), fetch)
+        with _locked(self._folder / f"{bundle.digest}.lock", fcntl.LOCK_SH):
+            if not _is_whole(place, bundle):
+                with _locked(self._folder / f"{bundle.digest}.fetch", fcntl.LOCK_EX):
+                    if not _is_whole(place, bundle):
+                        shutil.rmtree(place, ignore_errors=True)
+                        self._make_room()
+                        self._fill(place, bundle, read(bundle), fetch)
             os.utime(place)
-            fcntl.flock(lock, fcntl.LOCK_SH)
             yield place / "files"
-        finally:
-            os.close(lock)
 
     def _fill(self, place: Path, bundle: ObjectRef, manifest: bytes, fetch: Fetch) -> None:
         beside = place.with_name(f"{bundle.digest}.part")
@@ -112,15 +108,32 @@ class ModelCache:
         for _, place, size in sorted(kept):
             if total <= self._most:
                 return
-            lock = os.open(place.with_name(f"{place.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with (
+                suppress(BlockingIOError),  # somebody serves it
+                _locked(place.with_name(f"{place.name}.lock"), fcntl.LOCK_EX | fcntl.LOCK_NB),
+            ):
                 shutil.rmtree(place, ignore_errors=True)
                 total -= size
-            except BlockingIOError:
-                pass  # somebody serves it
-            finally:
-                os.close(lock)
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    """With a file's lock. Raises BlockingIOError, if it is not to wait for it."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, how)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _is_whole(place: Path, bundle: ObjectRef) -> bool:
+    """Whether a version's folder has all its files, and no others."""
+    files = _known(place / _MANIFEST, bundle)
+    try:
+        return files is not None and _same(place / "files", files)
+    except FileNotFoundError:  # somebody replaces them just now
+        return False
 
 
 def _known(path: Path, bundle: ObjectRef) -> tuple[BundleFile, ...] | None:

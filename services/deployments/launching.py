@@ -27,6 +27,9 @@ REGION_LABEL = "region"
 
 _RESTARTS = RestartPolicy(mode=RestartMode.ALWAYS, max_restarts=None, max_backoff_seconds=60.0)
 
+_MODEL_SERVER = 'exec "$FORGELOG_PYTHON" -m forgelog.serve'
+"""The interpreter of the node's agent has Forgelog. A deployment may name another one in its environment."""
+
 _READY, _LIVE = "/v2/health/ready", "/v2/health/live"
 """Paths of the model server."""
 
@@ -63,8 +66,8 @@ def _job(name: str, spec: DeploymentSpec, model: ResolvedModel | None, id: str, 
     variables = {**spec.environment.variables, **_told(spec, model, id, revision, number)}
     return JobSpec(
         metadata=JobMetadata(name=f"{name}/{revision}.{number}", labels=labels),
-        command=spec.command or "python",
-        args=spec.args if spec.command else ("-m", "forgelog.serve"),
+        command=spec.command or "sh",
+        args=spec.args if spec.command else ("-c", _MODEL_SERVER),
         queue=spec.target.queue,
         priority=spec.target.priority,
         resources=spec.resources,

@@ -9,6 +9,7 @@ import errno
 import math
 import os
 import stat
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,6 +103,7 @@ class Around:
             **self._variables,
             "OMP_NUM_THREADS": str(max(1, math.ceil(bound.resources.cpus))),
             "FORGELOG_PROJECT": task.project,
+            "FORGELOG_PYTHON": sys.executable,  # has Forgelog; the task's own may not
             **mlflow_client.variables(self._gateway, task.project, process, launch.environment.variables),
             **launch.environment.variables,
             "FORGELOG_JOB": task.job_id,

@@ -121,7 +121,7 @@ def test_a_deployment_of_a_model_waits_until_its_version_is_known() -> None:
     resolved = desk.resolve(1, version(3))
     assert names(resolved)[:3] == ["RevisionResolved", "RolloutStarted", "ReplicaRequested"]
     job = next(event for event in resolved if isinstance(event, ReplicaRequested)).spec
-    assert (job.command, job.args) == ("python", ("-m", "forgelog.serve"))
+    assert (job.command, job.args) == ("sh", ("-c", 'exec "$FORGELOG_PYTHON" -m forgelog.serve'))
     assert job.service is not None
     assert job.service.ports == ("http", "grpc")
     paths = [probe.path for probe in (job.service.startup, job.service.readiness, job.service.liveness) if probe]

@@ -68,6 +68,21 @@ def test_replicas_that_start_together_fetch_once(tmp_path: Path) -> None:
     assert store.fetched == ["model"]
 
 
+def test_replicas_serve_at_the_same_time(tmp_path: Path) -> None:
+    store = Store(model=b"weights")
+    all_serve = threading.Barrier(3)
+
+    def serve() -> bytes:
+        with ModelCache(tmp_path / "cache").held(store.bundle, store.read, store.fetch) as folder:
+            all_serve.wait(timeout=60)
+            return (folder / "model").read_bytes()
+
+    with ThreadPoolExecutor(3) as pool:
+        found = [each.result() for each in [pool.submit(serve) for _ in range(3)]]
+    assert found == [b"weights"] * 3
+    assert store.fetched == ["model"]
+
+
 def _change(folder: Path) -> None:
     (folder / "model").write_bytes(b"w3ights")
 
@@ -106,7 +121,8 @@ def test_wrong_bytes_of_the_store_are_refused_and_not_kept(tmp_path: Path) -> No
         ModelCache(tmp_path / "cache").held(store.bundle, store.read, store.fetch),
     ):
         pass
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [f"{store.bundle.digest}.lock"]
+    left = {path.suffix for path in (tmp_path / "cache").iterdir()}
+    assert left == {".lock", ".fetch"}
 
 
 def test_a_full_cache_gives_up_what_nobody_serves(tmp_path: Path) -> None:
