@@ -1,0 +1,62 @@
+"""When the embedded platform has a router, and where."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from events.process.settings import Settings
+from forgelog.embedded import router
+from forgelog.embedded.process import EmbeddedError
+from forgelog.embedded.router import RouterPlace
+from services.deployments.wanting_routers import tell
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router, "find_spec", lambda _name: True)
+
+
+def test_there_is_one_while_there_is_a_deployment(tmp_path: Path) -> None:
+    place = RouterPlace(tmp_path, {})
+    assert not place.wanted
+    tell(Settings.load(data=tmp_path), wanted=True)
+    assert place.wanted
+    assert (tmp_path / "routers").stat().st_mode & 0o777 == 0o700
+    tell(Settings.load(data=tmp_path), wanted=False)
+    assert not place.wanted
+
+
+def test_settings_ask_for_one_or_for_none(tmp_path: Path) -> None:
+    assert RouterPlace(tmp_path, {"FORGELOG_ROUTER_LISTEN": "127.0.0.1:9999"}).wanted
+    tell(Settings.load(data=tmp_path), wanted=True)
+    assert not RouterPlace(tmp_path, {"FORGELOG_ROUTER_LISTEN": "off"}).wanted
+
+
+def test_without_envoy_it_is_said_once_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(router, "find_spec", lambda name: None if name == "envoy" else True)
+    tell(Settings.load(data=tmp_path), wanted=True)
+    with caplog.at_level(logging.ERROR, "forgelog.supervisor"):
+        place = RouterPlace(tmp_path, {})
+        assert [place.wanted, place.wanted] == [False, False]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "forgelog[serving]" in said
+    assert "FORGELOG_ENVOY" in said
+    assert RouterPlace(tmp_path, {"FORGELOG_ENVOY": "/usr/bin/envoy"}).wanted
+
+
+def test_it_keeps_its_port(tmp_path: Path) -> None:
+    address = RouterPlace(tmp_path, {}).address()
+    host, _, port = address.partition(":")
+    assert host == "127.0.0.1"
+    assert (tmp_path / "routers" / "port").read_text() == f"{port}\n"
+    assert RouterPlace(tmp_path, {}).address() == address
+
+
+def test_an_address_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedError, match="FORGELOG_ROUTER_LISTEN"):
+        RouterPlace(tmp_path, {"FORGELOG_ROUTER_LISTEN": "7080"}).address()
