@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 import typer
+from pydantic import TypeAdapter
+from ruamel.yaml import YAML
 
+from events.language.deployments.serving import ServingSpec
 from forgelog.cli import make_app
 from forgelog.manifest import kinds
 
@@ -62,12 +65,27 @@ def test_a_shown_command_is_one(
     assert context.command_path.split()[1] in words
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in blocks("yaml")])
+def of_serving(place: str) -> bool:
+    """Whether a block is of the page whose YAML goes to `python -m forgelog.serve --spec`."""
+    return place.startswith("docs/how-to/serving.md:")
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param(text, id=place) for place, text in blocks("yaml") if not of_serving(place)]
+)
 def test_a_shown_manifest_is_one(text: str, tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(text)
     word = re.search(r"^kind: (\w+)$", text, re.MULTILINE)
     assert kinds.load(file, kinds.named(word[1] if word else "Job"))
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in blocks("yaml") if of_serving(place)])
+def test_a_shown_part_of_a_serving_spec_is_one(text: str) -> None:
+    said = YAML(typ="safe").load(text)
+    assert said
+    for name, value in said.items():
+        assert TypeAdapter(ServingSpec.model_fields[name].annotation).validate_python(value)
 
 
 def test_the_tests_that_show_each_guarantee_are_there() -> None:
