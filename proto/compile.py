@@ -67,14 +67,31 @@ def compile_all(root: Path, target: Path | None = None) -> None:
         for path in files:
             _stub(path, built / path.relative_to(proto).with_suffix(""))
         (built / "forgelog/summaries.py").write_text(summaries.render((built / DESCRIBED).read_bytes()))
-        if (others := built / "inference").is_dir():
-            os.rename(others, built / "forgelog/inference")
+        _keep_apart(built / "inference")
+        os.rename(built / "inference", built / "forgelog/inference")
         _install(built / "forgelog", package)
 
 
 def _rewrite(built: Path) -> None:
     for path in [*built.rglob("*.py"), *built.rglob("*.pyi")]:
         path.write_text(_IMPORT.sub(rf"\1 {PACKAGE}.", path.read_text()))
+
+
+_POOL = '''"""Descriptors of the Open Inference Protocol, apart from all others: its clients bring the same names."""
+
+from google.protobuf.descriptor_pool import DescriptorPool
+
+POOL = DescriptorPool()
+'''
+
+
+def _keep_apart(package: Path) -> None:
+    """Puts a package's descriptors into a pool of its own. protobuf's default pool takes each name once in a process,
+    and a program may have another library that speaks the same protocol."""
+    (package / "pool.py").write_text(_POOL)
+    for path in package.glob("*_pb2.py"):
+        text = path.read_text().replace("_descriptor_pool.Default()", "_pool.POOL")
+        path.write_text(text.replace("\n\n_sym_db", f"\nfrom {PACKAGE}.inference import pool as _pool\n\n_sym_db", 1))
 
 
 def _stub(source: Path, target: Path) -> None:

@@ -176,6 +176,8 @@ class Engine:
         """Steps 1 to 3."""
         self.check_ready()
         self.check_model(request.model, request.version)
+        if self.in_flight > self.spec.limits.max_waiting:
+            raise ServingError(Fault.UNAVAILABLE, f"{self.in_flight - 1} requests wait already; try again in a moment")
         self.inputs.check_inputs(request.inputs)
         if self._pre is None:
             return request.inputs

@@ -122,11 +122,26 @@ def make_graphql(engine: Engine) -> Any:
     schema = make_executable_schema(sdl_of(engine), query, subscription, *scalars)
     return GraphQL(
         schema,
+        query_parser=_parsed,
         introspection=True,
         debug=False,
         error_formatter=_error,
         websocket_handler=GraphQLTransportWSHandler(connection_init_wait_timeout=timedelta(seconds=10)),
     )
+
+
+MAX_TOKENS = 1_000_000
+"""Most tokens of a query; a tensor that is written into it has one for each number and bracket."""
+
+
+def _parsed(_context: Any, data: Any) -> Any:
+    """A query's document. Raises GraphQLError."""
+    from graphql import GraphQLError, parse
+
+    try:
+        return parse(data["query"], max_tokens=MAX_TOKENS)
+    except RecursionError:
+        raise GraphQLError("the query is nested too deeply; give tensors as variables") from None
 
 
 def _long(value: Any) -> int:

@@ -11,13 +11,14 @@ from typing import Any
 import grpc
 from google.protobuf.json_format import ParseDict
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from forgelog.serve import descriptions, grpc_tensors
 from forgelog.serve.engine import Engine
 from forgelog.serve.problems import ServingError
 from forgelog_pb.inference import grpc_service_pb2 as pb
 from forgelog_pb.inference import grpc_service_pb2_grpc as pb_grpc
+from forgelog_pb.inference.pool import POOL
 
 logger = logging.getLogger("forgelog.serve")
 
@@ -162,6 +163,8 @@ def _server(engine: Engine, release: str) -> Any:
         ]
     )
     pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(engine, release), server)
+    for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+        POOL.AddSerializedFile(file.serialized_pb)
     checks = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    reflection.enable_server_reflection([SERVICE, checks, reflection.SERVICE_NAME], server)
+    reflection.enable_server_reflection([SERVICE, checks, reflection.SERVICE_NAME], server, POOL)
     return server

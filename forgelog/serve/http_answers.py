@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import orjson
@@ -43,6 +43,16 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
         raise _too_large(most)
     coding = header(scope, b"content-encoding")
     return inflate(body, coding, most) if coding else body
+
+
+def given_again(body: bytes) -> Receive:
+    """A body that was read, for an application that reads it itself."""
+    messages: Iterator[MutableMapping[str, Any]] = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> MutableMapping[str, Any]:
+        return next(messages, {"type": "http.disconnect"})
+
+    return receive
 
 
 async def _rest(message: MutableMapping[str, Any], receive: Receive, most: int) -> bytes:

@@ -30,6 +30,7 @@ from forgelog.serve.http_answers import (
     answer,
     answer_error,
     answer_json,
+    given_again,
     header,
     read_body,
 )
@@ -91,7 +92,8 @@ class HttpDoor:
             await self._infer(scope, receive, send, *found)
             return
         if path == "/graphql" and self._graphql is not None:
-            await self._graphql(scope, receive, send)
+            body = await read_body(scope, receive, self._most) if scope["method"] == "POST" else b""
+            await self._graphql(scope, given_again(body), send)
             return
         if (plain := self._paths.get(path)) is not None:
             method, call = plain

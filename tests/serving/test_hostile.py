@@ -23,6 +23,7 @@ INFER = "/v2/models/digits/infer"
 LIMIT = 1 << 20
 
 SPEC = f"""
+endpoints: [rest, grpc, websocket, graphql]
 limits: {{max_body_bytes: {LIMIT}}}
 batching: {{enabled: true, max_size: 8, timeout_ms: 0}}
 schemas: {{request: [{{name: x, minimum: 0, maximum: 16}}]}}
@@ -260,12 +261,46 @@ def received(sent: socket.socket) -> bytes:
         ("DELETE", "/v2/models/digits", 405, "takes GET, not DELETE"),
         ("POST", "/v2/repository/models/digits/load", 501, "is not served here"),
         ("GET", "/v2/systemsharedmemory/status", 501, "is not served here"),
-        ("POST", "/graphql", 404, "there is nothing at"),
     ],
 )
 def test_wrong_places(server: ModelServer, method: str, path: str, status: int, words: str) -> None:
     answer = server.ask(method, path, b"{}" if method == "POST" else None)
     assert (answer.status, words in answer.error) == (status, True), answer
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("{", "Syntax Error"),
+        ("{ infer(x: " + "[" * 100_000 + "]" * 100_000 + ") { label } }", "nested too deeply"),
+        ("{ infer(x: [[0]]) { label } }", "shape is [1, 1], and the model takes [-1, 64]"),
+        ('{ infer(x: [["0"]]) { label } }', "Float cannot represent"),
+        ("{ infer { label } }", "is required"),
+        ("{ nothing }", "Cannot query field 'nothing'"),
+    ],
+)
+def test_wrong_queries_say_what_is_wrong(server: ModelServer, query: str, words: str) -> None:
+    answer = server.ask("POST", "/graphql", {"query": query}, {"Content-Type": "application/json"})
+    (error,) = answer.json["errors"]
+    assert words in error["message"]
+    assert "Traceback" not in answer.body.decode()
+
+
+def test_a_query_of_100_mb_is_refused(server: ModelServer) -> None:
+    answer = server.ask("POST", "/graphql", bytes(2 << 20), {"Content-Type": "application/json"})
+    assert answer.status == 413
+
+
+async def test_messages_of_websockets_are_inflated_up_to_the_limit_only(server: ModelServer) -> None:
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosedError
+
+    async with connect(f"ws://{server.address}{INFER}") as socket:
+        await socket.send("0" * (100 << 20))
+        with pytest.raises(ConnectionClosedError) as error:
+            await socket.recv()
+    assert error.value.rcvd is not None
+    assert error.value.rcvd.code == 1009  # message too big: RFC 6455, 7.4.1
 
 
 def grpc_request(**changes: Any) -> Any:

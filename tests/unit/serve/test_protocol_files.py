@@ -24,7 +24,7 @@ TRITONS = "from tritonclient.grpc import service_pb2 as service, model_config_pb
 
 
 def files(imports: str) -> FileDescriptorSet:
-    """In a process of its own: one process can't have both."""
+    """As a process of its own has them."""
     done = subprocess.run([sys.executable, "-c", _DUMP.format(imports=imports)], capture_output=True, check=True)
     return FileDescriptorSet.FromString(done.stdout)
 
@@ -66,6 +66,12 @@ def test_the_service_has_the_same_calls(both: tuple[FileDescriptorSet, FileDescr
 def test_every_field_of_ours_is_theirs(both: tuple[FileDescriptorSet, FileDescriptorSet]) -> None:
     ours, tritons = map(fields, both)
     assert {name: tritons.get(name, "none") for name in ours} == ours
+
+
+def test_a_program_may_have_both() -> None:
+    program = f"{TRITONS}\nfrom forgelog_pb.inference import grpc_service_pb2 as ours\n"
+    program += "print(service.ModelInferRequest.FromString(ours.ModelInferRequest(id='7').SerializeToString()).id)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "7\n"
 
 
 def test_only_parts_of_the_configuration_are_left_out(both: tuple[FileDescriptorSet, FileDescriptorSet]) -> None:
