@@ -31,6 +31,7 @@ from forgelog.errors import InvalidInput
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
+    from forgelog.client.deployments import Deployed
 
 app = typer.Typer(no_args_is_help=True, help="Show deployments, their revisions and replicas; scale or end one.")
 
@@ -86,31 +87,31 @@ def deploy(
         "env": pairs(env), "trust_pickle": trust_pickle, "scale": scale, "min": least, "max": most,
     }  # fmt: skip
 
-    async def work(client: AsyncClient) -> list[Any]:
+    async def work(client: AsyncClient) -> list[tuple[Any, int]]:
         if file is not None:
             if model is not None or name or any(options.values()):
                 raise InvalidInput("--file says all of a deployment; give it alone, or a model with options")
-            ids = await client.deployments.apply(file, note=message)
+            made = await client.deployments.apply(file, note=message)
         elif model is None:
             raise InvalidInput("give a model, such as digits@champion, or a manifest with --file")
         else:
-            ids = [await _deployed(client, model, name, options, message)]
+            made = [await _deployed(client, model, name, options, message)]
         if not wait:
-            return [await client.deployments.get(id) for id in ids]
-        return [await client.deployments.wait(id) for id in ids]
+            return [(await client.deployments.get(id), revision) for id, revision in made]
+        return [(await client.deployments.wait(id, revision=revision), revision) for id, revision in made]
 
-    rows = with_client(work)
+    found = with_client(work)
     if output is not Format.TABLE:
-        show_data(rows, output)
+        show_data([row for row, _ in found], output)
     else:
-        for row in rows:
+        for row, _ in found:
             note(_told(row))
-    if wait and not all(_arrived(row) for row in rows):
+    if wait and not all(_arrived(row, revision) for row, revision in found):
         raise typer.Exit(1)
 
 
-async def _deployed(client: AsyncClient, model: str, name: str, options: dict[str, Any], message: str) -> str:
-    """The id of the deployment that serves a model, with what there was of it and these options."""
+async def _deployed(client: AsyncClient, model: str, name: str, options: dict[str, Any], message: str) -> Deployed:
+    """The deployment that serves a model, with what there was of it and these options."""
     from forgelog.client.model_refs import parse_ref
     from forgelog.errors import NotFound
     from forgelog.units import parse_bytes, parse_cpus
@@ -164,9 +165,12 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _arrived(row: Any) -> bool:
-    newest = row.newest_revision in (row.revision, row.rollout_revision)
-    return newest and row.status not in ("failed", "terminating", "terminated")
+def _arrived(row: Any, revision: int) -> bool:
+    return revision in (row.revision, row.rollout_revision) and row.status not in (
+        "failed",
+        "terminating",
+        "terminated",
+    )
 
 
 def _told(row: Any) -> str:
@@ -340,7 +344,7 @@ def wait_for(
     """Wait until the newest revision runs; exit code 1 if it will not."""
     row = with_client(lambda client: client.deployments.wait(name, timeout=timeout))
     note(_told(row))
-    if not _arrived(row):
+    if not _arrived(row, row.newest_revision):
         raise typer.Exit(1)
 
 

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from forgelog.client.bundles import upload
 from forgelog.client.core import Namespace
 from forgelog.client.deployment_ids import deployment_id
+from forgelog.client.models import AsyncModels
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import DeploymentRevisionRow, DeploymentRow, ReasonsRow, ReplicaRow, RoutingRow
 from forgelog.client.words import enum_words
@@ -25,6 +26,14 @@ WAIT_SECONDS = 900.0
 """Longest wait for a rollout, if no other is asked for."""
 
 _WHOLE = 10_000
+
+
+class Deployed(NamedTuple):
+    """What was deployed."""
+
+    deployment_id: str
+    revision: int
+    """The revision that was made of it, or the one that there is already."""
 
 
 class AsyncDeployments(Namespace):
@@ -49,13 +58,12 @@ class AsyncDeployments(Namespace):
         the newest revision that is known; a newer one refuses it. Raises `Refused`."""
         return await self._send("UpdateDeployment", name, spec=dict(spec), note=note, renew=renew, based_on=based_on)
 
-    async def apply(self, file: str | Path, *, note: str = "") -> list[str]:
-        """Create or update the deployments of a manifest (``kind: Deployment``); their ids. Raises `ManifestError`,
-        `Refused`."""
+    async def apply(self, file: str | Path, *, note: str = "") -> list[Deployed]:
+        """Create or update the deployments of a manifest (``kind: Deployment``). Raises `ManifestError`, `Refused`."""
         from forgelog.manifest.deployments import DEPLOYMENT
         from forgelog.manifest.kinds import load
 
-        found: list[str] = []
+        found: list[Deployed] = []
         for each in load(file, DEPLOYMENT):
             spec = each.spec.model_dump(mode="json")
             if each.upload:
@@ -64,16 +72,33 @@ class AsyncDeployments(Namespace):
             found.append(await self.deploy(each.name, spec, note=note))
         return found
 
-    async def deploy(self, name: str, spec: Mapping[str, Any], *, note: str = "") -> str:
-        """Create a deployment, or update the one that has the name; its id. Raises `Refused`."""
+    async def deploy(self, name: str, spec: Mapping[str, Any], *, note: str = "") -> Deployed:
+        """Create a deployment, or update the one that has the name. Raises `Refused`."""
         try:
             known = await self.get(name)
         except NotFound:
-            return await self.create(name, spec, note=note)
+            return Deployed(await self.create(name, spec, note=note), 1)
+        newest = int(known.newest_revision)
         if known.status == "terminated":
-            return await self.create(known.name, spec, note=note)
-        await self.update(known.deployment_id, spec, note=note, renew=True, based_on=known.newest_revision)
-        return str(known.deployment_id)
+            return Deployed(await self.create(known.name, spec, note=note), newest + 1)
+        renew = await self._means_another(spec, known)
+        outcome = await self.update(known.deployment_id, spec, note=note, renew=renew, based_on=newest)
+        made = any(str(event["type"]).endswith(".RevisionCreated") for event in outcome.events)
+        there = known.rollout_revision or known.revision or newest
+        return Deployed(str(known.deployment_id), newest + 1 if made else int(there))
+
+    async def _means_another(self, spec: Mapping[str, Any], known: DeploymentRow) -> bool:
+        """Whether an alias or an environment of the spec means another version than the one that is served."""
+        choice = spec.get("model")
+        if not choice or choice.get("number"):
+            return False
+        sign = "@" if choice.get("alias") else ":" if choice.get("environment") else ""
+        ref = f"{choice['name']}{sign}{choice.get('alias') or choice.get('environment') or ''}"
+        try:
+            found = await AsyncModels(self._core).version(ref)
+        except NotFound:
+            return True  # the platform tells of it
+        return known.model is None or bool(found.number != known.model["number"])
 
     async def scale(self, name: str, replicas: int, *, reason: str = "") -> Answer:
         """Change how many replicas there are to be. Raises `Refused`."""
