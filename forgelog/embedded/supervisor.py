@@ -198,6 +198,8 @@ class Supervisor:
         if self._wanted.services:
             await self._each_node((k.plan.address() for k in extra if k.plan.kind == "agent"), Nodes.drain, self._why)
         await asyncio.gather(*(self._stop(keeper) for keeper in extra))
+        if ROUTER in self._keepers and ROUTER not in names:
+            await asyncio.to_thread(self._roster.router.end_envoy)
         for keeper in extra:
             del self._keepers[keeper.plan.name]
 
@@ -224,6 +226,7 @@ class Supervisor:
             return [keeper for keeper in self._keepers.values() if keeper.plan.kind == kind]
 
         await asyncio.gather(*(self._stop(keeper) for keeper in by_kind(ROUTER)))
+        await asyncio.to_thread(self._roster.router.end_envoy)
         await asyncio.gather(*(self._stop(keeper) for keeper in by_kind("agent")))
         services = by_kind("service")
         await asyncio.gather(*(self._stop(keeper) for keeper in services if keeper.plan.name == GATEWAY))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from events.process.settings import Settings
@@ -60,3 +63,19 @@ def test_it_keeps_its_port(tmp_path: Path) -> None:
 def test_an_address_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match="FORGELOG_ROUTER_LISTEN"):
         RouterPlace(tmp_path, {"FORGELOG_ROUTER_LISTEN": "7080"}).address()
+
+
+def test_an_envoy_that_a_killed_router_left_is_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "routers" / "router-0"
+    folder.mkdir(parents=True)
+    RouterPlace(tmp_path, {}).end_envoy()  # there is none
+    with subprocess.Popen(["sleep", "600"]) as left:
+        process = psutil.Process(left.pid)
+        started = process.create_time()
+        note = folder / "envoy.json"
+        note.write_text(json.dumps({"pid": left.pid, "started": started - 1}))  # another one had its pid
+        RouterPlace(tmp_path, {}).end_envoy()
+        assert process.is_running()
+        note.write_text(json.dumps({"pid": left.pid, "started": started}))
+        RouterPlace(tmp_path, {}).end_envoy()
+        assert not process.is_running()

@@ -63,6 +63,7 @@ class Envoy:
         self._folder = config.folder
         self._process: psutil.Process | None = None
         self._child: asyncio.subprocess.Process | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=socket_path(self._folder, ADMIN_SOCKET)),
             base_url="http://envoy",
@@ -79,7 +80,8 @@ class Envoy:
             log.info("Envoy is running already: %d", self._process.pid)
         while True:
             if self._process is None:
-                await self._start()
+                self._starting = asyncio.create_task(self._start())
+                await asyncio.shield(self._starting)  # one that is half started could not be ended
                 begun = asyncio.get_running_loop().time()
                 code = await self._ended()
                 if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE:
@@ -120,6 +122,8 @@ class Envoy:
 
     async def stop(self) -> None:
         """Let it end: no new connections, open requests are finished within the config's `drain_seconds`."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
         if self._process is not None and _alive(self._process):
             await self._drain()
             self._process.terminate()
