@@ -46,7 +46,7 @@ from forgelog.embedded.postgres import binaries_folder
 from tests import PATIENCE
 from tests.access import admit_users
 from tests.conftest import own_settings, running_servers
-from tests.golden import folding, history, scenes
+from tests.golden import experiment_scenes, folding, history, scenes
 from tests.golden.comparing import Comparison
 from tests.integration.cluster import Cluster, served
 
@@ -61,6 +61,9 @@ SNAPSHOT_EVENTS = 100
 OUTPUT_BYTES = 4096
 """What is kept of an attempt's output: so little that there is output that was cut."""
 
+SEAL_SECONDS = 0.5
+"""So soon that the points of every run that has ended are sealed when the recording ends."""
+
 PAGES = (
     "/v1/jobs",
     "/v1/queues",
@@ -73,6 +76,31 @@ PAGES = (
     "/v1/pools",
 )
 """Asked as it is at the end, and as of every moment that was noted."""
+
+EXPERIMENTS = (
+    "/v1/experiments",
+    "/v1/experiments/e-digits",
+    "/v1/experiments/e-digits/results",
+    "/v1/runs",
+    "/v1/runs/r-first",
+    "/v1/runs/r-first/artifacts",
+    "/v1/runs/r-first/capture",
+    "/v1/runs/r-first/points/digest",
+    "/v1/runs/r-first/seal",
+    "/v1/runs/r-launched-0",
+    "/v1/inputs",
+    "/v1/lineage/run/r-first",
+    "/v1/logged-models/m-net",
+    "/v1/models",
+    "/v1/models/mo-figures/live",
+    "/v1/model-versions",
+    "/v1/promotions",
+    "/v1/datasets",
+    "/v1/templates",
+    "/v1/tunings",
+    "/v1/tunings/t-study/trials",
+)
+"""Asked as it is at the end, and as of the moments that the scenes of experiments noted."""
 
 JOBS = (
     "single",
@@ -97,7 +125,11 @@ class Recorded(Cluster):
 
     def _run(self, name: str, module: str, extra: dict[str, str], *argv: str) -> None:
         module = "tests.golden.machine" if module == "services.resources.agent" else module
-        own = {"FORGELOG_SNAPSHOT_EVENTS": str(SNAPSHOT_EVENTS), "FORGELOG_OUTPUT_BYTES": str(OUTPUT_BYTES)}
+        own = {
+            "FORGELOG_SNAPSHOT_EVENTS": str(SNAPSHOT_EVENTS),
+            "FORGELOG_OUTPUT_BYTES": str(OUTPUT_BYTES),
+            "FORGELOG_SEAL_SECONDS": str(SEAL_SECONDS),
+        }
         super()._run(name, module, {**extra, **own}, *argv)
 
 
@@ -121,6 +153,7 @@ async def record(name: str) -> None:
             settings = own.model_copy(update={"partitions": PARTITIONS, "data": folder})
             async with running(settings, folder) as platform:
                 stage = await scenes.play(platform)
+                await experiment_scenes.play(stage)
                 _tell_missing(platform)
                 await _stored(settings)
                 answers = await _answers(platform, stage)
@@ -205,6 +238,10 @@ async def _answers(platform: Recorded, stage: scenes.Stage) -> dict[str, Any]:
     """Path → status and answer (text where it is no JSON)."""
     paths = [*PAGES, "/v1/log/jobs/deadletters", f"/v1/jobs/{stage.jobs[scenes.WAITING]}/why"]
     paths += [f"{page}?as_of={quote(moment)}" for page in PAGES for moment in stage.moments.values()]
+    paths += EXPERIMENTS
+    paths += [
+        f"{page}?as_of={quote(stage.moments[name])}" for page in EXPERIMENTS for name in ("datasets", "experiments")
+    ]
     for name in JOBS:
         job = f"/v1/jobs/{stage.jobs[name]}"
         paths += [job, f"{job}/tasks", f"{job}/attempts", f"{job}/outputs", f"{job}/logs"]
