@@ -135,11 +135,11 @@ class Calls:
         if "LoggedModel" in kind:
             await self._check_own(fields.get("model_id", ""), of_model=True)
         await self._check_own(fields.get("run_id", ""))
-        body = orjson.loads(dumps(fields))
+        data = dumps(fields)
         envelope = {"type": f"forgelog.experiments.v1.{kind}", "project": self.project, "id": id}
         door = self._backend.door
         checked = await door.checked(
-            self._principal, envelope, Parsed(body, len(dumps(body))), self._traceparent, conclude=conclude
+            self._principal, envelope, Parsed(orjson.loads(data), len(data)), self._traceparent, conclude=conclude
         )
         try:
             _, outcome = await door.publish_and_wait(checked, within or DEFAULT_WAIT_SECONDS)
