@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 import orjson
 from blake3 import blake3
-from pydantic import TypeAdapter
+from pydantic import PlainSerializer, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic_core import from_json, to_json
+
+Names = Annotated[set[str], PlainSerializer(sorted)]
+"""A set of texts in a state. Its dump is in order: that of a plain set differs from process to process."""
 
 
 class StateTypeError(TypeError):

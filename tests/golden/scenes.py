@@ -211,7 +211,7 @@ async def _dependencies(stage: Stage) -> None:
 async def _cancels(stage: Stage) -> None:
     running = await stage.submit("cancelled", "sleep 1000", scheduling={"grace_seconds": 0.2})
     queued = await stage.submit("cancelled-queued", "true", resources={"cpus": 4000.0})
-    array = await stage.submit("cancelled-in-part", "sleep 2", array={"size": 3})
+    array = await stage.submit("cancelled-in-part", "sleep 8", array={"size": 3})
     await stage.of(JobStarted, running)
     await stage.of(JobDeferred, queued)
     await stage.of(JobStarted, array)

@@ -18,6 +18,7 @@ from events.language.experiments.models import RunSources
 from events.language.experiments.practices import BestPractices
 from events.language.experiments.search_space import SearchSpace
 from events.language.experiments.templates import TemplateSpec
+from events.writer.dumps import Names
 
 TAKING = frozenset({ExperimentStatus.DRAFT, ExperimentStatus.RUNNING})
 """Statuses in which an experiment takes runs and tunings."""
@@ -106,7 +107,7 @@ class Catalogue:
     experiments: dict[str, Experiment] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     """Name → id, of deleted ones too."""
-    purged: set[str] = field(default_factory=set)
+    purged: Names = field(default_factory=set)
     """Ids of purged experiments, since they are not given again."""
     launching: dict[str, str] = field(default_factory=dict)
     """Run that waits to be launched, or has room → its experiment."""

@@ -14,6 +14,7 @@ from events.language.experiments import (
 from events.language.experiments.capture import RunCapture
 from events.language.experiments.models import RunInput
 from events.language.jobs.spec import JobSpec
+from events.writer.dumps import Names
 
 
 @dataclass(slots=True)
@@ -49,9 +50,9 @@ class Run:
     """Bytes of all parameters, tags and inputs; see `services.experiments.run.room`."""
     artifacts: dict[str, str] = field(default_factory=dict)
     """Path → digest of the file."""
-    inputs: set[str] = field(default_factory=set)
+    inputs: Names = field(default_factory=set)
     """By `input_key`."""
-    models: set[str] = field(default_factory=set)
+    models: Names = field(default_factory=set)
     """The logged models that it uses and that it made, by `model_key`."""
     best_checkpoint: str = ""
     """Path of a file or folder."""

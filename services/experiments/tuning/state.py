@@ -15,6 +15,7 @@ from events.language.experiments import (
     TuningStatus,
 )
 from events.language.jobs.spec import JobSpec
+from events.writer.dumps import Names
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Tuning:
     early_stopping: EarlyStopping | None = None
     planned: bool = False
     """Whether the platform searches: it asks for trials itself, and chooses their values."""
-    adopting: set[str] = field(default_factory=set)
+    adopting: Names = field(default_factory=set)
     """Other tunings whose trials its search is to know before it begins."""
     pruning: bool = False
     """Whether it gives trials up that do not promise well."""

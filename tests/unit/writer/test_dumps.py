@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -11,10 +11,12 @@ from typing import Any, Generic, TypeVar
 import orjson
 import pytest
 
+from events.hosting import service_of
 from events.language.base import Model
+from events.language.contexts import contexts
 from events.writer import dumps
 from events.writer.decider import Decider
-from events.writer.deciders import DeciderError, Deciders
+from events.writer.deciders import DeciderError, Deciders, gathered
 from events.writer.kinds import Kind
 
 S = TypeVar("S")
@@ -178,3 +180,35 @@ def test_a_decider_that_does_not_say_its_state_is_told_so() -> None:
 
     with pytest.raises(dumps.StateTypeError, match=r"Silent does not say what its state is; write Decider\[State\]"):
         dumps.adapter_of(Silent)
+
+
+@dataclass(slots=True)
+class Shelf:
+    names: dumps.Names = field(default_factory=set)
+
+
+class Shelves(Decider[Shelf]):
+    context = "notes"
+    aggregate = "shelf"
+    commands = ()
+    events = ()
+
+    def initial(self, key: str) -> Shelf:
+        return Shelf()
+
+
+def test_a_set_of_names_is_dumped_in_order_and_comes_back_as_a_set() -> None:
+    names = {f"name {number}" for number in range(50)}
+    data = Shelves().dump(Shelf(names))
+    assert data == {"names": sorted(names)}
+    assert Shelves().load("s1", data) == Shelf(names)
+
+
+@pytest.mark.parametrize("context", contexts())
+def test_no_state_is_dumped_in_another_order_by_another_process(context: str) -> None:
+    """A plain set would be: `dumps.Names` is one in order."""
+    for decider in gathered(service_of(context).deciders()):
+        kind = type(decider)
+        if kind.dump is Decider.dump:
+            plain = [each.name for each in fields(type(decider.initial("a"))) if str(each.type).startswith("set[")]
+            assert plain == [], f"{kind.__name__}: {', '.join(plain)}"
