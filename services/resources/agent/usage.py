@@ -15,17 +15,19 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaError
 
 from events.language.common import NODE_ACTOR
-from events.language.deployments.steering import ReportUsage
-from events.language.deployments.traffic import ReplicaUsage
 from events.log.ids import id_ending
 from events.log.publish import Publisher
 from services.resources.agent.attempts import Attempt
 from services.resources.agent.proctree import proportional_memory
+
+if TYPE_CHECKING:  # an agent without replicas does without the language of deployments, and starts sooner
+    from events.language.deployments.steering import ReportUsage
+    from events.language.deployments.traffic import ReplicaUsage
 
 log = logging.getLogger("forgelog.agent.usage")
 
@@ -78,6 +80,8 @@ class Meter:
 
     def measure(self, attempts: Iterable[Attempt]) -> list[tuple[str, ReplicaUsage]]:
         """Deployment and use of each replica among these attempts. CPU is known from the second time on."""
+        from events.language.deployments.traffic import ReplicaUsage
+
         found, last = [], self._last
         self._last = {}
         for attempt in attempts:
@@ -131,6 +135,12 @@ def busy(nvml: Any, devices: Iterable[int]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def _report_usage() -> type[ReportUsage]:
+    from events.language.deployments.steering import ReportUsage
+
+    return ReportUsage
+
+
 async def report(publisher: Publisher, node: str, attempts: Mapping[str, Attempt]) -> None:
     """Measure and tell, until cancelled."""
     meter = Meter(gpu_percent)
@@ -140,12 +150,13 @@ async def report(publisher: Publisher, node: str, attempts: Mapping[str, Attempt
         if not replicas:
             continue
         found = await asyncio.to_thread(meter.measure, replicas)
+        report_usage = await asyncio.to_thread(_report_usage)
         project = {each.task.job_id: each.task.project for each in replicas}
         try:
             for deployment, group in groupby(sorted(found, key=lambda each: each[0]), key=lambda each: each[0]):
                 usages = tuple(usage for _, usage in group)
                 for first in range(0, len(usages), AT_ONCE):
-                    command = ReportUsage(deployment_id=deployment, replicas=usages[first : first + AT_ONCE])
+                    command = report_usage(deployment_id=deployment, replicas=usages[first : first + AT_ONCE])
                     about = project[usages[0].replica_id]
                     sent = publisher.publish(command, project=about, actor=f"{NODE_ACTOR}{node}")
                     await asyncio.wait_for(sent, EVERY)
