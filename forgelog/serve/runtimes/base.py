@@ -99,7 +99,10 @@ def counts_rows(tensors: Sequence[TensorSchema]) -> bool:
 
 
 def threads(settings: RuntimeSettings) -> int:
-    """How many threads compute a batch."""
-    return (
-        settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else settings.threads or 1
-    )
+    """How many threads compute a batch: what the settings say, else the CPUs that the task was given (its agent tells
+    libraries of them by ``OMP_NUM_THREADS``), else those of the machine that this process may use."""
+    if settings.threads:
+        return settings.threads
+    if (told := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(told) > 0:
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from events.language.deployments.serving import RuntimeSettings, ServedModel
 from forgelog.serve.problems import NotServable
 from forgelog.serve.runtimes import load_model
-from forgelog.serve.runtimes.base import LoadedModel, ModelFiles
+from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, threads
 from tests.serving.processes import write_digits_model, write_model
 
 FLOATS = {"type": "float32", "shape": [-1]}
@@ -44,6 +44,14 @@ def test_onnx_under_each_setting(tmp_path: Path, settings: dict[str, Any]) -> No
     assert [(each.name, each.datatype, each.shape) for each in model.inputs] == [("x", "FP32", (-1, 64))]
     assert model.mergeable
     assert model.predict({"x": np.zeros((2, 64), np.float32)}, {})["scores"].shape == (2, 10)
+
+
+@pytest.mark.parametrize(("said", "told", "count"), [(3, "2", 3), (0, "2", 2)])
+def test_a_batch_is_computed_by_as_many_threads_as_the_task_has_cpus(
+    said: int, told: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert threads(RuntimeSettings(threads=said)) == count
 
 
 def test_onnx_takes_texts(tmp_path: Path) -> None:
