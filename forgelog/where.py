@@ -37,10 +37,14 @@ EXAMPLE = "127.0.0.1:7070"
 
 _ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
+_ROUTER = re.compile(r"(https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
+_ROUTERS = "https://models.example:7080"
+
 GATEWAY = "FORGELOG_GATEWAY"
 DATA = "FORGELOG_DATA"
 TOKEN = "FORGELOG_TOKEN"
 TOKEN_FILE = "FORGELOG_TOKEN_FILE"
+ROUTER = "FORGELOG_ROUTER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,20 @@ def gateway_address(given: str | None = None) -> str:
     """The gateway's ``host:port``. Raises `InvalidInput` for what is no address, and `Unavailable` when the platform of
     the data folder is down."""
     return checked(given or os.environ.get(GATEWAY) or _Folder().gateway())
+
+
+def find_router(given: str | None = None) -> str:
+    """The URL of a router: that which is given, else that of ``FORGELOG_ROUTER``, else of the data folder's platform.
+    Raises `InvalidInput` for what is no URL, and `Unavailable` when that platform has no router."""
+    if text := given or os.environ.get(ROUTER):
+        found = _ROUTER.fullmatch(text)
+        if found is None or (found[3] and not 0 < int(found[3]) < 65536):
+            raise InvalidInput(f"that is not the address of a router; write host:port or a URL, such as {_ROUTERS}")
+        return f"{found[1] or 'http://'}{found[2]}{':' if found[3] else ''}{found[3] or ''}"
+    named, folder = os.environ.get(GATEWAY), _Folder()
+    if named and not folder.listens_at(checked(named)):
+        raise Unavailable(f"the router of the platform at {named} is not known; {_NAME_ROUTER}")
+    return f"http://{folder.router()}"
 
 
 def meant(given: str | None = None) -> tuple[str, str]:
@@ -206,6 +224,18 @@ class _Folder:
         self._see_ours("the gateway", address)
         return address
 
+    def router(self) -> str:
+        """Of its supervisor's router."""
+        state, _ = self._known()
+        address = next((child.address for child in state.children if child.kind == "router" and child.address), "")
+        if not address or not self._lives("router"):
+            raise Unavailable(
+                f"the platform of {self._named()} has no router now: it starts one with its first deployment, and "
+                f"needs Envoy (pip install 'forgelog[serving]'); {_NAME_ROUTER}"
+            )
+        self._see_ours("the router", address)
+        return address
+
     def _gateway(self) -> str:
         state, wanted = self._known()
         if state.gateway and (state.supervisor.alive or self._lives("gateway")):
@@ -268,4 +298,5 @@ def _same(one: str, other: str) -> bool:
 
 
 _NOT_NAMED = f"neither {TOKEN} nor {TOKEN_FILE} is set"
+_NAME_ROUTER = f"name one by --router or {ROUTER}"
 _OR = f"or name another by --data or {DATA} (its folder), or by --gateway or {GATEWAY} (its address)"

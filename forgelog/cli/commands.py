@@ -92,6 +92,9 @@ MODULES: dict[str, dict[str, str]] = {
     "objects": {
         "objects": "List the objects of the store, and remove those that no event names.",
     },
+    "predict": {
+        "predict": "Ask a deployment by the Open Inference Protocol, and show its outputs, a row each.",
+    },
     "reproduce": {
         "reproduce": "Show what of a run can be restored; with --into or --job, run it again and compare the final metrics.",
     },

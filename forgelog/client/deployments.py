@@ -13,6 +13,8 @@ from forgelog.client.core import Namespace
 from forgelog.client.deployment_ids import deployment_id
 from forgelog.client.models import AsyncModels
 from forgelog.client.plain import Answer, plain
+from forgelog.client.predicting import PREDICT_SECONDS, Prediction
+from forgelog.client.predicting import predict as predicted
 from forgelog.client.rows import DeploymentRevisionRow, DeploymentRow, ReasonsRow, ReplicaRow, RoutingRow
 from forgelog.client.words import enum_words
 from forgelog.errors import NotFound, Timeout
@@ -199,6 +201,39 @@ class AsyncDeployments(Namespace):
         request = pb.GetReasonsRequest(deployment_id=self._id(name), options=options)
         answer = await self._core.ask(self._stub.GetReasons, request, f"deployment {name}")
         return cast("ReasonsRow", plain(answer.reasons))
+
+    async def predict(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        *,
+        outputs: Iterable[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+        router: str | None = None,
+        key: str | None = None,
+        timeout: float = PREDICT_SECONDS,
+    ) -> Prediction:
+        """Ask a deployment, through a router, by the Open Inference Protocol v2.
+
+        `inputs`: name → lists of lists, or an array of NumPy; a single row is taken for one. Or a request of the
+        protocol, as it is sent. `outputs`: those that are wanted; all if left out. `router`: its URL; left out, that of
+        ``FORGELOG_ROUTER``, else the platform's. `key`: of the endpoint; left out, that of ``FORGELOG_ENDPOINT_KEY``,
+        else of the file that ``FORGELOG_ENDPOINT_KEY_FILE`` names. `timeout` is in seconds.
+
+        Raises `InvalidInput`, `NotFound`, `Refused` (``unauthenticated`` without a good key, ``permission_denied`` with
+        one that is revoked or for another endpoint, ``invalid_argument`` for inputs that the model does not take),
+        `Busy` where a limit of requests is reached, `Unavailable` without a ready replica, `Timeout`.
+        """
+        return await predicted(
+            name,
+            inputs,
+            project=self._core.own_project,
+            outputs=list(outputs),
+            parameters=parameters,
+            router=router,
+            key=key,
+            timeout=timeout,
+        )
 
     async def watch(self, names: Iterable[str] = (), *, project: str = "") -> AsyncIterator[DeploymentRow]:
         """Deployments as they are now, and each again whenever it has changed. Has no end."""

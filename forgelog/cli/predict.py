@@ -1,0 +1,113 @@
+"""`predict`: asks a deployment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from forgelog.cli import complete
+from forgelog.cli.common import OutputOption, run
+from forgelog.cli.render import Column, Format, note, show_data, show_rows
+from forgelog.errors import InvalidInput
+
+_MOST_CELL = 60
+"""Characters of a value that a table shows."""
+
+
+def predict(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The deployment's name, or its id.", autocompletion=complete.deployments),
+    ],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="name=JSON, such as x=[[1,2]] (repeatable).")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="All inputs as JSON; - for stdin.")
+    ] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=JSON of the request's parameters (repeatable).")
+    ] = None,
+    outputs: Annotated[
+        list[str] | None, typer.Option("--only", help="Ask for this output only (repeatable) [default: all].")
+    ] = None,
+    router: Annotated[
+        str | None,
+        typer.Option("--router", metavar="URL", help="The router to ask [or FORGELOG_ROUTER; the platform's]."),
+    ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key-file", metavar="FILE", help="The endpoint's key [or FORGELOG_ENDPOINT_KEY_FILE, ..._KEY]."),
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, max=86_400, help="Seconds.")] = 60.0,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Ask a deployment by the Open Inference Protocol, and show its outputs, a row each."""
+
+    async def work() -> Any:
+        from forgelog.client import predicting
+
+        given = _given(inputs, file)
+        asked = dict(predicting.read_input(each, "--parameter") for each in parameters or ())
+        key = None if key_file is None else predicting.key_of_file(key_file, "--key-file")
+        return await predicting.predict(
+            name,
+            given,
+            project=os.environ.get("FORGELOG_PROJECT", "") or "local/default",
+            outputs=outputs or (),
+            parameters=asked,
+            router=router,
+            key=key,
+            timeout=timeout,
+        )
+
+    found = run(work)
+    if output is not Format.TABLE:
+        show_data(found.answer, output)
+        return
+    from forgelog.client.inference import rows
+
+    columns = [Column("Row", lambda row: str(row["row"]), right=True)]
+    columns += [_column(each) for each in found.outputs]
+    show_rows(rows(found.outputs), columns, output, empty="the answer has no outputs")
+    by = f", revision {found.revision}" if found.revision else ""
+    version = f"/{found.version}" if found.version else ""
+    note(f"answered by {found.model}{version}{by}")
+
+
+def _column(name: str) -> Column:
+    def cell(row: Any) -> str:
+        if name not in row:
+            return ""
+        value = row[name]
+        text = f"{value:.6g}" if isinstance(value, float) else _json(value)
+        return text if len(text) <= _MOST_CELL else f"{text[: _MOST_CELL - 3]}..."
+
+    return Column(name, cell)
+
+
+def _json(value: Any) -> str:
+    import orjson
+
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _given(inputs: list[str] | None, file: Path | None) -> Any:
+    from forgelog.client import predicting
+
+    if (file is None) == (not inputs):
+        raise InvalidInput("give the inputs: either --input name=JSON for each, or --file FILE (- for stdin)")
+    if file is None:
+        return dict(predicting.read_input(each, "--input") for each in inputs or ())
+    try:
+        text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"--file: {file} can't be read: {error.strerror}") from None
+    return predicting.read_inputs(text, "stdin" if str(file) == "-" else str(file))
+
+
+COMMANDS = {"predict": predict}
