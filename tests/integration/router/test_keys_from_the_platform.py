@@ -1,0 +1,123 @@
+"""From the command to Envoy: a key that the platform issued opens an endpoint of a real replica until it is revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from forgelog import AsyncClient
+from forgelog.embedded.ports import free_port
+from forgelog.errors import NotFound, Refused, Unavailable
+from tests import PATIENCE
+from tests.integration.cluster import Cluster
+
+SERVER = """
+import http.server, json, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.say({"name": "sum", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]})
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))["inputs"][0]["data"]
+        sums = [sum(asked[start : start + 2]) for start in range(0, len(asked), 2)]
+        output = {"name": "sum", "datatype": "FP32", "shape": [len(sums)], "data": sums}
+        self.say({"model_name": "sum", "outputs": [output]})
+    def say(self, body):
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+    def log_message(self, *_):
+        pass
+address = os.environ["FORGELOG_ADDRESS"], int(os.environ["FORGELOG_PORT_HTTP"])
+http.server.ThreadingHTTPServer(address, Handler).serve_forever()
+"""
+SPEC = {
+    "command": "python3",
+    "args": ["-c", SERVER],
+    "resources": {"cpus": 0.1, "memory_bytes": 128 << 20},
+    "drain_seconds": 0,
+    "rollout": {"progress_deadline_seconds": PATIENCE},
+    "endpoints": [
+        {"name": "rest", "type": "rest", "authentication": True},
+        {"name": "other", "type": "rest", "path": "/other", "authentication": True},
+    ],
+}
+
+
+@pytest_asyncio.fixture
+async def address(platform: Cluster) -> AsyncIterator[str]:
+    """Of a router of the platform's."""
+    pytest.importorskip("envoy.service.discovery.v3", reason="needs xds-protos (the extra serving)")
+    from services.deployments.router.envoy import EnvoyError, find
+
+    try:
+        find("")
+    except EnvoyError as error:
+        pytest.skip(str(error))
+    folder, listen = Path(tempfile.mkdtemp(prefix="router-")), f"127.0.0.1:{free_port()}"  # short, for its sockets
+    told = platform._told("deployments") | {"FORGELOG_LISTEN": "127.0.0.1:0"}
+    more = {"FORGELOG_ROUTER_LISTEN": listen, "FORGELOG_ROUTER_FOLDER": str(folder), "FORGELOG_ROUTER_NAME": "keyed"}
+    platform._run("router", "services.deployments.router", {**told, **more})
+    try:
+        yield listen
+    finally:
+        platform.end("router")
+        shutil.rmtree(folder)
+
+
+async def until_refused(client: AsyncClient, code: str, **more: Any) -> None:
+    """Ask until an answer is refused so: routers hear of changes a moment later."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await client.deployments.predict("keyed-sum", {"x": [1, 2]}, **more)
+            except Refused as refused:
+                if refused.code == code:
+                    return
+            except (NotFound, Unavailable):
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def test_a_key_opens_what_it_is_for_until_it_is_revoked(
+    platform: Cluster, client: AsyncClient, address: str, tmp_path: Path
+) -> None:
+    await client.deployments.create("keyed-sum", SPEC)
+    try:
+        assert (await client.deployments.wait("keyed-sum", timeout=PATIENCE)).status == "running"
+        await until_refused(client, "permission_denied", router=address)  # nothing opens it before a key is issued
+
+        good = await client.endpoint_keys.issue("keyed-sum", "shop")
+        await until_refused(client, "unauthenticated", router=address)
+        other = await client.endpoint_keys.issue("keyed-sum", "other", endpoints=["other"])
+        await until_refused(client, "permission_denied", router=address, key=other.token)
+        found = await client.deployments.predict("keyed-sum", {"x": [[1, 2], [3, 4]]}, router=address, key=good.token)
+        assert (found.outputs, found.model, found.revision) == ({"sum": [3, 7]}, "sum", 1)
+
+        variables = {"FORGELOG_ROUTER": address, "FORGELOG_ENDPOINT_KEY": good.token}
+        asked = ("predict", "keyed-sum", "--input", "x=[[1,2],[3,4]]")
+        shown = await platform.command(tmp_path, *asked, more=variables)
+        assert shown.returncode == 0, shown.stderr
+        assert [line.split() for line in shown.stdout.splitlines()] == [["ROW", "SUM"], ["0", "3"], ["1", "7"]]
+        as_json = await platform.command(tmp_path, *asked, "-o", "json", more=variables)
+        assert json.loads(as_json.stdout)["outputs"][0]["data"] == [3, 7]
+
+        await client.endpoint_keys.revoke("keyed-sum", good.key.key_id, reason="it leaked")
+        await until_refused(client, "permission_denied", router=address, key=good.token)
+        refused = await platform.command(tmp_path, *asked, more=variables)
+        assert (refused.returncode, "was revoked" in refused.stderr) == (1, True)
+        assert good.token not in platform.log("router") + refused.stderr
+    finally:
+        with suppress(Refused):
+            await client.deployments.terminate("keyed-sum")
