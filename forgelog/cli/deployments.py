@@ -195,6 +195,23 @@ def served(row: Any) -> str:
     return words if len(words) <= _MOST_SHOWN else f"{words[: _MOST_SHOWN - 1]}…"
 
 
+def runtime_text(row: Any) -> str:
+    """What runs the model of a deployment or a revision; empty where a command does."""
+    from events.language.deployments.serving import DEFAULT_RUNTIME, RuntimeSettings, runtime_by_format
+    from events.language.experiments.registry.models import ModelFormat
+
+    model, spec = row["model"], row["spec"]
+    if model is None or spec.get("command"):
+        return ""
+    options = (spec.get("serving") or {}).get("runtime") or {}
+    settings = RuntimeSettings.model_construct(
+        name=options.get("name") or DEFAULT_RUNTIME, class_name=options.get("class_name", "")
+    )
+    if (spec.get("serving") or {}).get("file"):
+        return runtime_by_format(settings, ModelFormat.OTHER) or "by the file's name"
+    return runtime_by_format(settings, ModelFormat(model["model_format"] or "other")) or "by its files' names"
+
+
 @app.command("ls")
 def ls(
     status: Annotated[
@@ -269,6 +286,7 @@ def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.
         "status": f"{found['status']}, {found['ready']} of {found['wanted']} ready",
         "why": found["reason"],
         "serves": served(found),
+        "runtime": runtime_text(found),
         "revision": found["revision"] or "",
         "rollout": rollout_text(found) or found["rollout_reason"],
         "requests": [f"{weight / 100:g}% to revision {number}" for number, weight in shares.items()],
@@ -294,6 +312,7 @@ def revisions(
         column("#", "revision", right=True),
         column("Status", style=True),
         Column("Serves", served),
+        Column("Runtime", runtime_text, rank=3),
         Column("Changed", lambda row: ", ".join(row["changed"]), rank=1, least=12),
         Column("Repeats", lambda row: row["source_revision"] or "", right=True, rank=3),
         column("By", "deployer", rank=2),

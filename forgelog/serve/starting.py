@@ -18,14 +18,6 @@ from forgelog.serve.problems import NotServable
 SERVING = "FORGELOG_SERVING"
 HTTP_PORT, GRPC_PORT, ADDRESS = "FORGELOG_PORT_HTTP", "FORGELOG_PORT_GRPC", "FORGELOG_ADDRESS"
 
-_ENDINGS: Mapping[str, tuple[str, ...]] = {
-    "onnx": (".onnx",),
-    "sklearn": (".skops", ".joblib", ".pkl", ".pickle"),
-    "torchscript": (".pt", ".pth", ".ts", ".torchscript"),
-    "python": (".py",),
-}
-"""Runtime → how the file of its models ends, in the order in which they are looked for."""
-
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -93,7 +85,7 @@ def _of_folder(asked: argparse.Namespace) -> Start:
         model["trust_pickle"] = True
     if asked.trusted_type:
         model["trusted_types"] = asked.trusted_type
-    runtime = {"name": asked.runtime or _runtime_of(folder), **spec.get("runtime", {})}
+    runtime = {**({"name": asked.runtime} if asked.runtime else {}), **spec.get("runtime", {})}
     if asked.class_name:
         runtime |= {"name": "python", "class_name": asked.class_name}
     whole = {
@@ -108,14 +100,6 @@ def _of_folder(asked: argparse.Namespace) -> Start:
     except ValidationError as error:
         raise NotServable(f"the serving spec: {_told(error)}") from None
     return Start(found, folder, (asked.host,), asked.port, asked.grpc_port)
-
-
-def _runtime_of(folder: Path) -> str:
-    names = [path.name for path in folder.rglob("*") if path.is_file()]
-    for runtime, endings in _ENDINGS.items():
-        if any(name.endswith(endings) for name in names):
-            return runtime
-    raise NotServable(f"{folder} has no file of a model that is known by its name; say --runtime")
 
 
 def _told(error: ValidationError) -> str:

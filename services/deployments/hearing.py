@@ -78,7 +78,7 @@ def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
                     deployment_id=id,
                     replica=number,
                     attempt=exit.attempt,
-                    reason=_reason(exit)[:_MOST],
+                    reason=_reason(exit, replica.job_id)[:_MOST],
                     exited=True,
                     crashed=exit.reason not in _NO_FAULT,
                 )
@@ -105,9 +105,10 @@ def refused(state: Deployment, id: str, refusal: CommandRejected) -> Iterator[Re
     )
 
 
-def _reason(exit: TaskExit) -> str:
-    """How a process ended, in words."""
+def _reason(exit: TaskExit, job: str) -> str:
+    """How a process ended, in words. Of one that ended by itself its output knows more."""
     if exit.reason is ExitReason.EXITED:
-        return f"its process ended with {f'signal {exit.signal}' if exit.signal else f'exit code {exit.exit_code}'}"
+        end = f"signal {exit.signal}" if exit.signal else f"exit code {exit.exit_code}"
+        return f"its process ended with {end}; 'forgelog logs {job}' shows its output"
     words = exit.reason.value.replace("_", " ")
     return f"{words}: {exit.message}" if exit.message else words

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from events.language.deployments.events import ReplicaRequested
-from events.language.deployments.models import DeploymentSpec, ResolvedModel
-from events.language.deployments.serving import ServedModel, ServingSpec
+from events.language.deployments.models import DeploymentSpec, ResolvedModel, ServingOptions
+from events.language.deployments.serving import UNSERVED_FORMATS, ServedModel, ServingSpec, runtime_by_format
+from events.language.experiments.registry.models import ModelFormat
 from events.language.jobs.spec import (
     JobAffinity,
     JobMetadata,
@@ -53,10 +54,29 @@ def requested(state: Deployment, id: str, project: str, revision: int, number: i
 
 def problem(name: str, spec: DeploymentSpec, model: ResolvedModel | None) -> str:
     """Why there can't be replicas of a deployment with this spec and model; empty if there can."""
+    if model is not None and not spec.command and (unserved := _unserved(spec.serving, model)):
+        return f"{model.name}/{model.number} {unserved}"
     try:
         _job(name, spec, model, "a", 1, 1)
     except ValidationError as error:
         return "; ".join(str(each["msg"]).removeprefix("Value error, ") for each in error.errors())
+    return ""
+
+
+def _unserved(options: ServingOptions, model: ResolvedModel) -> str:
+    """Why no model server serves a version, as far as its format tells; empty if one may."""
+    name, format = runtime_by_format(options.runtime, model.model_format), model.model_format
+    if format in UNSERVED_FORMATS and not name and not options.file:
+        return (
+            f"is in the format {format.value}, which no runtime serves by itself; onnx, skops, TorchScript and trusted "
+            "pickles are. Name a runtime by serving.runtime: python with class_name, or command with backend; or name "
+            "another file of it by serving.file"
+        )
+    if format is ModelFormat.PICKLE and name in ("", "sklearn") and not (options.file or options.trust_pickle):
+        return (
+            "is a pickle: to load it runs what its author wrote. Publish it in the format of skops or ONNX, or deploy "
+            "it with serving.trust_pickle (forgelog deploy --trust-pickle) if you trust its author"
+        )
     return ""
 
 

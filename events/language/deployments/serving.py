@@ -51,6 +51,13 @@ RuntimeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$
 """A name of the entry points ``forgelog.runtimes``. Forgelog's own are ``onnx``, ``sklearn``, ``torchscript``,
 ``python`` and ``command``."""
 
+DEFAULT_RUNTIME = "onnx"
+"""What `RuntimeSettings` have that name no runtime. History leaves defaults out, so it can't be told from one that was
+named. It gives way where a version is none of ONNX: see `runtime_by_format`."""
+
+UNSERVED_FORMATS = frozenset({ModelFormat.SAFETENSORS, ModelFormat.SAVED_MODEL})
+"""Formats that no runtime serves unless it is named."""
+
 
 ClassPath = Annotated[
     str,
@@ -103,7 +110,9 @@ class CommandBackend(Model):
 class RuntimeSettings(Model):
     """What runs a model, and how."""
 
-    name: RuntimeName = "onnx"
+    name: RuntimeName = DEFAULT_RUNTIME
+    """``onnx``, or none: as the version's format and files ask for. A version without a file of ONNX is then served by
+    ``sklearn`` or ``torchscript``."""
     quantization: Quantization = Quantization.NONE
     """In which numbers the model is: the runtime sets itself up for them."""
     optimization: OptimizationLevel = OptimizationLevel.ALL
@@ -122,6 +131,15 @@ class RuntimeSettings(Model):
         if (self.name == "command") != (self.backend is not None):
             raise ValueError("runtime command and backend go together; give both or neither")
         return self
+
+
+def runtime_by_format(settings: RuntimeSettings, model_format: ModelFormat) -> str:
+    """The runtime that settings name or a version's format asks for; empty where its files say which."""
+    if settings.name != DEFAULT_RUNTIME:
+        return settings.name
+    if settings.class_name:
+        return "python"
+    return {ModelFormat.ONNX: "onnx", ModelFormat.TORCHSCRIPT: "torchscript"}.get(model_format, "")
 
 
 class ServedModel(Model):

@@ -8,12 +8,14 @@ from typing import cast
 from events.language.deployments.serving import RuntimeSettings, ServedModel
 from forgelog.serve.problems import NotServable
 from forgelog.serve.runtimes.base import Load, LoadedModel, ModelFiles
+from forgelog.serve.runtimes.choosing import chosen
 
 GROUP = "forgelog.runtimes"
 
 
 def load_model(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> LoadedModel:
     """Blocks. Raises `NotServable`, also for whatever a library says of files that it can't read."""
+    settings = chosen(files, settings, served)
     load = find(settings.name)
     try:
         return load(files, settings, served)

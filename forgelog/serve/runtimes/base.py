@@ -71,20 +71,21 @@ class ModelFiles:
         if self.file:
             path = self.folder / self.file
             if not path.is_file():
-                raise NotServable(f"the version has no file {self.file!r}; it has {self._listed()}")
+                raise NotServable(f"the version has no file {self.file!r}; it has {self.listed()}")
             return path
         found = self.ending(*endings)
         if len(found) != 1:
             raise NotServable(
                 f"the version has {len(found)} files that end in {' or '.join(endings)}, and one is loaded; name it by "
-                f"model.file. It has {self._listed()}"
+                f"model.file. It has {self.listed()}"
             )
         return found[0]
 
     def ending(self, *endings: str) -> list[Path]:
         return sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name.endswith(endings))
 
-    def _listed(self) -> str:
+    def listed(self) -> str:
+        """The first of their names, for people."""
         names = sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
         return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "") if names else "none"
 

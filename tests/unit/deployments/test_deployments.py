@@ -22,12 +22,14 @@ from events.language.deployments.events import (
     ReplicaUnready,
     RevisionCreated,
     RevisionRejected,
+    RevisionResolved,
     RolloutRolledBack,
     RoutingChanged,
 )
 from events.language.deployments.models import DeploymentSpec, DeploymentTarget, ModelChoice, RolloutPolicy
 from events.language.deployments.moves import DEPLOYMENT_MOVES
 from events.language.deployments.serving import ServingSpec
+from events.language.experiments.registry.models import ModelFormat
 from events.language.jobs import CancelJob, ExitReason, SubmitJob
 from events.language.jobs.spec import RestartMode
 from events.language.jobs.spec_service import ProbeKind
@@ -164,6 +166,32 @@ def test_a_model_whose_server_could_not_be_told_of_it_is_rejected() -> None:
     (rejected, _) = desk.resolve(1, version())
     assert isinstance(rejected, RevisionRejected)
     assert "shorten the scripts" in rejected.reason
+
+
+@pytest.mark.parametrize(
+    ("format", "serving", "words"),
+    [
+        ("saved_model", {}, "digits/3 is in the format saved_model, which no runtime serves by itself"),
+        ("safetensors", {}, "python with class_name, or command with backend"),
+        ("pickle", {}, "digits/3 is a pickle: to load it runs what its author wrote"),
+        ("pickle", {"runtime": {"name": "sklearn"}}, "forgelog deploy --trust-pickle"),
+        ("pickle", {"trust_pickle": True}, ""),
+        ("safetensors", {"file": "model.onnx"}, ""),
+        ("safetensors", {"runtime": {"name": "python", "class_name": "model:Model"}}, ""),
+        ("other", {}, ""),
+    ],
+)
+def test_a_version_that_no_runtime_serves_is_rejected_with_what_to_do(
+    format: str, serving: dict[str, Any], words: str
+) -> None:
+    # given a deployment whose version is looked up
+    desk = Desk()
+    desk.create(DeploymentSpec(model=ModelChoice(name="digits"), serving=serving))
+    # when the version turns out to have this format
+    (first, *_) = desk.resolve(1, version().model_copy(update={"model_format": ModelFormat(format)}))
+    # then it is rejected with these words, or resolved
+    assert isinstance(first, RevisionRejected if words else RevisionResolved)
+    assert words in getattr(first, "reason", "")
 
 
 def test_its_id_follows_from_its_name_and_project() -> None:
@@ -316,10 +344,12 @@ def test_replicas_that_crash_are_rolled_back_at_the_limit() -> None:
         assert any(isinstance(event, ReplicaUnready) and event.crashed for event in events)
         desk.ready(3)
         desk.hear(desk.silent(3))
+    job = desk.replica(3).job_id
     events = desk.crash(3)
     (back,) = [event for event in events if isinstance(event, RolloutRolledBack)]
     told = "processes of its replicas have ended 3 times; the last time: its process ended with exit code 3"
-    assert (back.cause, back.reason) == ("crashes", told)
+    more = f"; 'forgelog logs {job}' shows its output"
+    assert (back.cause, back.reason) == ("crashes", told + more)
     assert desk.state.stable == 1
 
 

@@ -1,0 +1,54 @@
+"""Which runtime serves a version: the one that is named, else the one that its format or its files ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from events.language.deployments.serving import (
+    DEFAULT_RUNTIME,
+    RuntimeSettings,
+    ServedModel,
+    runtime_by_format,
+)
+from events.language.experiments.registry.models import ModelFormat
+from forgelog.serve.problems import NotServable
+from forgelog.serve.runtimes.base import ModelFiles
+
+_ENDINGS: Mapping[str, tuple[str, ...]] = {
+    "onnx": (".onnx",),
+    "sklearn": (".skops", ".joblib", ".pkl", ".pickle"),
+    "torchscript": (".pt", ".pth", ".ts", ".torchscript"),
+}
+"""Runtime → how the file of its models ends, in the order in which they are looked for."""
+
+
+def chosen(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> RuntimeSettings:
+    """The settings with the runtime's name. Raises `NotServable` for files of which no runtime is known.
+
+    1. A runtime that is named, if it is another one than the default.
+    2. Of a file that is named: what its ending says; the default if that says nothing.
+    3. What the format says.
+    4. What the files' endings say, the default first.
+    """
+    if files.file:
+        name = runtime_by_format(settings, ModelFormat.OTHER) or _of_file(files.file) or DEFAULT_RUNTIME
+    else:
+        name = runtime_by_format(settings, served.format) or _of_files(files, served.format)
+    return settings.model_copy(update={"name": name})
+
+
+def _of_file(path: str) -> str:
+    return next((runtime for runtime, endings in _ENDINGS.items() if path.endswith(endings)), "")
+
+
+def _of_files(files: ModelFiles, format: ModelFormat) -> str:
+    for runtime, endings in _ENDINGS.items():
+        # What torch.save writes ends as TorchScript does, and is a pickle.
+        if files.ending(*endings) and not (runtime == "torchscript" and format is ModelFormat.PICKLE):
+            return runtime
+    known = "; ".join(f"{runtime}: {', '.join(endings)}" for runtime, endings in _ENDINGS.items())
+    raise NotServable(
+        f"no runtime is known for the version's files, which are {files.listed()}. Files are known by their endings "
+        f"({known}). Name a runtime by serving.runtime: python with class_name, or command with backend; or name the "
+        "file by serving.file"
+    )
