@@ -1,5 +1,5 @@
-"""The demo: real training runs on a two-node cluster, a service killed on the way, a search for a better model, and
-proof that nothing was lost.
+"""The demo: real training runs on a two-node cluster, a service killed on the way, a search for a better model,
+which is then served, and proof that nothing was lost.
 
 Uses only what any user has: the client, and the checks behind `forgelog rebuild --check` and `forgelog audit verify`.
 Every claim it prints is checked; a claim that does not hold raises `DemoFailed`.
@@ -27,6 +27,7 @@ from forgelog.client.aio import AsyncClient, AsyncJob
 from forgelog.demo import train
 from forgelog.demo.experiments import ENVIRONMENT, RESOURCES, Experiments
 from forgelog.demo.promises import DemoFailed, check
+from forgelog.demo.serving import Serving
 from forgelog.demo.stage import MODELS, Jobs, Stage
 from forgelog.embedded.platform import Options, Platform
 
@@ -53,6 +54,7 @@ class Story:
         await self.winner()
         await self.why()
         await Experiments(self.client, self.stage).perform(self.jobs["search"])
+        await Serving(self.platform, self.client, self.stage).perform()
         await self.rebuilt()
         await self.audited()
         await self.earlier()

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,6 +40,9 @@ SPACE: list[dict[str, Any]] = [
 """What the search tries: a network's hidden units, its learning rate, and its weight decay."""
 
 EPOCHS = 25
+
+SEED = 7
+"""Of the split, and of what is random in a model."""
 
 
 def build(kind: str, parameters: dict[str, Any], seed: int) -> Any:
@@ -70,29 +74,47 @@ def build(kind: str, parameters: dict[str, Any], seed: int) -> Any:
     )
 
 
+def split(seed: int, *, scaled: bool) -> tuple[Any, Any, Any, Any]:
+    """Images and labels to learn from, and those that are held out. `scaled`: pixels go from 0 to 1, not to 16."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    train_x, test_x, train_y, test_y = train_test_split(
+        images / 16.0 if scaled else images, labels, test_size=1 / 3, random_state=seed
+    )
+    return train_x, train_y, test_x, test_y
+
+
 def fit(model: Any, kind: str, learn: tuple[Any, Any], held_out: tuple[Any, Any], run: forgelog.Run) -> float:
     """Train a model, and log how it goes; its accuracy. Networks learn in epochs, and are kept as a file of the run."""
     if kind != "mlp":
         accuracy = float(model.fit(*learn).score(*held_out))
         run.log(accuracy=accuracy)
         return accuracy
-    import numpy as np
-
     accuracy = 0.0
     for epoch in range(EPOCHS):
         model.partial_fit(*learn, classes=range(10))
         accuracy = float(model.score(*held_out))
         run.log(loss=model.loss_, accuracy=accuracy, step=epoch + 1)
     with TemporaryDirectory() as folder:
-        weights = Path(folder, "weights.npz")
-        np.savez(weights, *model.coefs_, *model.intercepts_)
-        run.log_artifact(weights, folder="model")
+        if find_spec("skops") is not None:  # a model server reads it, and runs nothing of what is in it
+            from skops import io
+
+            kept = Path(folder, "model.skops")
+            io.dump(model, kept)
+        else:
+            import numpy as np
+
+            kept = Path(folder, "weights.npz")
+            np.savez(kept, *model.coefs_, *model.intercepts_)
+        run.log_artifact(kept, folder="model")
     return accuracy
 
 
 def main() -> int:
     task, attempt = int(os.environ.get("FORGELOG_TASK", "0")), int(os.environ.get("FORGELOG_ATTEMPT", "1"))
-    seed = int(os.environ.get("SEED", "7"))
+    seed = int(os.environ.get("SEED", SEED))
     kind, parameters = CONFIGURATIONS[task % len(CONFIGURATIONS)]
     if trial := os.environ.get("FORGELOG_PARAMS"):
         kind, parameters = "mlp", json.loads(trial)
@@ -101,13 +123,7 @@ def main() -> int:
         return 3
     print(f"task {task}, attempt {attempt}: {kind} {parameters}", flush=True)
 
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    images, labels = load_digits(return_X_y=True)
-    if kind in ("logistic", "mlp"):
-        images = images / 16.0
-    train_x, test_x, train_y, test_y = train_test_split(images, labels, test_size=1 / 3, random_state=seed)
+    train_x, train_y, test_x, test_y = split(seed, scaled=kind in ("logistic", "mlp"))
     print(f"{len(train_y)} images to learn from, {len(test_y)} held out", flush=True)
     began = time.perf_counter()
     with forgelog.run(EXPERIMENT, name=kind, params={"model": kind, "seed": seed, **parameters}) as run:
