@@ -90,7 +90,7 @@ def _look_into(value: Any, path: str, found: list[FieldError]) -> None:
         _collect(value, f"{path}.", found)
     elif isinstance(value, tuple | list):
         for index, item in enumerate(value):
-            _look_into(item, f"{path}.{index}", found)
+            _look_into(item, f"{path}[{index}]", found)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             _look_into(item, f"{path}.{key}", found)

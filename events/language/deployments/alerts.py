@@ -63,7 +63,7 @@ class DeploymentAlert(Model):
     """Needed for ``resource``, and for nothing else."""
     severity: AlertSeverity = AlertSeverity.WARNING
     enabled: bool = True
-    channels: Annotated[tuple[Identifier, ...], Planned("notifications")] = Field(default=(), max_length=16)
+    channels: tuple[Identifier, ...] = Field(default=(), max_length=16)
     """Names of the channels that are told; all when empty."""
     scale_by: Replicas = 0
     """Replicas that are added when it fires, up to the policy's highest number."""

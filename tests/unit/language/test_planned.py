@@ -104,7 +104,7 @@ def paths(model: Model) -> list[str]:
 
 def test_a_model_may_refer_to_itself() -> None:
     tree = Tree.model_validate({"below": [{}, {"named": {"a": {"leaf": {"later": "x"}}}}], "leaf": {"later": "y"}})
-    assert sorted(paths(tree)) == ["below.1.named.a.leaf.later", "leaf.later"]
+    assert sorted(paths(tree)) == ["below[1].named.a.leaf.later", "leaf.later"]
     assert [path for path, _ in planned_of(Tree)] == ["leaf.later"]
     refuse_planned(Tree.model_validate({"below": [{"leaf": {"name": "x"}}]}))
 
@@ -119,9 +119,9 @@ def test_models_that_refer_to_each_other_may_have_no_such_field(kind: type[Model
 @pytest.mark.parametrize(
     ("value", "path"),
     [
-        ({"groups": {"a": [{"name": "x"}, {"later": "y"}]}}, "groups.a.1.later"),
-        ({"rows": [[], [{"later": "y"}]]}, "rows.1.0.later"),
-        ({"maps": [{"a": "text", "b": {"later": "y"}}]}, "maps.0.b.later"),
+        ({"groups": {"a": [{"name": "x"}, {"later": "y"}]}}, "groups.a[1].later"),
+        ({"rows": [[], [{"later": "y"}]]}, "rows[1][0].later"),
+        ({"maps": [{"a": "text", "b": {"later": "y"}}]}, "maps[0].b.later"),
     ],
 )
 def test_containers_of_containers_are_looked_into(value: dict[str, Any], path: str) -> None:

@@ -51,6 +51,7 @@ from events.language.resources import (
 )
 from events.language.scheduling import ConfigureQueue, CreateQueue, DeleteQueue, QueueStatus, SchedulingPolicy
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext
+from services.deployments.decide import Deployments
 from services.experiments.catalogue.decide import Catalogues
 from services.experiments.datasets.decide import DatasetCatalogues
 from services.experiments.joblink.decide import JobLinks
@@ -60,6 +61,7 @@ from services.experiments.tuning.decide import Tunings
 from services.jobs.decide import Jobs
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling
+from tests.unit.deployments import inputs as deployments
 from tests.unit.experiments import inputs as experiments
 from tests.unit.experiments import registry_inputs
 from tests.unit.jobs import desk
@@ -313,6 +315,7 @@ PLAYED: Mapping[type[Decider[Any]], st.SearchStrategy[Input]] = {
     Tunings: experiments.tunings,
     Registries: registry_inputs.registry,
     DatasetCatalogues: registry_inputs.datasets,
+    Deployments: deployments.deployments,
 }
 
 
