@@ -75,13 +75,15 @@ class AsyncExperiments(Namespace):
         experiment_id: str = "",
         id: str = "",
         job: Mapping[str, Any] | str | Path | None = None,
+        params: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> str:
         """Begin a run, and let the platform submit the job that it is, when the experiment (by name, made if there is
         none of it, or by id) has room for it; the run's id. `job`: as `jobs.submit` takes it; left out: what the
-        experiment says. `fields` are those of `LaunchRun`, such as `name`, `params`, `tags`. Raises `Refused`, also
-        when the experiment takes no runs; for a job `ManifestError`, `InvalidInput`."""
-        body = {"run_id": id, "experiment": experiment, "experiment_id": experiment_id, **fields}
+        experiment says. `params`: kept as text. `fields` are those of `LaunchRun`, such as `name`, `tags`. Raises
+        `Refused`, also when the experiment takes no runs; for a job `ManifestError`, `InvalidInput`."""
+        said = {key: str(value) for key, value in (params or {}).items()}
+        body = {"run_id": id, "experiment": experiment, "experiment_id": experiment_id, "params": said, **fields}
         command = (f"forgelog.{CONTEXT}.v1.LaunchRun", {**body, **await self._job(job)})
         return str((await self._core.publish(command, wait="conclusion")).subject)
 
