@@ -44,6 +44,7 @@ KNOWN = {
     "attempt": 1,
     "deployment_id": os.environ["DEPLOYMENT"],
     "experiment_id": os.environ["EXPERIMENT"],
+    "key_id": "k-none",
     "node_id": "n0",
     "pool": "default",
     "queue": "default",
@@ -81,6 +82,7 @@ NEEDED = {
     "/ListReplicas": "deployment_id",
     "/GetRouting": "deployment_id",
     "/GetReasons": "deployment_id",
+    "/SignEndpointKey": "key_id",
 }
 """Query → what it needs, where another value can be given for it."""
 
