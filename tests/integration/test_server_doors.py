@@ -169,11 +169,19 @@ async def test_the_broker_refuses_those_who_say_it_wrong(
 
 NOT_FOR_WRITING = {
     PRODUCER: [name for name in topics.wanted(1) if not name.startswith("commands.") and name != "points.experiments"],
-    AGENT: [name for name in topics.wanted(1) if name not in ("commands.jobs", "commands.resources", "logs.jobs")],
+    AGENT: [
+        name
+        for name in topics.wanted(1)
+        if name not in ("commands.jobs", "commands.resources", "commands.deployments", "logs.jobs")
+    ],
 }
 NOT_FOR_READING = {
     PRODUCER: [name for name in topics.wanted(1) if name.startswith("commands.")],
-    AGENT: [name for name in topics.wanted(1) if name not in ("events.jobs", "events.resources", "repairs")],
+    AGENT: [
+        name
+        for name in topics.wanted(1)
+        if name not in ("events.jobs", "events.resources", "events.deployments", "repairs")
+    ],
 }
 
 

@@ -82,7 +82,7 @@ NEEDED = {
     "/ListReplicas": "deployment_id",
     "/GetRouting": "deployment_id",
     "/GetReasons": "deployment_id",
-    "/SignEndpointKey": "key_id",
+    "/SignEndpointKey": "deployment_id key_id",
 }
 """Query → what it needs, where another value can be given for it."""
 
@@ -225,7 +225,8 @@ def _ask_for_what_there_is(case: Any) -> None:
             case.body |= {"job_ids": [JOB], "until_ended": True}
         for path, needed in NEEDED.items():
             if case.operation.path.endswith(path):
-                case.body.setdefault(needed, KNOWN.get(needed, "none"))
+                for name in needed.split():
+                    case.body.setdefault(name, KNOWN.get(name, "none"))
         for part in (case.body, case.body.get("options"), case.body.get("page")):
             if isinstance(part, dict):
                 _possible(part)

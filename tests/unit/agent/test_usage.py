@@ -12,7 +12,7 @@ import pytest
 
 from events.log.ids import child_id, named_id
 from services.resources.agent.attempts import Attempt, Task
-from services.resources.agent.proctree import look
+from services.resources.agent.proctree import look, proportional_memory
 from services.resources.agent.usage import Meter, busy, cpu_seconds, deployment_of
 
 ELSEWHERE = "acme/vision"
@@ -44,8 +44,8 @@ def test_use_is_of_what_was_given() -> None:
     own = attempt(os.getpid())
     ((deployment, first),) = meter.measure([own])
     assert (deployment, first.replica_id, first.cpu_percent) == ("digits", "dep.digits.1.2", None)
-    assert first.memory_percent is not None
-    assert 1 < first.memory_percent < 100  # this process has more than 10 MiB
+    held = 100 * proportional_memory([os.getpid()]) / own.task.memory_bytes
+    assert first.memory_percent == pytest.approx(held, rel=0.2)
     before = cpu_seconds([os.getpid()])
     while (used := cpu_seconds([os.getpid()]) - before) < 0.1:
         sum(range(10_000))
