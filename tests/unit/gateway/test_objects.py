@@ -324,7 +324,7 @@ async def test_a_gateway_grows_little_by_a_large_object(tmp_path: Path) -> None:
                 async for each in answer.aiter_raw():
                     got += len(each)
             assert got == size
-            assert _peak(gateway.pid) - before <= 64 * MiB
+            assert _peak(gateway.pid) - before <= size // 3  # parts of 8 MiB on their way, some of them twice
     finally:
         with suppress(ProcessLookupError):
             gateway.kill()
