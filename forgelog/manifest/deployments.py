@@ -21,7 +21,7 @@ from forgelog.client.model_refs import parse_ref
 from forgelog.errors import InvalidInput, Problem
 from forgelog.manifest import kinds
 from forgelog.manifest.nodes import Node, from_python, problem
-from forgelog.manifest.programs import folder_of, program_of, refuse_shell_line, with_arguments
+from forgelog.manifest.programs import folder_of, program_of, with_arguments
 from forgelog.manifest.shape import Shaper
 
 _NAME = TypeAdapter(NewDeploymentName)
@@ -67,10 +67,7 @@ def _deployment(node: Node, problems: list[Problem]) -> ManifestDeployment | Non
             rest.append((key, Node("list", items=[value], line=value.line, column=value.column)))
         else:
             rest.append((key, value))
-    if args:
-        rest = with_arguments(rest, args, problems)
-    elif not any(key.text == "args" for key, _ in rest):
-        refuse_shell_line(rest, problems)
+    rest = with_arguments(rest, args, problems)
     if not name and not any(key.text == "name" for key, _ in node.pairs):
         problems.append(problem(node, "has no name", "write for example 'name: digits'", "name"))
     shaper = Shaper()

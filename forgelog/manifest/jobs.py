@@ -17,7 +17,7 @@ from events.language.jobs.spec import DependencyKind, JobDependency, JobSpec
 from forgelog.errors import Problem
 from forgelog.manifest import kinds
 from forgelog.manifest.nodes import Node, from_python, problem
-from forgelog.manifest.programs import folder_of, program_of, refuse_shell_line, with_arguments
+from forgelog.manifest.programs import folder_of, program_of, with_arguments
 from forgelog.manifest.shape import Shaper, suggest
 
 _IDENTIFIER = TypeAdapter(Identifier)
@@ -131,10 +131,7 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
                 rest.append((key, program))
         else:
             rest.append((key, value))
-    if args:
-        rest = with_arguments(rest, args, problems)
-    elif not any(key.text == "args" for key, _ in rest):
-        refuse_shell_line(rest, problems)
+    rest = with_arguments(rest, args, problems)
     shaper = Shaper()
     data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), JobSpec)
     _keep_running(data)

@@ -32,7 +32,12 @@ def program_of(value: Node, args: list[Node], problems: list[Problem]) -> Node |
 def with_arguments(
     pairs: list[tuple[Node, Node]], args: list[Node], problems: list[Problem]
 ) -> list[tuple[Node, Node]]:
-    """``command: [prog, a]`` with ``args: [b]`` runs ``prog a b``."""
+    """``command: [prog, a]`` with ``args: [b]`` runs ``prog a b``. `args`: those of the command, as `program_of` found
+    them."""
+    if not args:
+        if not any(key.text == "args" for key, _ in pairs):
+            _refuse_shell_line(pairs, problems)
+        return pairs
     result = []
     more: list[Node] = []
     for key, value in pairs:
@@ -50,7 +55,7 @@ def with_arguments(
     return result
 
 
-def refuse_shell_line(pairs: list[tuple[Node, Node]], problems: list[Problem]) -> None:
+def _refuse_shell_line(pairs: list[tuple[Node, Node]], problems: list[Problem]) -> None:
     """``command: python train.py`` would look for a program of that whole name: say so before a node does."""
     for key, value in pairs:
         if key.text == "command" and value.kind == "scalar" and len(value.text.split()) > 1:
