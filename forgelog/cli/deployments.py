@@ -117,7 +117,6 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
     from forgelog.units import parse_bytes, parse_cpus
 
     ref = parse_ref(model)
-    said = {"name": ref.model, "number": ref.number, "alias": ref.alias, "environment": ref.environment}
     name = name or "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in ref.model.lower()).strip("-")
     spec: dict[str, Any] = {}
     try:
@@ -126,7 +125,7 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
             spec = _plain(known.spec)
     except NotFound:
         pass
-    spec["model"] = {key: value for key, value in said.items() if value}
+    spec["model"] = ref.choice()
     if options["replicas"] is not None:
         spec["replicas"] = options["replicas"]
     places = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from forgelog.errors import InvalidInput
 
@@ -18,6 +18,11 @@ class ModelRef(NamedTuple):
     number: int = 0
     alias: str = ""
     environment: str = ""
+
+    def choice(self) -> dict[str, Any]:
+        """The same as a deployment's spec has it."""
+        said = {"name": self.model, "number": self.number, "alias": self.alias, "environment": self.environment}
+        return {key: value for key, value in said.items() if value}
 
 
 def parse_ref(text: str) -> ModelRef:

@@ -100,6 +100,4 @@ def _model(value: Node, problems: list[Problem]) -> Node:
     except InvalidInput as error:
         problems.append(problem(value, str(error), "", "model"))
         return value
-    said = {"name": ref.model, "number": ref.number, "alias": ref.alias, "environment": ref.environment}
-    made = from_python({key: each for key, each in said.items() if each})
-    return Node("map", pairs=made.pairs, line=value.line, column=value.column)
+    return Node("map", pairs=from_python(ref.choice()).pairs, line=value.line, column=value.column)
