@@ -25,7 +25,7 @@ from forgelog.cli.render import (
     show_rows,
     write,
 )
-from forgelog.cli.scaling import MaxOption, MinOption, NameArgument, ScaleOption, policy
+from forgelog.cli.scaling import MaxOption, MinOption, NameArgument, ScaleOption, policy, without_none
 from forgelog.cli.services import ports_text
 from forgelog.errors import InvalidInput
 
@@ -122,7 +122,7 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
     try:
         known = await client.deployments.get(name)
         if known.status != "terminated":
-            spec = _plain(known.spec)
+            spec = without_none(known.spec)
     except NotFound:
         pass
     spec["model"] = ref.choice()
@@ -155,13 +155,6 @@ def _of(option: str, text: str | None, parse: Any) -> Any:
         return parse(text)
     except ValueError as error:
         raise InvalidInput(f"{option}: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    """A row's part as a command takes it: without what has no value."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items() if each is not None}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _arrived(row: Any, revision: int) -> bool:

@@ -63,7 +63,7 @@ def autoscale(
 
 def policy(known: dict[str, Any] | None, options: dict[str, Any]) -> dict[str, Any]:
     """A policy as a command takes it: the known one with these options. Raises InvalidInput."""
-    found: dict[str, Any] = _without_none(known or {})
+    found: dict[str, Any] = without_none(known or {})
     if options.get("scale"):
         found["targets"] = [_target(text) for text in options["scale"]]
     for field, option in (("min_replicas", "min"), ("max_replicas", "max"), ("idle_seconds", "idle")):
@@ -91,10 +91,11 @@ def _target(text: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
+    """A row's part as a command takes it: without what has no value."""
     if isinstance(value, dict):
-        return {key: _without_none(each) for key, each in value.items() if each is not None}
-    return [_without_none(each) for each in value] if isinstance(value, list | tuple) else value
+        return {key: without_none(each) for key, each in value.items() if each is not None}
+    return [without_none(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def show_reasons(found: Any) -> None:
