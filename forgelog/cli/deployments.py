@@ -10,7 +10,7 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
-from forgelog.cli.nodes import pairs
+from forgelog.cli.nodes import pairs, parsed
 from forgelog.cli.render import (
     Column,
     Format,
@@ -132,8 +132,8 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
         ("rollout", "strategy", options["strategy"]),
         ("target", "queue", options["queue"]),
         ("resources", "gpus", options["gpus"]),
-        ("resources", "cpus", _of("--cpus", options["cpus"], parse_cpus)),
-        ("resources", "memory_bytes", _of("--memory", options["memory"], parse_bytes)),
+        ("resources", "cpus", parsed(options["cpus"], "--cpus", parse_cpus)),
+        ("resources", "memory_bytes", parsed(options["memory"], "--memory", parse_bytes)),
         ("serving", "trust_pickle", options["trust_pickle"] or None),
     )
     for group, field, value in places:
@@ -146,15 +146,6 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
         variables = {**environment.get("variables", {}), **options["env"]}
         spec["environment"] = {**environment, "variables": variables}
     return await client.deployments.deploy(name, spec, note=message)
-
-
-def _of(option: str, text: str | None, parse: Any) -> Any:
-    if text is None:
-        return None
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise InvalidInput(f"{option}: {error}") from None
 
 
 def _arrived(row: Any, revision: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ from forgelog.units import format_bytes, parse_duration
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
+
+T = TypeVar("T")
 
 STATUSES = ("ready", "cordoned", "draining", "drained", "lost")
 """The statuses that nodes can have in this version."""
@@ -257,10 +259,15 @@ def pairs(texts: list[str] | None) -> dict[str, str]:
 
 def duration(text: str | None, option: str) -> float | None:
     """An option's duration in seconds. Raises `InvalidInput`."""
+    return parsed(text, option, parse_duration)
+
+
+def parsed(text: str | None, option: str, parse: Callable[[str], T]) -> T | None:
+    """An option's value, if it is given. Raises `InvalidInput`."""
     if text is None:
         return None
     try:
-        return parse_duration(text)
+        return parse(text)
     except ValueError as error:
         raise InvalidInput(f"{option}: {error}") from None
 

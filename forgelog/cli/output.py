@@ -11,6 +11,7 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.nodes import parsed
 from forgelog.cli.render import Format, column, note, show_data, show_line, show_rows, write
 from forgelog.errors import InvalidInput
 from forgelog.units import parse_bytes
@@ -49,11 +50,7 @@ def logs(
     incomplete.
     """
     called, _, tasks = job.partition("/")
-    try:
-        tail_bytes = parse_bytes(tail) if tail is not None else None
-    except ValueError as error:
-        raise InvalidInput(f"--tail: {error}") from None
-
+    tail_bytes = parsed(tail, "--tail", parse_bytes)
     as_of = moment(at)
     if follow and as_of is not None:
         raise InvalidInput("--follow: what had come by a past time does not grow; leave out --follow or --at")
