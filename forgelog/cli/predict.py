@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from forgelog.cli import complete
 from forgelog.cli.common import OutputOption, run
 from forgelog.cli.render import Column, Format, note, show_data, show_rows
+from forgelog.cli.scaling import NameArgument
 from forgelog.errors import InvalidInput
 
 _MOST_CELL = 60
@@ -19,10 +19,7 @@ _MOST_CELL = 60
 
 
 def predict(
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help="The deployment's name, or its id.", autocompletion=complete.deployments),
-    ],
+    name: NameArgument,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help="name=JSON, such as x=[[1,2]] (repeatable).")
     ] = None,
