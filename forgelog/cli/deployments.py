@@ -252,11 +252,12 @@ _REPLICAS = [
 @app.command("show")
 def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
     """Show a deployment with its replicas and where requests go."""
+    moved = moment(at)
 
     async def work(client: AsyncClient) -> Any:
-        found = await client.deployments.get(name, at=moment(at))
-        replicas = await client.deployments.replicas(name, at=moment(at))
-        routing = await client.deployments.routing(name, at=moment(at))
+        found = await client.deployments.get(name, at=moved)
+        replicas = await client.deployments.replicas(name, at=moved)
+        routing = await client.deployments.routing(name, at=moved)
         return found, [each for each in replicas if each.status != "ended"], routing
 
     found, replicas, routing = with_client(work)

@@ -19,11 +19,12 @@ traffic_app = typer.Typer(no_args_is_help=True, help="Show or set which requests
 @app.command("status")
 def status(name: NameArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
     """Show the rollout under way, or how the last one ended."""
+    moved = moment(at)
 
     async def work(client: Any) -> Any:
-        found = await client.deployments.get(name, at=moment(at))
+        found = await client.deployments.get(name, at=moved)
         number = found["rollout_revision"] or found["newest_revision"]
-        return found, await client.deployments.revision(name, number, at=moment(at))
+        return found, await client.deployments.revision(name, number, at=moved)
 
     found, revision = with_client(work)
     if output is not Format.TABLE:
