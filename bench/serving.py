@@ -23,6 +23,7 @@ import numpy as np
 
 from bench.report import Figure
 from events.process.settings import Settings
+from forgelog.embedded.ports import free_port
 from tests.serving.processes import digits, model_server, write_digits_model
 
 CONNECTIONS = 16
@@ -109,20 +110,13 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 def _peers(model: Path, image: list[list[float]], runs: int) -> Iterator[Figure]:
     commands = {
         "BentoML": lambda port: [str(PEERS / "bentoml"), "serve", "bento_peer:Digits", "--port", str(port)],
         "Ray Serve": lambda port: [str(PEERS / "python"), "serve_peer.py", str(port)],
     }
     for name, command in commands.items():
-        port = _free_port()
+        port = free_port()
         if not Path(command(port)[0]).exists():
             print(f"{name} is not measured: `make serving-peers` could not install it", file=sys.stderr)
             continue
