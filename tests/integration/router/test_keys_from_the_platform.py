@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 
 from forgelog import AsyncClient
@@ -58,13 +57,6 @@ SPEC = {
 @pytest_asyncio.fixture
 async def address(platform: Cluster) -> AsyncIterator[str]:
     """Of a router of the platform's."""
-    pytest.importorskip("envoy.service.discovery.v3", reason="needs xds-protos (the extra serving)")
-    from services.deployments.router.envoy import EnvoyError, find
-
-    try:
-        find("")
-    except EnvoyError as error:
-        pytest.skip(str(error))
     folder, listen = Path(tempfile.mkdtemp(prefix="router-")), f"127.0.0.1:{free_port()}"  # short, for its sockets
     told = platform._told("deployments") | {"FORGELOG_LISTEN": "127.0.0.1:0"}
     more = {"FORGELOG_ROUTER_LISTEN": listen, "FORGELOG_ROUTER_FOLDER": str(folder), "FORGELOG_ROUTER_NAME": "keyed"}

@@ -22,8 +22,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from forgelog.embedded.ports import free_port
 from tests.integration.router.rig import Rig, raw, revision, until, upstreams
 
-pytestmark = pytest.mark.usefixtures("router")  # it skips where there is no Envoy
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
