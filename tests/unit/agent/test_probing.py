@@ -18,7 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from events.language.jobs.spec_service import Probe
 from services.resources.agent.probing import Target, ask, verdicts
 from tests import PATIENCE
-from tests.unit.agent.wards import until
+from tests.unit.agent.wards import running, until
 
 
 def probe(kind: str, **parts: Any) -> Probe:
@@ -145,9 +145,9 @@ def process(tmp_path: Path) -> Any:
     import subprocess
 
     variables = {"PATH": os.environ["PATH"], "WHO": "the task", "FORGELOG_ALLOCATION": "alloc"}
-    with subprocess.Popen(["sleep", "3600"], env=variables, cwd=tmp_path) as running:
-        yield running
-        running.kill()
+    with subprocess.Popen(["sleep", "3600"], env=variables, cwd=tmp_path) as started:
+        yield started
+        started.kill()
 
 
 async def exec_(process: Any, script: str, **parts: Any) -> str:
@@ -175,14 +175,7 @@ async def test_exec_runs_in_the_tasks_folder_with_its_variables_but_is_not_one_o
 async def test_a_program_that_hangs_is_ended_with_all_that_it_started(process: Any, tmp_path: Path) -> None:
     assert await exec_(process, "sleep 3600 & echo $! > pid; wait", timeout_seconds=1) == "no answer within 1 s"
     child = int((tmp_path / "pid").read_text())
-    await until(lambda: not Path(f"/proc/{child}").exists() or _is_zombie(child), "its child still runs")
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
-        return True
+    await until(lambda: not running(child), "its child still runs")
 
 
 @pytest.mark.asyncio
