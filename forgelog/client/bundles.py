@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,11 +40,16 @@ async def upload(
     return ref
 
 
+async def upload_each(core: Core, folders: Iterable[str]) -> dict[str, ObjectRef]:
+    """Folder → what was uploaded of it, once; empty ones are none. Raises as `upload`."""
+    return {folder: await upload(core, folder) for folder in dict.fromkeys(folders) if folder}
+
+
 async def uploaded(core: Core, jobs: list[ManifestJob]) -> list[ManifestJob]:
     """The jobs as they are submitted; of those that say so, the folder is uploaded, each once."""
     from forgelog.manifest import with_bundle
 
-    refs = {folder: await upload(core, folder) for folder in dict.fromkeys(job.upload for job in jobs if job.upload)}
+    refs = await upload_each(core, [job.upload for job in jobs])
     return [with_bundle(job, refs[job.upload]) if job.upload else job for job in jobs]
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from forgelog.client.bundles import upload
+from forgelog.client.bundles import upload_each
 from forgelog.client.core import Namespace
 from forgelog.client.deployment_ids import deployment_id
 from forgelog.client.models import AsyncModels
@@ -65,12 +65,13 @@ class AsyncDeployments(Namespace):
         from forgelog.manifest.deployments import DEPLOYMENT
         from forgelog.manifest.kinds import load
 
+        described = load(file, DEPLOYMENT)
+        refs = await upload_each(self._core, [each.upload for each in described])
         found: list[Deployed] = []
-        for each in load(file, DEPLOYMENT):
+        for each in described:
             spec = each.spec.model_dump(mode="json")
             if each.upload:
-                ref = await upload(self._core, each.upload)
-                spec["environment"]["bundle"] = ref.model_dump(mode="json")
+                spec["environment"]["bundle"] = refs[each.upload].model_dump(mode="json")
             found.append(await self.deploy(each.name, spec, note=note))
         return found
 

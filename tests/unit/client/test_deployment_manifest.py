@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from events.language.deployments.enums import RolloutStrategy
+from events.language.objects import ObjectRef
 from forgelog.cli.rollouts import _share
+from forgelog.client import bundles
+from forgelog.client.core import Core
+from forgelog.client.deployments import AsyncDeployments, Deployed
 from forgelog.errors import InvalidInput, ManifestError
 from forgelog.manifest.deployments import DEPLOYMENT, ManifestDeployment
 from forgelog.manifest.kinds import parse
@@ -103,3 +110,28 @@ def test_a_share_is_a_percentage() -> None:
     for wrong in ("2", "2=", "=10", "2=101", "0=5", "2=nan", "2=inf", "x=1"):
         with pytest.raises(InvalidInput):
             _share(wrong)
+
+
+async def test_a_folder_of_several_deployments_is_uploaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    specs: dict[str, Any] = {}
+
+    async def upload(_core: Core, folder: str) -> ObjectRef:
+        sent.append(folder)
+        return ObjectRef(digest=f"{len(sent)}" * 64, size=1)
+
+    async def deploy(_: AsyncDeployments, name: str, spec: Any, **_more: Any) -> Deployed:
+        specs[name] = spec["environment"]["bundle"]
+        return Deployed(name, 1)
+
+    monkeypatch.setattr(bundles, "upload", upload)
+    monkeypatch.setattr(AsyncDeployments, "deploy", deploy)
+    folders = {"a": "upload: code", "b": "upload: code", "c": "upload: other", "d": ""}
+    documents = [f"kind: Deployment\nname: {name}\ncommand: serve\n{said}\n" for name, said in folders.items()]
+    (tmp_path / "all.yaml").write_text("---\n".join(documents))
+    made = await AsyncDeployments(Core("127.0.0.1:1")).apply(tmp_path / "all.yaml")
+    assert [each.deployment_id for each in made] == ["a", "b", "c", "d"]
+    assert sent == ["code", "other"]
+    assert [specs[name] and specs[name]["digest"][0] for name in folders] == ["1", "1", "2", None]
