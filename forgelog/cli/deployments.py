@@ -27,6 +27,7 @@ from forgelog.cli.render import (
 )
 from forgelog.cli.scaling import MaxOption, MinOption, NameArgument, ScaleOption, policy, without_none
 from forgelog.cli.services import ports_text
+from forgelog.cli.tables import cut
 from forgelog.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ STATUSES = (
 STRATEGIES = ("rolling", "blue_green", "canary")
 
 _MOST_SHOWN = 60
-"""Characters of a command that are shown."""
+"""Columns of a command that are shown."""
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history shows it.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when it runs; exit code 1 if it will not.")]
@@ -174,8 +175,7 @@ def served(row: Any) -> str:
     model = row["spec"].get("model")
     if model:
         return str(model["name"])
-    words = " ".join([row["spec"].get("command", ""), *row["spec"].get("args", ())])
-    return words if len(words) <= _MOST_SHOWN else f"{words[: _MOST_SHOWN - 1]}…"
+    return cut(" ".join([row["spec"].get("command", ""), *row["spec"].get("args", ())]), _MOST_SHOWN)
 
 
 def runtime_text(row: Any) -> str:
