@@ -108,8 +108,8 @@ class RestoreExperiment(ExperimentCommand):
     """Bring a deleted experiment back."""
 
 
-class CreateRun(Command):
-    """Begin a run. An empty `run_id` is assigned. Its experiment may refuse it: then it has failed."""
+class NewRun(Command):
+    """What begins a run. An empty `run_id` is assigned. Its experiment may refuse it: then it has failed."""
 
     context: ClassVar[str] = "experiments"
     aggregate: ClassVar[str] = "run"
@@ -126,6 +126,11 @@ class CreateRun(Command):
     """The experiment's name, made if there is none of it; empty, with an empty id: ``Default``."""
     name: Annotated[str, Field(max_length=250)] = ""
     parent_run_id: OptionalIdentifier = ""
+
+
+class CreateRun(NewRun):
+    """Begin a run. An empty `run_id` is assigned. Its experiment may refuse it: then it has failed."""
+
     process: Process | None = None
     """The process that it is, if the platform runs that: its end ends the run."""
     scheduled: bool = False

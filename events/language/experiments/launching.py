@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from events.language.base import Command, Event
 from events.language.common import Identifier, OptionalIdentifier, ProjectName
-from events.language.experiments.commands import Reason, RunCommand
-from events.language.experiments.events import EnrolmentEvent, RunAdmitted, RunEvent, RunNotAdmitted
+from events.language.experiments.commands import NewRun, Reason, RunCommand
+from events.language.experiments.events import EnrolmentEvent, RunEvent
 from events.language.experiments.hyperparameters import MAX_ENTRIES, ParamKey, ParamValue
 from events.language.experiments.models import Process, Tags
 from events.language.jobs.spec import JobSpec
 
 
-class LaunchRun(Command):
+class LaunchRun(NewRun):
     """Begin a run, and submit the job that it is as soon as its experiment has room for it. An empty `run_id` is
     assigned. Its experiment may refuse it: then it has failed."""
 
-    context: ClassVar[str] = "experiments"
-    aggregate: ClassVar[str] = "run"
-    subject_from: ClassVar[str] = "run_id"
-    key_from: ClassVar[str] = "run_id"
-    assigns_id: ClassVar[bool] = True
-    id_prefix: ClassVar[str] = "r"
-    concluded_by: ClassVar[tuple[type[Event], ...]] = (RunAdmitted, RunNotAdmitted)
-
-    run_id: OptionalIdentifier = ""
-    experiment_id: OptionalIdentifier = ""
-    """Empty: that of the name `experiment`."""
-    experiment: Annotated[str, Field(max_length=200)] = ""
-    """The experiment's name, made if there is none of it; empty, with an empty id: ``Default``."""
-    name: Annotated[str, Field(max_length=250)] = ""
-    parent_run_id: OptionalIdentifier = ""
     params: dict[ParamKey, ParamValue] = Field(default_factory=dict, max_length=MAX_ENTRIES)
     """Beside the experiment's, before which they count. The job is told all of them."""
     tags: Tags = Field(default_factory=dict)

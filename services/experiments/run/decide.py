@@ -151,10 +151,10 @@ class Runs(Decider[Run]):
         return state.status in ENDED or state.purged
 
     def decide(self, state: Run, command: Command, context: DecisionContext) -> Sequence[Event]:
-        if isinstance(command, CreateRun):
-            return [created(state, command, context)]
-        if isinstance(command, LaunchRun):
-            return [launching.created(state, command, context)]
+        if isinstance(command, CreateRun | LaunchRun):
+            _check_new(state, command)
+            made = created(command, context) if isinstance(command, CreateRun) else launching.created(command, context)
+            return [made]
         assert isinstance(command, RunCommand)
         id = command.run_id
         if state.status is None:
@@ -237,13 +237,17 @@ class Runs(Decider[Run]):
         return launching.refused(state, context.subject, refusal.subject_id, refusal.message, context)
 
 
-def created(state: Run, command: CreateRun, context: DecisionContext) -> RunCreated:
-    id = command.run_id
+def _check_new(state: Run, command: CreateRun | LaunchRun) -> None:
+    """Raises Refused."""
     if state.status is not None:
-        raise exists("run_id", f"there is a run {id!r} already", "leave run_id out to have one assigned")
+        problem = f"there is a run {command.run_id!r} already"
+        raise exists("run_id", problem, "leave run_id out to have one assigned")
     if command.experiment_id and command.experiment:
         raise invalid("experiment", "goes without experiment_id, which says it", "give one of both")
-    process = command.process
+
+
+def created(command: CreateRun, context: DecisionContext) -> RunCreated:
+    id, process = command.run_id, command.process
     if process is not None and not process.job_id.endswith(id_ending(context.project)):
         problem = f"{shown(process.job_id)} is no job of project {context.project}"
         raise invalid("process.job_id", problem, "give a job of the run's project")

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from events.language.base import Event
-from events.language.common import invalid
 from events.language.experiments import ENDED, MAX_REASON, Process, RunCreated, RunEnded, RunStatus
 from events.language.experiments.hyperparameters import configuration
 from events.language.experiments.launching import (
@@ -26,7 +25,7 @@ from events.language.experiments.launching import (
 from events.language.jobs.spec import JobSpec
 from events.log.ids import child_id
 from events.writer.decider import DecisionContext
-from services.experiments.refusals import exists, forbidden
+from services.experiments.refusals import forbidden
 from services.experiments.run.state import Run
 from services.experiments.single_jobs import check_single
 
@@ -34,12 +33,8 @@ RUN = "FORGELOG_RUN"
 EXPERIMENT = "FORGELOG_EXPERIMENT_ID"
 
 
-def created(state: Run, command: LaunchRun, context: DecisionContext) -> RunCreated:
+def created(command: LaunchRun, context: DecisionContext) -> RunCreated:
     """Raises Refused."""
-    if state.status is not None:
-        raise exists("run_id", f"there is a run {command.run_id!r} already", "leave run_id out to have one assigned")
-    if command.experiment_id and command.experiment:
-        raise invalid("experiment", "goes without experiment_id, which says it", "give one of both")
     check_single(command.job, "job")
     return RunCreated(
         run_id=command.run_id,
