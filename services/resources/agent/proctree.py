@@ -28,20 +28,25 @@ class Process:
         """Resident bytes, shared pages included."""
 
 
-def look(pid: int) -> Process | None:
-    """A process, or None when there is none (any more). A zombie still is one."""
+def stat(pid: int) -> list[bytes]:
+    """A process's line of the kernel's table from its state on, by fields; empty when there is none (any more)."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
-        return None
+        return []
     try:
         line = os.read(fd, 1024)
     except OSError:
-        return None  # it ended between the two calls
+        return []  # it ended between the two calls
     finally:
         os.close(fd)
     # pid (name) state ppid pgrp session ...: the name may hold blanks and brackets (proc_pid_stat(5))
-    fields = line[line.rfind(b")") + 2 :].split()
+    return line[line.rfind(b")") + 2 :].split()
+
+
+def look(pid: int) -> Process | None:
+    """A process, or None when there is none (any more). A zombie still is one."""
+    fields = stat(pid)
     if len(fields) < 22:
         return None
     rss = int(fields[21]) * PAGE

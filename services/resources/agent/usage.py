@@ -22,8 +22,8 @@ from aiokafka.errors import KafkaError
 from events.language.common import NODE_ACTOR
 from events.log.ids import id_ending
 from events.log.publish import Publisher
+from services.resources.agent import proctree
 from services.resources.agent.attempts import Attempt
-from services.resources.agent.proctree import proportional_memory
 
 if TYPE_CHECKING:  # an agent without replicas does without the language of deployments, and starts sooner
     from events.language.deployments.steering import ReportUsage
@@ -52,13 +52,8 @@ def deployment_of(job_id: str, project: str) -> str:
 
 def cpu_seconds(pids: Iterable[int]) -> float:
     """CPU time of these processes and of their children that have ended."""
-    ticks = 0
-    for pid in pids:
-        with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read(1024)
-            # utime, stime, cutime, cstime; behind the name, which may hold blanks and brackets (proc_pid_stat(5))
-            ticks += sum(int(part) for part in line[line.rfind(b")") + 2 :].split()[11:15])
-    return ticks / _TICKS
+    # utime, stime, cutime, cstime (proc_pid_stat(5))
+    return sum(int(part) for pid in pids for part in proctree.stat(pid)[11:15]) / _TICKS
 
 
 @dataclass(slots=True)
@@ -95,7 +90,7 @@ class Meter:
             cpu = None
             if before is not None and task.cpus and now.at > before.at:
                 cpu = 100 * max(0.0, now.cpu_seconds - before.cpu_seconds) / (now.at - before.at) / task.cpus
-            memory = 100 * proportional_memory(pids) / task.memory_bytes if task.memory_bytes else None
+            memory = 100 * proctree.proportional_memory(pids) / task.memory_bytes if task.memory_bytes else None
             usage = ReplicaUsage(
                 replica_id=task.job_id,
                 cpu_percent=_percent(cpu),
