@@ -11,10 +11,11 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaError
@@ -39,6 +40,7 @@ AT_ONCE = 200
 
 _PREFIX = "dep."
 _TICKS = os.sysconf("SC_CLK_TCK")
+_DEPLOYMENT = itemgetter(0)
 
 
 def deployment_of(job_id: str, project: str) -> str:
@@ -130,10 +132,18 @@ def busy(nvml: Any, devices: Iterable[int]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _report_usage() -> type[ReportUsage]:
+def _reports(meter: Meter, replicas: Sequence[Attempt]) -> list[tuple[str, ReportUsage]]:
+    """Project and command of each report of what they use now. Blocks, also to import: run it in a thread."""
     from events.language.deployments.steering import ReportUsage
 
-    return ReportUsage
+    project = {each.task.job_id: each.task.project for each in replicas}
+    reports = []
+    for deployment, group in groupby(sorted(meter.measure(replicas), key=_DEPLOYMENT), key=_DEPLOYMENT):
+        usages = tuple(usage for _, usage in group)
+        for first in range(0, len(usages), AT_ONCE):
+            command = ReportUsage(deployment_id=deployment, replicas=usages[first : first + AT_ONCE])
+            reports.append((project[usages[0].replica_id], command))
+    return reports
 
 
 async def report(publisher: Publisher, node: str, attempts: Mapping[str, Attempt]) -> None:
@@ -144,16 +154,10 @@ async def report(publisher: Publisher, node: str, attempts: Mapping[str, Attempt
         replicas = [each for each in attempts.values() if deployment_of(each.task.job_id, each.task.project)]
         if not replicas:
             continue
-        found = await asyncio.to_thread(meter.measure, replicas)
-        report_usage = await asyncio.to_thread(_report_usage)
-        project = {each.task.job_id: each.task.project for each in replicas}
+        reports = await asyncio.to_thread(_reports, meter, replicas)
         try:
-            for deployment, group in groupby(sorted(found, key=lambda each: each[0]), key=lambda each: each[0]):
-                usages = tuple(usage for _, usage in group)
-                for first in range(0, len(usages), AT_ONCE):
-                    command = report_usage(deployment_id=deployment, replicas=usages[first : first + AT_ONCE])
-                    about = project[usages[0].replica_id]
-                    sent = publisher.publish(command, project=about, actor=f"{NODE_ACTOR}{node}")
-                    await asyncio.wait_for(sent, EVERY)
+            for project, command in reports:
+                sent = publisher.publish(command, project=project, actor=f"{NODE_ACTOR}{node}")
+                await asyncio.wait_for(sent, EVERY)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("use of replicas: %s", error or "no answer from Kafka")
