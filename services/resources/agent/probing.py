@@ -38,6 +38,11 @@ class Target:
         """The port that a network probe asks; the only one if it names none."""
         return self.ports[probe.port] if probe.port else next(iter(self.ports.values()))
 
+    def authority(self, probe: Probe) -> str:
+        """Address and port that a network probe asks, as in a URL."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port(probe)}"
+
 
 Ask = Callable[[Probe, Target], Awaitable[str]]
 """Answers with what is wrong; empty if nothing is."""
@@ -68,13 +73,11 @@ async def ask(probe: Probe, target: Target) -> str:
 
 async def _http(probe: Probe, target: Target) -> str:
     """RFC 9112: only the status line is read, and some of the body so that the server can finish."""
-    port = target.port(probe)
-    reader, writer = await asyncio.open_connection(target.address, port, limit=MOST_HEAD)
+    reader, writer = await asyncio.open_connection(target.address, target.port(probe), limit=MOST_HEAD)
     try:
-        host = f"[{target.address}]" if ":" in target.address else target.address
         request = (
-            f"GET {probe.path or '/'} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: forgelog-agent\r\n"
-            "Accept: */*\r\nConnection: close\r\n\r\n"
+            f"GET {probe.path or '/'} HTTP/1.1\r\nHost: {target.authority(probe)}\r\n"
+            "User-Agent: forgelog-agent\r\nAccept: */*\r\nConnection: close\r\n\r\n"
         )
         writer.write(request.encode("ascii", "replace"))
         await writer.drain()
@@ -104,9 +107,8 @@ async def _grpc(probe: Probe, target: Target) -> str:
     import grpc  # heavy, and few probes need it
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    host = f"[{target.address}]" if ":" in target.address else target.address
     options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
-    async with grpc.aio.insecure_channel(f"{host}:{target.port(probe)}", options=options) as channel:
+    async with grpc.aio.insecure_channel(target.authority(probe), options=options) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service=probe.service), timeout=probe.timeout_seconds
