@@ -29,6 +29,7 @@ from events.language.common import (
     FieldError,
     ProjectName,
     Refused,
+    invalid,
     shown,
 )
 from events.language.convert import from_message
@@ -112,6 +113,12 @@ def _not_there(field: str, ref: ObjectRef) -> FieldError:
     return FieldError(field=field, problem=problem, hint="put its bytes first: PUT /v1/objects/DIGEST")
 
 
+def _told(refused: Refused) -> DoorError:
+    """A refusal at the door, which counts it."""
+    metrics.refused.labels(refused.code.value).inc()
+    return DoorError.of(refused)
+
+
 def _no_conclusion(command: Checked) -> Refused:
     name = type(command.outgoing.command).type_name()
     problem = f"{name} has no conclusion: when it is decided, all is done"
@@ -176,8 +183,7 @@ class Door:
                 raise _no_conclusion(checked)
             return replace(checked, conclude=conclude)
         except Refused as error:
-            metrics.refused.labels(error.code.value).inc()
-            raise DoorError.of(error) from None
+            raise _told(error) from None
 
     async def checked(
         self,
@@ -195,7 +201,7 @@ class Door:
             errors = [_not_there(field, ref) for field, ref in named if ref in lacking]
             if errors:
                 text = f"{errors[0].field}: {errors[0].problem}; {errors[0].hint}"
-                raise DoorError(grpc.StatusCode.FAILED_PRECONDITION, text, errors)
+                raise _told(Refused(ErrorCode.FAILED_PRECONDITION, text, errors))
         return found
 
     def _check(self, principal: Principal, given: dict[str, str], body: Body, traceparent: str) -> Checked:
@@ -230,11 +236,7 @@ class Door:
             return self._decode_message(envelope, body)
         if not envelope.type:
             hint = "name the command's type, such as forgelog.jobs.v1.SubmitJob"
-            raise Refused(
-                ErrorCode.INVALID_ARGUMENT,
-                "type: is missing",
-                [FieldError(field="type", problem="is missing", hint=hint)],
-            )
+            raise invalid("type", "is missing", hint)
         model = command_class(envelope.type)
         size = body.size if isinstance(body, Parsed) else len(body)
         if size > MAX_COMMAND_BYTES:
@@ -252,8 +254,7 @@ class Door:
         model = command_class(name)
         if envelope.type and command_class(envelope.type) is not model:
             problem = f"is {envelope.type}, but the message is a {name}"
-            error = FieldError(field="type", problem=problem, hint="leave type out, or make the two agree")
-            raise Refused(ErrorCode.INVALID_ARGUMENT, f"type: {problem}", [error])
+            raise invalid("type", problem, "leave type out, or make the two agree")
         if len(body.value) > MAX_COMMAND_BYTES:
             raise self._too_large(len(body.value))
         try:
