@@ -37,11 +37,12 @@ Address = Annotated[str, StringConstraints(max_length=253), AfterValidator(_is_a
 Port = Annotated[int, Field(ge=1, le=65_535)]
 """A TCP port."""
 
-PortName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$"), Field(examples=["http"])]
+_PORT_NAME = r"^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$"
+
+PortName = Annotated[str, StringConstraints(pattern=_PORT_NAME), Field(examples=["http"])]
 """A name for a port: 1-15 lower-case letters, digits and ``-``; a letter first, no ``-`` at the end (RFC 6335)."""
 
-
-OptionalPortName = Annotated[str, StringConstraints(pattern=r"^$|^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$")]
+OptionalPortName = Annotated[str, StringConstraints(pattern=rf"^$|{_PORT_NAME}")]
 """A `PortName`, or empty."""
 
 
