@@ -16,7 +16,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from forgelog.serve.statistics import Statistics, Timing
 from forgelog.serve.streaming import parts_of
 from forgelog.serve.tensors import DTYPES, Array
 
+T = TypeVar("T")
 Tensors = Mapping[str, Array]
 
 
@@ -166,8 +168,8 @@ class Engine:
         timing = Timing()
         async with self._tracked(request, timing, limited=False) as told:
             inputs = await self._prepared(request, timing)
-            limit = self.spec.limits.timeout_seconds
-            async for part, seconds in parts_of(self.model, inputs, request.parameters, self._threads, limit):
+            on_thread = partial(self._on_thread, "a part of the answer")
+            async for part, seconds in parts_of(self.model, inputs, request.parameters, on_thread):
                 timing.infer += seconds
                 yield Answer(await self._finished(part, request, timing), timing)
             told({}, _rows(inputs))
@@ -205,19 +207,23 @@ class Engine:
     async def _compute(self, inputs: Tensors, parameters: Mapping[str, Any]) -> Tensors:
         """One batch. Raises `ServingError`."""
         began = time.perf_counter()
+        outputs = await self._on_thread("the model", lambda: self.model.predict(inputs, parameters))
+        self.statistics.batch(_rows(inputs), time.perf_counter() - began)
+        return outputs
+
+    async def _on_thread(self, what: str, work: Callable[[], T]) -> T:
+        """What the model gives to one call. `what`: takes too long, if it does. Raises `ServingError`."""
         limit = self.spec.limits.timeout_seconds
         try:
-            outputs = await self._threads.call(lambda: self.model.predict(inputs, parameters), limit)
+            return await self._threads.call(work, limit)
         except Overrun:
-            raise ServingError(Fault.TOO_LATE, f"the model took longer than {limit:g} s") from None
+            raise ServingError(Fault.TOO_LATE, f"{what} took longer than {limit:g} s") from None
         except ServingError:
             raise
         except Exception as error:
             raise ServingError(
                 Fault.MODEL_FAILED, f"the model failed: {type(error).__name__}: {str(error)[:500]}"
             ) from error
-        self.statistics.batch(_rows(inputs), time.perf_counter() - began)
-        return outputs
 
     @asynccontextmanager
     async def _tracked(

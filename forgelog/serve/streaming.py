@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from forgelog.serve.limited import LimitedPool, Overrun
-from forgelog.serve.problems import Fault, ServingError
 from forgelog.serve.runtimes.base import LoadedModel
 from forgelog.serve.tensors import Array
+
+OnThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Makes one call of the model."""
 
 _END = object()
 
@@ -19,11 +20,10 @@ async def parts_of(
     model: LoadedModel,
     inputs: Mapping[str, Array],
     parameters: Mapping[str, Any],
-    threads: LimitedPool,
-    limit: float,
+    on_thread: OnThread,
 ) -> AsyncIterator[tuple[Mapping[str, Array], float]]:
-    """The parts and the seconds that each took; each may take `limit` seconds. When nobody wants more, the model's
-    generator is closed. Raises `ServingError`."""
+    """The parts and the seconds that each took. When nobody wants more, the model's generator is closed. Raises what
+    `on_thread` raises."""
     parts: Iterator[Mapping[str, Array]] | None = None
 
     def following() -> Any:
@@ -39,19 +39,10 @@ async def parts_of(
     try:
         while True:
             began = time.perf_counter()
-            try:
-                part = await threads.call(following, limit)
-            except Overrun:
-                raise ServingError(Fault.TOO_LATE, f"a part of the answer took longer than {limit:g} s") from None
-            except ServingError:
-                raise
-            except Exception as error:
-                raise ServingError(
-                    Fault.MODEL_FAILED, f"the model failed: {type(error).__name__}: {str(error)[:500]}"
-                ) from error
+            part = await on_thread(following)
             if part is _END:
                 return
             yield part, time.perf_counter() - began
     finally:
         with suppress(Exception):  # how somebody's generator ends is of no use to anybody any more
-            await threads.call(close, limit)
+            await on_thread(close)
