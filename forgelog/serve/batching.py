@@ -187,14 +187,16 @@ class Batcher:
         for item in batch:
             if item.done.done():
                 continue
+            began = self._clock()
             try:
-                began = self._clock()
                 outputs = await self._compute(item.inputs, item.parameters)
             except Exception as error:  # noqa: BLE001 -- it is the request's
                 if not item.done.done():
                     item.done.set_exception(error)
             else:
-                self._settle(item, outputs, began, [item])
+                took = self._clock() - began
+                self._batches += 1
+                _settle(item, Computed(outputs, self._batches, item.rows, 1, began - item.since, took))
 
     async def _compute_together(self, batch: Sequence[_Waiting]) -> None:
         first = batch[0]
@@ -204,19 +206,14 @@ class Batcher:
         outputs = await self._compute(together, first.parameters)
         if any(array.ndim == 0 or array.shape[0] != rows for array in outputs.values()):
             raise ValueError("the answer has other rows than the batch")
-        ended, at = self._clock(), 0
+        took, at = self._clock() - began, 0
+        self._batches += 1
         for item in batch:
             part = {name: array[at : at + item.rows] for name, array in outputs.items()}
             at += item.rows
-            self._settle(item, part, began, batch, ended)
-        self._batches += 1
+            _settle(item, Computed(part, self._batches, rows, len(batch), began - item.since, took))
 
-    def _settle(
-        self, item: _Waiting, outputs: Tensors, began: float, batch: Sequence[_Waiting], ended: float | None = None
-    ) -> None:
-        if not item.done.done():
-            rows = sum(each.rows for each in batch)
-            took = (self._clock() if ended is None else ended) - began
-            item.done.set_result(Computed(outputs, self._batches + 1, rows, len(batch), began - item.since, took))
-        if ended is None:
-            self._batches += 1
+
+def _settle(item: _Waiting, computed: Computed) -> None:
+    if not item.done.done():
+        item.done.set_result(computed)
