@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from forgelog.serve import rest
+from forgelog.serve import descriptions, rest
 from forgelog.serve.engine import Answer, Engine, InferRequest
 from forgelog.serve.generate import read_plain
 from forgelog.serve.problems import NotServable, ServingError, invalid
@@ -92,27 +92,21 @@ def make_graphql(engine: Engine) -> Any:
             "an endpoint of type graphql needs ariadne, which is not installed here; pip install 'forgelog[graphql]'"
         ) from None
     query, subscription = QueryType(), SubscriptionType()
+    takes, gives = _arguments(engine), names_of(engine.outputs.tensors)
 
     @query.field("model")
     def model(*_: Any) -> Mapping[str, Any]:
-        return {
-            "name": engine.spec.model.name,
-            "version": engine.version,
-            "platform": engine.model.platform,
-            "ready": engine.ready,
-            "inputs": [_told(each) for each in engine.inputs.tensors],
-            "outputs": [_told(each) for each in engine.outputs.tensors],
-        }
+        return {**descriptions.model_metadata(engine), "version": engine.version, "ready": engine.ready}
 
     @query.field("infer")
     async def infer(_: Any, _info: Any, /, **arguments: Any) -> Mapping[str, Any]:
-        return _outputs(engine, await engine.infer(_request(engine, arguments)))
+        return _outputs(gives, await engine.infer(_request(engine, takes, arguments)))
 
     @subscription.source("generate")
     async def parts(_: Any, _info: Any, /, **arguments: Any) -> AsyncGenerator[Mapping[str, Any], None]:
-        async with aclosing(engine.stream(_request(engine, arguments))) as answers:  # type: ignore[type-var]
+        async with aclosing(engine.stream(_request(engine, takes, arguments))) as answers:  # type: ignore[type-var]
             async for answer in answers:
-                yield _outputs(engine, answer)
+                yield _outputs(gives, answer)
 
     @subscription.field("generate")
     def part(outputs: Mapping[str, Any], /, *_: Any, **_arguments: Any) -> Mapping[str, Any]:
@@ -173,10 +167,10 @@ def _arguments(engine: Engine) -> dict[str, TensorSchema]:
     return names_of(engine.inputs.tensors, ("parameters", "id"))
 
 
-def _request(engine: Engine, arguments: Mapping[str, Any]) -> InferRequest:
+def _request(engine: Engine, takes: Mapping[str, TensorSchema], arguments: Mapping[str, Any]) -> InferRequest:
     """Raises `ServingError`."""
     inputs = {}
-    for name, tensor in _arguments(engine).items():
+    for name, tensor in takes.items():
         if arguments.get(name) is not None:
             array = inputs[tensor.name] = read_plain(tensor, arguments[name])
             engine.inputs.check_input(tensor.name, tensor.datatype, array.shape)
@@ -186,17 +180,13 @@ def _request(engine: Engine, arguments: Mapping[str, Any]) -> InferRequest:
     return InferRequest("graphql", engine.spec.model.name, "", inputs, parameters, arguments.get("id") or "")
 
 
-def _outputs(engine: Engine, answer: Answer) -> dict[str, Any]:
+def _outputs(gives: Mapping[str, TensorSchema], answer: Answer) -> dict[str, Any]:
     found = {}
-    for name, tensor in names_of(engine.outputs.tensors).items():
+    for name, tensor in gives.items():
         array = answer.outputs[tensor.name]
         flat = rest.json_data(tensor.name, tensor.datatype, array)
         found[name] = np.array(flat, dtype=object).reshape(array.shape).tolist() if array.ndim else flat[0]
     return found
-
-
-def _told(tensor: TensorSchema) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
 
 
 def _type(tensor: TensorSchema) -> str:
