@@ -19,12 +19,12 @@ from blake3 import blake3
 
 from events.language.objects import ObjectRef
 from events.objects.manifest import BundleFile, NoManifest, parse_manifest
+from events.objects.unpacking import InTheWay, is_there
 from forgelog.serve.problems import NotServable
 
 DEFAULT_BYTES = 50 << 30
 """Most bytes that the cache keeps of versions that nobody serves."""
 
-_PIECE = 1 << 20
 _MANIFEST = "manifest"
 
 Read = Callable[[ObjectRef], bytes]
@@ -148,17 +148,14 @@ def _known(path: Path, bundle: ObjectRef) -> tuple[BundleFile, ...] | None:
 def _same(folder: Path, files: Sequence[BundleFile]) -> bool:
     """Whether the folder has these files, with these bytes, and no others."""
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
-    return there == {file.path for file in files} and all(_is(folder / file.path, file) for file in files)
+    return there == {file.path for file in files} and all(_is(folder, file) for file in files)
 
 
-def _is(path: Path, file: BundleFile) -> bool:
-    if path.is_symlink() or path.stat().st_size != file.size:
+def _is(folder: Path, file: BundleFile) -> bool:
+    try:
+        return is_there(folder, file)
+    except InTheWay:
         return False
-    seen = blake3()
-    with path.open("rb") as reader:
-        while piece := reader.read(_PIECE):
-            seen.update(piece)
-    return bool(seen.hexdigest() == file.digest)
 
 
 def _size(place: Path) -> int:
