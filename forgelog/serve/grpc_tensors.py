@@ -10,7 +10,16 @@ from events.language.common import shown
 from forgelog.serve import rest
 from forgelog.serve.engine import Answer, Engine, InferRequest
 from forgelog.serve.problems import invalid
-from forgelog.serve.tensors import DTYPES, Array, checked_shape, from_raw, known_datatype, to_raw
+from forgelog.serve.tensors import (
+    DTYPES,
+    Array,
+    check_count,
+    checked_shape,
+    from_raw,
+    known_datatype,
+    of_objects,
+    to_raw,
+)
 from forgelog_pb.inference import grpc_service_pb2 as pb
 
 _CONTENTS = {
@@ -94,15 +103,9 @@ def _from_contents(name: str, datatype: str, shape: tuple[int, ...], contents: A
         if other.name != field:
             raise invalid(f"input {shown(name)}: has {other.name} ({len(values)}), and {datatype} comes in {field}")
     values = getattr(contents, field)
-    count = 1
-    for length in shape:
-        count *= length
-    if len(values) != count:
-        raise invalid(f"input {shown(name)}: has {len(values):,} elements, and shape {list(shape)} has {count:,}")
+    check_count(name, len(values), shape)
     if datatype == "BYTES":
-        array = np.empty(count, dtype=object)
-        array[:] = list(values)
-        return array.reshape(shape)
+        return of_objects(list(values), shape)
     try:
         return np.array(values, dtype=DTYPES[datatype]).reshape(shape)
     except OverflowError:

@@ -94,11 +94,9 @@ def from_nested(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> 
     flat, nested = _flat(name, data)
     if len(nested) > 1 and nested != shape:
         raise invalid(f"input {shown(name)}: data has shape {list(nested)}, and shape says {list(shape)}")
-    _count(name, len(flat), shape)
+    check_count(name, len(flat), shape)
     if datatype == "BYTES":
-        array = np.empty(len(flat), dtype=object)
-        array[:] = [each.encode() for each in _of(name, datatype, flat, _TEXT)]
-        return array.reshape(shape)
+        return of_objects([each.encode() for each in _of(name, datatype, flat, _TEXT)], shape)
     allowed = _NUMBERS if datatype in FLOATS else _TRUTH if datatype == "BOOL" else _WHOLE
     try:
         with np.errstate(over="ignore"):
@@ -164,9 +162,14 @@ def _bytes_from_raw(name: str, shape: tuple[int, ...], raw: memoryview | bytes) 
             )
         found.append(bytes(view[at : at + length]))
         at += length
-    _count(name, len(found), shape)
-    array = np.empty(len(found), dtype=object)
-    array[:] = found
+    check_count(name, len(found), shape)
+    return of_objects(found, shape)
+
+
+def of_objects(elements: Sequence[Any], shape: Sequence[int]) -> Array:
+    """Python's objects, row by row, as an array of that shape."""
+    array = np.empty(len(elements), dtype=object)
+    array[:] = elements
     return array.reshape(shape)
 
 
@@ -210,7 +213,8 @@ def _rounded_to_bf16(array: Array) -> Array:
     return np.where(special, bits & np.uint32(0xFFFF0000), rounded).astype(np.uint32).view(np.float32)
 
 
-def _count(name: str, count: int, shape: Sequence[int]) -> None:
+def check_count(name: str, count: int, shape: Sequence[int]) -> None:
+    """Raise `ServingError` unless a shape has so many elements."""
     if count != (wanted := math.prod(shape)):
         raise invalid(f"input {shown(name)}: has {count:,} elements, and shape {list(shape)} has {wanted:,}")
 

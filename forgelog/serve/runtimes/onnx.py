@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from events.language.deployments.serving import (
     OptimizationLevel,
     RuntimeSettings,
@@ -17,7 +15,7 @@ from events.language.experiments.registry.models import Quantization
 from forgelog.serve.problems import NotServable, invalid, missing
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows, threads
 from forgelog.serve.schema import TensorSchema
-from forgelog.serve.tensors import Array, datatype_of
+from forgelog.serve.tensors import Array, datatype_of, of_objects
 
 _LEVELS = {
     OptimizationLevel.NONE: "ORT_DISABLE_ALL",
@@ -114,6 +112,4 @@ def _decoded(name: str, array: Array) -> Array:
         texts = [each.decode() for each in array.reshape(-1).tolist()]
     except UnicodeDecodeError:
         raise invalid(f"input {name!r}: has bytes that are no UTF-8; give texts") from None
-    found = np.empty(len(texts), dtype=object)
-    found[:] = texts
-    return found.reshape(array.shape)
+    return of_objects(texts, array.shape)

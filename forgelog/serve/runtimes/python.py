@@ -26,7 +26,7 @@ from events.language.experiments.registry.models import TensorSpec
 from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows
 from forgelog.serve.schema import TensorSchema, of_signature
-from forgelog.serve.tensors import Array
+from forgelog.serve.tensors import Array, of_objects
 
 
 def load(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> LoadedModel:
@@ -95,11 +95,7 @@ def _array(value: Any) -> Array:
     array = np.asarray(value)
     if array.dtype.name == "bfloat16":  # of ml_dtypes
         return array.astype(np.float32)
-    if array.dtype.kind not in "US":
-        return array
-    kept = np.empty(array.size, dtype=object)
-    kept[:] = array.reshape(-1).tolist()
-    return kept.reshape(array.shape)
+    return of_objects(array.reshape(-1).tolist(), array.shape) if array.dtype.kind in "US" else array
 
 
 def _declared(model: Any, name: str) -> tuple[TensorSpec, ...]:
