@@ -10,6 +10,7 @@ part in that form.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -128,10 +129,8 @@ def _asked(engine: Engine, body: Mapping[str, Any], model: str, version: str) ->
             array = inputs[each.name] = read_plain(each, body[each.name])
             engine.inputs.check_input(each.name, each.datatype, array.shape)
     others = {name: value for name, value in body.items() if name not in inputs and name not in ("id", "parameters")}
-    id = body.get("id", "")
-    if not isinstance(id, str) or len(id) > 1000:
-        raise invalid("id should be a text of at most 1000 characters")
-    return rest.Asked(InferRequest("rest", model, version, inputs, {**others, **given}, id), (), False)
+    request = InferRequest("rest", model, version, inputs, {**others, **given}, rest.read_id(body))
+    return rest.Asked(request, (), False)
 
 
 def read_plain(tensor: TensorSchema, value: Any) -> Array:
@@ -140,9 +139,7 @@ def read_plain(tensor: TensorSchema, value: Any) -> Array:
     shape = list(_shape(data))
     fixed = [length for length in tensor.shape if length >= 0]
     if len(shape) == 1 and len(tensor.shape) > 1 and fixed == list(tensor.shape[1:]):
-        product = 1
-        for length in fixed:
-            product *= length
+        product = math.prod(fixed)
         if product and len(data) % product == 0:
             shape = [len(data) // product, *fixed]
     while len(shape) < len(tensor.shape):

@@ -45,8 +45,7 @@ def read_request(engine: Engine, message: Any, protocol: str = "grpc") -> rest.A
         name = each.name
         if name in inputs:
             raise invalid(f"input {shown(name)} comes twice; give it once")
-        if "shared_memory_region" in each.parameters:
-            raise rest.refuse_shared()
+        rest.refuse_shared(each.parameters)
         datatype = known_datatype(name, each.datatype)
         shape = checked_shape(name, list(each.shape))
         engine.inputs.check_input(name, datatype, shape)
@@ -59,12 +58,11 @@ def read_request(engine: Engine, message: Any, protocol: str = "grpc") -> rest.A
     wanted = []
     for each in message.outputs:
         rest.check_output(engine, each.name)
-        if "shared_memory_region" in each.parameters:
-            raise rest.refuse_shared()
+        rest.refuse_shared(each.parameters)
         classes = _values(each.parameters).get("classification", 0)
         rest.check_classes(each.name, classes)
         wanted.append(rest.Wanted(each.name, True, classes))
-    own = {name: value for name, value in parameters.items() if name not in rest.PROTOCOL_PARAMETERS}
+    own = rest.for_model(parameters)
     request = InferRequest(protocol, message.model_name, message.model_version, inputs, own, message.id)
     return rest.Asked(request, tuple(wanted), True)
 

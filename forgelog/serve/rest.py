@@ -29,9 +29,7 @@ from forgelog.serve.tensors import (
     to_raw,
 )
 
-_SHARED = "shared_memory_region"
-
-PROTOCOL_PARAMETERS = frozenset(
+_PROTOCOL_PARAMETERS = frozenset(
     {"binary_data_output", "binary_data_size", "binary_data", "classification", "sequence_id", "sequence_start",
      "sequence_end", "priority", "timeout", "triton_enable_empty_final_response"}
 )  # fmt: skip
@@ -93,19 +91,29 @@ def request_of(
 ) -> Asked:
     """A request from its JSON, and the bytes behind that. Raises `ServingError`."""
     engine.check_model(model, version)
-    id = given.get("id", "")
-    if not isinstance(id, str) or len(id) > 1000:
-        raise invalid("id should be a text of at most 1000 characters")
+    id = read_id(given)
     parameters = _parameters(given, "the request")
     inputs, left = _inputs(engine, given, rest)
     if left:
         raise invalid(f"{left:,} bytes are left behind the tensors; give each input its binary_data_size")
-    own = {name: value for name, value in parameters.items() if name not in PROTOCOL_PARAMETERS}
-    request = InferRequest(protocol, model, version, inputs, own, id)
+    request = InferRequest(protocol, model, version, inputs, for_model(parameters), id)
     binary = parameters.get("binary_data_output", False)
     if not isinstance(binary, bool):
         raise invalid("parameter binary_data_output should be true or false")
     return Asked(request, _wanted(engine, given), binary)
+
+
+def read_id(given: Mapping[str, Any]) -> str:
+    """A request's id; empty if it has none. Raises `ServingError`."""
+    id = given.get("id", "")
+    if not isinstance(id, str) or len(id) > 1000:
+        raise invalid("id should be a text of at most 1000 characters")
+    return id
+
+
+def for_model(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a request's parameters that are not about the exchange."""
+    return {name: value for name, value in parameters.items() if name not in _PROTOCOL_PARAMETERS}
 
 
 def _inputs(engine: Engine, given: Mapping[str, Any], rest: memoryview) -> tuple[dict[str, Array], int]:
@@ -124,7 +132,7 @@ def _inputs(engine: Engine, given: Mapping[str, Any], rest: memoryview) -> tuple
         if name in inputs:
             raise invalid(f"input {shown(name)} comes twice; give it once")
         parameters = _parameters(each, f"input {shown(name)}")
-        _refuse_shared(parameters)
+        refuse_shared(parameters)
         datatype = known_datatype(name, each.get("datatype"))
         shape = checked_shape(name, each.get("shape"))
         engine.inputs.check_input(name, datatype, shape)
@@ -154,7 +162,7 @@ def _wanted(engine: Engine, given: Mapping[str, Any]) -> tuple[Wanted, ...]:
             raise invalid("an output has no name; give the model's name of it")
         check_output(engine, name)
         parameters = _parameters(each, f"output {shown(name)}")
-        _refuse_shared(parameters)
+        refuse_shared(parameters)
         binary, classes = parameters.get("binary_data", None), parameters.get("classification", 0)
         if binary is not None and not isinstance(binary, bool):
             raise invalid(f"output {shown(name)}: binary_data should be true or false")
@@ -177,15 +185,12 @@ def check_classes(name: str, classes: Any) -> None:
         raise invalid(f"output {shown(name)}: classification should be a whole number of classes")
 
 
-def refuse_shared() -> ServingError:
-    return ServingError(
-        Fault.UNIMPLEMENTED, "shared memory is not served: a replica may be on another machine; send bytes"
-    )
-
-
-def _refuse_shared(parameters: Mapping[str, Any]) -> None:
-    if _SHARED in parameters:
-        raise refuse_shared()
+def refuse_shared(parameters: Mapping[str, Any]) -> None:
+    """Raise `ServingError` for a tensor that is in shared memory, as its parameters say."""
+    if "shared_memory_region" in parameters:
+        raise ServingError(
+            Fault.UNIMPLEMENTED, "shared memory is not served: a replica may be on another machine; send bytes"
+        )
 
 
 def _parameters(given: Mapping[str, Any], what: str) -> Mapping[str, Any]:
