@@ -19,7 +19,7 @@ import psutil
 from events.process.listening import stranger
 from events.process.settings import split_address
 from forgelog.embedded.ports import free_port, hold
-from forgelog.embedded.process import EmbeddedError, refuse_strangers, write_atomically
+from forgelog.embedded.process import EmbeddedError, answers, refuse_strangers, write_atomically
 
 log = logging.getLogger("forgelog.supervisor")
 
@@ -114,12 +114,6 @@ class RouterPlace:
 
     async def answers(self) -> bool:
         """Whether it takes connections: Envoy listens once it knows its routes."""
-        host, port = split_address(self.address())
-        await asyncio.to_thread(refuse_strangers, (host, port))
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(host, port)
-        except (OSError, TimeoutError):
-            return False
-        writer.close()
-        return True
+        address = split_address(self.address())
+        await asyncio.to_thread(refuse_strangers, address)
+        return await asyncio.to_thread(answers, address, _CONNECT_SECONDS)
