@@ -84,9 +84,9 @@ async def answer_json(send: Send, value: Any, status: int = 200) -> None:
     await answer(send, status, orjson.dumps(value))
 
 
-async def answer_error(send: Send, error: ServingError, timing: str = "") -> None:
+async def answer_error(send: Send, error: ServingError) -> None:
     """The protocol's error: a JSON object with ``error``."""
-    headers = {"server-timing": timing} if timing else {}
+    headers = {}
     if error.fault is Fault.UNAVAILABLE:
         headers["retry-after"] = "1"
     if error.fault is Fault.TOO_LARGE:
