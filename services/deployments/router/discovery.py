@@ -70,11 +70,6 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self.refusals: dict[tuple[str, str], str] = {}
         """Type and name → why Envoy refused the newest of it, in Envoy's words."""
 
-    @property
-    def connected(self) -> int:
-        """How many Envoys are connected."""
-        return len(self._streams)
-
     async def publish(self, snapshot: Snapshot) -> None:
         """Make Envoy have this. Returns when it has it, or at once if none is connected."""
         async with self._publishing:
