@@ -44,8 +44,6 @@ class LogSource:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.problem = ""
-        """Why nothing new can be known now; empty if it can."""
 
     async def follow(self, known: Mapping[Place, ReaderPosition]) -> AsyncIterator[Change]:
         """Changes, without end; see `companion.Source`."""
@@ -53,16 +51,15 @@ class LogSource:
         while True:
             try:
                 async for change in self._read(known):
-                    self.problem, pause = "", 0.2
-                    known = change.position
+                    known, pause = change.position, 0.2
                     yield change
             except LogLost as error:
-                self.problem, known = f"{error}; all tables are asked for again", {}
+                problem, known = f"{error}; all tables are asked for again", {}
             except (OSError, KafkaError, NoTopic) as error:
-                self.problem = f"the log can't be read ({error or type(error).__name__})"
+                problem = f"the log can't be read ({error or type(error).__name__})"
             except grpc.aio.AioRpcError as error:
-                self.problem = f"the deployments service does not answer ({error.code().name}: {error.details()})"
-            log.warning("%s; the router goes on with what it has; it tries again in %.1f s", self.problem, pause)
+                problem = f"the deployments service does not answer ({error.code().name}: {error.details()})"
+            log.warning("%s; the router goes on with what it has; it tries again in %.1f s", problem, pause)
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 2)
 
@@ -79,9 +76,11 @@ class LogSource:
                         continue
                     try:
                         data = raw.decode().data
-                    except Exception as error:
-                        log.exception("the routing of some deployments stands still at %s", raw.position)
-                        self.problem = f"routing stands still at {raw.position}: {error}; update the router, or repair"
+                    except Exception:
+                        log.exception(
+                            "the routing of some deployments stands still at %s; update the router, or repair",
+                            raw.position,
+                        )
                         tail.stop_at(raw)
                         continue
                     assert isinstance(data, RoutingChanged)
