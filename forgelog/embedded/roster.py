@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import re
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events.language.contexts import TOGETHER, VARIABLE, ContextsError, contexts, processes
 from events.log.topics import check_streams
+from events.process.hostnames import plain_hostname
 from events.process.keys import OWNER, key_path
 from events.process.settings import Settings, split_address
 from forgelog.embedded.kafka import Kafka
@@ -60,8 +60,7 @@ def asked(folder: Folder, children: Iterable[Mapping[str, Any]]) -> dict[str, st
 
 def node_name(number: int) -> str:
     """``hostname-0``: letters, digits, '.' and '-' only."""
-    host = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.") or "node"
-    return f"{host}-{number}"
+    return f"{plain_hostname('node')}-{number}"
 
 
 def see_contexts(folder: Folder, *, running: bool) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from events.process.hostnames import plain_hostname
 from events.process.settings import Settings, SettingsError, split_address
 
 LISTEN = "127.0.0.1:7080"
@@ -75,8 +75,7 @@ def socket_path(folder: Path, name: str) -> str:
 
 
 def _own_name() -> str:
-    host = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.") or "machine"
-    return f"router-{host}"[:64].rstrip("-.")
+    return f"router-{plain_hostname('machine')}"[:64].rstrip("-.")
 
 
 def _number(environment: Mapping[str, str], variable: str, default: int, least: int, most: int) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from events.language.common import Identifier
 from events.language.jobs.spec import LabelKey, LabelValue
 from events.language.network import Address
 from events.language.resources.hardware import NodeRole
+from events.process.hostnames import plain_hostname
 from events.process.private import TASKS_UMASK
 from events.process.settings import Settings, SettingsError
 from services.resources.decide import LOST_AFTER_SECONDS
@@ -93,7 +93,7 @@ class Config:
 def load(settings: Settings, environment: Mapping[str, str]) -> Config:
     """The configuration that the variables give. Raises SettingsError with the variable's name."""
     read = _Reader(environment)
-    node = read.text("FORGELOG_NODE") or _node_name()
+    node = read.text("FORGELOG_NODE") or plain_hostname("node")
     try:
         _IDENTIFIER.validate_python(node)
     except ValidationError:
@@ -129,10 +129,6 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         labels=read.labels("FORGELOG_NODE_LABELS"),
         taints=read.names("FORGELOG_NODE_TAINTS"),
     )
-
-
-def _node_name() -> str:
-    return re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.") or "node"
 
 
 class _Reader:

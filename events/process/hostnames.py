@@ -1,0 +1,11 @@
+"""This machine's name, as names of the platform have it."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+
+def plain_hostname(otherwise: str) -> str:
+    """Lower-case letters, digits, '.' and '-' only. `otherwise`: where nothing is left of it."""
+    return re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.") or otherwise
