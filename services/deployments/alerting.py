@@ -10,7 +10,7 @@ from statistics import fmean
 from events.language.deployments.alerts import AlertResource, AlertType, DeploymentAlert
 from events.language.deployments.enums import RollbackCause
 from events.language.deployments.events import DeploymentEvent, DeploymentScaled
-from events.language.deployments.models import MAX_REPLICAS
+from events.language.deployments.scaling import MAX_REPLICAS
 from events.language.deployments.steering import AlertFired, AlertResolved
 from events.language.deployments.traffic import ReplicaUsage
 from services.deployments import explaining, rollout

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import Identifier
-from events.language.deployments.scaling import Replicas
+from events.language.deployments.scaling import ReplicaCount
 from events.language.jobs.spec_monitoring import AlertSeverity
 from events.language.planned import Planned
 
@@ -65,7 +65,7 @@ class DeploymentAlert(Model):
     enabled: bool = True
     channels: tuple[Identifier, ...] = Field(default=(), max_length=16)
     """Names of the channels that are told; all when empty."""
-    scale_by: Replicas = 0
+    scale_by: ReplicaCount = 0
     """Replicas that are added when it fires, up to the policy's highest number."""
     rollback: bool = False
     """Whether a rollout that is under way then is rolled back."""

@@ -9,8 +9,9 @@ from pydantic import Field
 from events.language.base import Model
 from events.language.common import Identifier, ProjectName, Timestamp
 from events.language.deployments.enums import DeploymentStatus, ReplicaStatus, RevisionStatus, RolloutStrategy
-from events.language.deployments.models import DeploymentSpec, ReplicaCount, ResolvedModel, TrafficRules
+from events.language.deployments.models import DeploymentSpec, ResolvedModel, TrafficRules
 from events.language.deployments.routing import RoutingTable
+from events.language.deployments.scaling import ReplicaCount
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 31)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
@@ -13,12 +13,12 @@ from events.language.deployments.models import (
     NewDeploymentName,
     Note,
     Reason,
-    ReplicaCount,
     ResolvedModel,
     RevisionWeight,
     TrafficRules,
 )
-from events.language.deployments.routing import WHOLE, RevisionNumber
+from events.language.deployments.routing import WHOLE, OptionalRevision, RevisionNumber
+from events.language.deployments.scaling import ReplicaCount
 
 
 class DeploymentCommand(Command):
@@ -56,7 +56,7 @@ class UpdateDeployment(OfDeployment):
     """What is changed and why, for people."""
     renew: bool = False
     """Make a revision of the same `spec` too, if its model has no number: an alias may mean another version now."""
-    based_on: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    based_on: OptionalRevision = 0
     """The newest revision that the sender knows of: refused if there is a newer one. 0 for any."""
 
 
@@ -129,6 +129,6 @@ class PromoteRollout(OfDeployment):
 class UndoRollout(OfDeployment):
     """Go back. A rollout under way is rolled back; else an earlier revision is rolled out again, as a new one."""
 
-    to_revision: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    to_revision: OptionalRevision = 0
     """Which one; 0: the one before the present one."""
     reason: Reason = ""

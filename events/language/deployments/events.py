@@ -13,7 +13,6 @@ from events.language.deployments.models import (
     DeploymentSpec,
     Note,
     Reason,
-    ReplicaCount,
     ReplicaNumber,
     ResolvedModel,
     TrafficRules,
@@ -21,16 +20,15 @@ from events.language.deployments.models import (
 from events.language.deployments.routing import (
     BasisPoints,
     DeploymentName,
+    OptionalRevision,
     PortName,
     PortNumber,
     RevisionNumber,
     RoutingTable,
 )
+from events.language.deployments.scaling import ReplicaCount
 from events.language.jobs.spec import JobSpec
 from events.language.network import Address
-
-OptionalRevision = Annotated[int, Field(ge=0, le=1_000_000_000)]
-"""A `RevisionNumber`, or 0: none."""
 
 FieldPath = Annotated[str, StringConstraints(max_length=500)]
 """Of a `DeploymentSpec`, such as ``resources.cpus``."""

@@ -28,7 +28,7 @@ from events.language.deployments.routing import (
     ShadowTraffic,
     twice_placed,
 )
-from events.language.deployments.scaling import AutoScalingPolicy
+from events.language.deployments.scaling import AutoScalingPolicy, ReplicaCount
 from events.language.deployments.serving import (
     EndpointBatching,
     EndpointHealth,
@@ -60,16 +60,11 @@ from events.language.jobs.spec_service import LivenessProbe, Probe, StartupProbe
 from events.language.objects import ObjectRef
 from events.language.planned import Planned
 
-MAX_REPLICAS = 1_000
-"""Most replicas that a deployment may be told to have."""
-
 MAX_VARIABLES = 900
 """Most variables of a replica's environment that a user gives; the platform adds its own."""
 
 NewDeploymentName = Annotated[DeploymentName, StringConstraints(max_length=57)]
 """A `DeploymentName` of at most 57 characters: with the ending of its project's ids it is the value of a label."""
-
-ReplicaCount = Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
 
 ReplicaNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Which replica of its deployment; the first is 1. No number is given twice."""
@@ -161,9 +156,9 @@ class RolloutPolicy(Model):
     """How a new revision takes the old one's place, and when that is given up."""
 
     strategy: RolloutStrategy = RolloutStrategy.ROLLING
-    max_surge: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 1
+    max_surge: ReplicaCount = 1
     """How many more replicas there may be than wanted. Blue-green has as many again as are wanted."""
-    max_unavailable: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 0
+    max_unavailable: ReplicaCount = 0
     """How many fewer may be ready than wanted."""
     canary: CanaryPolicy = CanaryPolicy()
     """Of a canary: its steps, and when it goes on to the next one."""

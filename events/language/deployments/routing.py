@@ -30,6 +30,9 @@ DeploymentName = Annotated[
 RevisionNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Which revision of its deployment; the first is 1."""
 
+OptionalRevision = Annotated[int, Field(ge=0, le=1_000_000_000)]
+"""A `RevisionNumber`, or 0: none."""
+
 BasisPoints = Annotated[int, Field(ge=0, le=WHOLE)]
 """Hundredths of a percent: 10000 are all, 1 is one request of ten thousand."""
 

@@ -13,9 +13,10 @@ from events.language.base import Model
 from events.language.common import Identifier, Timestamp, shown, utc
 from events.language.jobs.spec_monitoring import MetricName
 
-MAX_REPLICAS = 1000
+MAX_REPLICAS = 1_000
+"""Most replicas that a deployment may be told to have."""
 
-Replicas = Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
+ReplicaCount = Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
 
 
 class ScalingMetric(StrEnum):
@@ -63,7 +64,7 @@ class ScalingBehavior(Model):
 
     cooldown_seconds: float = Field(default=0.0, ge=0, le=86_400)
     """Least seconds since the last change in the same direction; downwards also since the last one upwards."""
-    step_replicas: Replicas = 0
+    step_replicas: ReplicaCount = 0
     """Most replicas of one change; 0: any number, if `step_percent` is 0 too."""
     step_percent: float = Field(default=0.0, ge=0, le=10_000)
     """Most of one change in percent of the replicas; of the two bounds the higher one counts."""
@@ -111,7 +112,7 @@ class ScalingSchedule(Model):
     """The zone of `cron`. Where clocks change, a time that is left out counts as the next one that exists."""
     duration_seconds: float = Field(ge=60, le=604_800)
     """How long it holds from each begin."""
-    min_replicas: Replicas | None = None
+    min_replicas: ReplicaCount | None = None
     """None: the policy's."""
     max_replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] | None = None
     """None: the policy's."""
@@ -139,7 +140,7 @@ class PredictiveScaling(Model):
 class AutoScalingPolicy(Model):
     """How the number of replicas follows the load."""
 
-    min_replicas: Replicas = 1
+    min_replicas: ReplicaCount = 1
     """With 0, the last replica ends after `idle_seconds` without a request, and the next request starts one."""
     max_replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)]
     targets: tuple[ScalingTarget, ...] = Field(default=(), max_length=16)
@@ -206,11 +207,11 @@ class ScalingInputs(Model):
 
     at: Timestamp
     policy: AutoScalingPolicy
-    replicas: Replicas
+    replicas: ReplicaCount
     """The wanted number as it is."""
-    ready: Replicas
+    ready: ReplicaCount
     """Those that take requests."""
-    starting: Replicas = 0
+    starting: ReplicaCount = 0
     """Those that were asked for and are not ready yet: they count, so that they are not asked for twice."""
     loads: tuple[MetricLoad, ...] = Field(default=(), max_length=16)
     watched_seconds: float = Field(ge=0, le=1e10)
@@ -282,7 +283,7 @@ class ScalingDecision(Model):
     """A decision. `decide` of the same inputs gives the same decision."""
 
     inputs: ScalingInputs
-    replicas: Replicas
+    replicas: ReplicaCount
     """The wanted number from now on."""
     reason: ScalingReason
     metric: Annotated[str, StringConstraints(max_length=200)] = ""
@@ -293,9 +294,9 @@ class ScalingDecision(Model):
     """What the load, the prediction and waiting requests ask for, before bounds and behaviour."""
     forecast_replicas: int = Field(default=0, ge=0, le=1 << 60)
     """What the prediction asks for; 0 without one, and while it is left aside."""
-    low: Replicas
+    low: ReplicaCount
     """The least number at this time."""
-    high: Replicas
+    high: ReplicaCount
     """The highest number at this time."""
     schedule: Annotated[str, StringConstraints(max_length=128)] = ""
     """The schedule that holds; empty: none."""
