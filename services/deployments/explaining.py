@@ -51,8 +51,6 @@ def _why(decision: ScalingDecision) -> str:
             return f"{_bounds(decision)} asks for at least {decision.low}; {_load(decision)}"
         case ScalingReason.MAXIMUM:
             return f"{_bounds(decision)} allows {decision.high}; {_load(decision)}"
-        case ScalingReason.STEADY if not decision.needs:
-            return "no load is known" if inputs.policy.targets else "no target is set"
     return _load(decision)
 
 
