@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from events.language.deployments.traffic import LatencySketch, ReplicaUsage, RevisionTraffic, TrafficCounts
 
@@ -20,6 +21,8 @@ USAGE_LOST_SECONDS = 45.0
 
 MARKS = 120
 """Most points that a window is kept in."""
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(slots=True)
@@ -191,17 +194,16 @@ class Watch:
     def _in_flight(counts: TrafficCounts) -> bool:
         return counts.held > 0 or any(entry.in_flight for entry in counts.revisions)
 
-    def _mark(self, marks: deque[tuple[float, int]] | deque[tuple[float, Totals]], at: float, value: object) -> None:
+    def _mark(self, marks: deque[tuple[float, _Value]], at: float, value: _Value) -> None:
         """Keeps a point of a cumulative series, and forgets those that no window reaches."""
-        series: deque[tuple[float, object]] = marks  # type: ignore[assignment]
-        if len(series) >= 2 and at - series[-2][0] < self.span_seconds / MARKS:
-            series.pop()  # the newest replaces one that came just before
-        series.append((at, value))
-        while len(series) > 2 and series[1][0] <= at - self.span_seconds:
-            series.popleft()
+        if len(marks) >= 2 and at - marks[-2][0] < self.span_seconds / MARKS:
+            marks.pop()  # the newest replaces one that came just before
+        marks.append((at, value))
+        while len(marks) > 2 and marks[1][0] <= at - self.span_seconds:
+            marks.popleft()
 
 
-def _at(marks: deque[tuple[float, Totals]], at: float) -> tuple[float, Totals]:
+def _at(marks: deque[tuple[float, _Value]], at: float) -> tuple[float, _Value]:
     """The newest point that is no younger; the oldest if all are."""
     found = marks[0]
     for mark in marks:
@@ -215,11 +217,7 @@ def _rate(marks: deque[tuple[float, int]], seconds: float) -> float | None:
     if len(marks) < 2:
         return None
     last_at, last = marks[-1]
-    first_at, first = marks[0]
-    for at, value in marks:
-        if at > last_at - seconds:
-            break
-        first_at, first = at, value
+    first_at, first = _at(marks, last_at - seconds)
     if last_at <= first_at:
         return None
     return max(0.0, last - first) / (last_at - first_at)
