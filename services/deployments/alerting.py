@@ -32,7 +32,9 @@ def alarmed(state: Deployment, id: str, now: float, rolled_back: bool) -> list[D
     state.load.alerts = watches
     wanted = state.wanted
     for name, alert in rules.items():
-        watch = watches.setdefault(name, _opened(state, alert, now))
+        watch = watches.get(name)
+        if watch is None:
+            watch = watches[name] = _opened(state, alert, now)
         _sample(state, watch)
         if now < watch.began + alert.window_seconds:
             continue
