@@ -5,14 +5,11 @@ AlertFired ─► DeploymentScaled, RolloutRolledBack as the alert says; AlertRe
 
 from __future__ import annotations
 
-from statistics import fmean
-
-from events.language.deployments.alerts import AlertResource, AlertType, DeploymentAlert
+from events.language.deployments.alerts import AlertType, DeploymentAlert
 from events.language.deployments.enums import RollbackCause
 from events.language.deployments.events import DeploymentEvent, DeploymentScaled
-from events.language.deployments.scaling import MAX_REPLICAS
+from events.language.deployments.scaling import MAX_REPLICAS, ScalingMetric
 from events.language.deployments.steering import AlertFired, AlertResolved
-from events.language.deployments.traffic import ReplicaUsage
 from services.deployments import explaining, rollout
 from services.deployments.alerts.evaluating import AlertState, Turn, after_window, finding
 from services.deployments.loads import AlertWatch
@@ -77,22 +74,13 @@ def _sample(state: Deployment, watch: AlertWatch) -> None:
         case AlertType.AVAILABILITY:
             value: float | None = 100.0 * min(1.0, state.ready() / state.wanted) if state.wanted else 100.0
         case AlertType.RESOURCE:
-            values = [value for usage in state.load.watch.usage() if (value := _used(usage, watch)) is not None]
-            value = fmean(values) if values else None
+            assert watch.alert.resource is not None
+            value = state.load.watch.mean_usage(ScalingMetric(watch.alert.resource))
         case _:
             return
     if value is not None:
         watch.sum += value
         watch.samples += 1
-
-
-def _used(usage: ReplicaUsage, watch: AlertWatch) -> float | None:
-    match watch.alert.resource:
-        case AlertResource.CPU:
-            return usage.cpu_percent
-        case AlertResource.MEMORY:
-            return usage.memory_percent
-    return usage.gpu_percent
 
 
 def _value(state: Deployment, watch: AlertWatch) -> float | None:

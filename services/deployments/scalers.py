@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import datetime
-from statistics import fmean
 
 from events.language.common import utc
 from events.language.deployments.events import DeploymentEvent, DeploymentScaled
@@ -21,7 +20,6 @@ from events.language.deployments.scaling import (
     ScalingTarget,
 )
 from events.language.deployments.steering import LoadObserved, MinuteLoad, ScalingDecided
-from events.language.deployments.traffic import ReplicaUsage
 from services.deployments import explaining
 from services.deployments.scaling.deciding import decide
 from services.deployments.state import Deployment
@@ -93,27 +91,10 @@ def _load(state: Deployment, target: ScalingTarget, policy: AutoScalingPolicy, n
         case ScalingMetric.LATENCY:
             values = [watch.latency(0.95, seconds, now) for seconds in windows]
         case _:
-            used = _mean(watch.usage(), target)
+            used = watch.mean_usage(target.metric, target.custom)
             values = [used, used]  # agents' values are means of some seconds already
     stable, panic = (None if value is None else round(value, 6) for value in values)
     return MetricLoad(name=target.name, stable=stable, panic=panic)
-
-
-def _mean(usages: list[ReplicaUsage], target: ScalingTarget) -> float | None:
-    """Of the replicas that say it; None if none does."""
-    values = [value for usage in usages if (value := _used(usage, target)) is not None]
-    return fmean(values) if values else None
-
-
-def _used(usage: ReplicaUsage, target: ScalingTarget) -> float | None:
-    match target.metric:
-        case ScalingMetric.CPU:
-            return usage.cpu_percent
-        case ScalingMetric.MEMORY:
-            return usage.memory_percent
-        case ScalingMetric.GPU:
-            return usage.gpu_percent
-    return usage.custom.get(target.custom)
 
 
 def _count_minutes(state: Deployment, now: float) -> None:

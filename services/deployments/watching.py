@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TypeVar
 
+from events.language.deployments.scaling import ScalingMetric
 from events.language.deployments.traffic import LatencySketch, ReplicaUsage, RevisionTraffic, TrafficCounts
 
 ROUTER_LOST_SECONDS = 10.0
@@ -165,6 +167,11 @@ class Watch:
         """Of all replicas that are heard of."""
         return [usage for _, usage in self._usage.values()]
 
+    def mean_usage(self, metric: ScalingMetric, custom: str = "") -> float | None:
+        """What replicas use, on average of those that say it; None if none does. `custom`: their own metric's name."""
+        values = [value for usage in self.usage() if (value := _used(usage, metric, custom)) is not None]
+        return fmean(values) if values else None
+
     @property
     def held(self) -> int:
         """Requests that routers hold until a replica is ready."""
@@ -201,6 +208,17 @@ class Watch:
         marks.append((at, value))
         while len(marks) > 2 and marks[1][0] <= at - self.span_seconds:
             marks.popleft()
+
+
+def _used(usage: ReplicaUsage, metric: ScalingMetric, custom: str) -> float | None:
+    match metric:
+        case ScalingMetric.CPU:
+            return usage.cpu_percent
+        case ScalingMetric.MEMORY:
+            return usage.memory_percent
+        case ScalingMetric.GPU:
+            return usage.gpu_percent
+    return usage.custom.get(custom)
 
 
 def _at(marks: deque[tuple[float, _Value]], at: float) -> tuple[float, _Value]:
