@@ -17,6 +17,7 @@ from forgelog_pb.deployments.v1 import key_queries_pb2 as pb
 from forgelog_pb.deployments.v1 import key_queries_pb2_grpc as rpc
 from forgelog_pb.deployments.v1 import types_pb2 as types
 from services.deployments.issuer import HAND_OVER_SECONDS, Issuer
+from services.deployments.queries import check_deployment
 
 _AGAIN = "issue another key"
 
@@ -52,9 +53,7 @@ class KeyQueriesServicer(rpc.KeyQueriesServicer):
         async with self._read.view(**options) as db:
             page = await query.fetch(db)
             if not page.rows and (id := request.deployment_id):
-                found = await db.fetchval("select 1 from deployments where deployment_id = $1", id)
-                if found is None:
-                    raise not_found("deployment", id, options["as_of"])
+                await check_deployment(db, id, options["as_of"])
         keys = [to_message(dict(row), types.EndpointKey) for row in page.rows]
         return pb.ListEndpointKeysResponse(keys=keys, next_cursor=page.next_cursor)
 

@@ -128,19 +128,11 @@ class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
         return pb.ListReplicasResponse(replicas=[_message(row, types.Replica) for row in rows], next_cursor=cursor)
 
     async def GetRouting(self, request: Any, context: Any) -> Any:
-        options, id = read_options(request.options), request.deployment_id
-        async with self._read.view(**options) as db:
-            row = await db.fetchrow("select * from routing where deployment_id = $1", id)
-        if row is None:
-            raise not_found("routing of deployment", id, options["as_of"])
+        row = await self._row("routing", "routing of deployment", request)
         return pb.GetRoutingResponse(routing=_message(row, types.Routing))
 
     async def GetReasons(self, request: Any, context: Any) -> Any:
-        options, id = read_options(request.options), request.deployment_id
-        async with self._read.view(**options) as db:
-            row = await db.fetchrow("select * from deployment_reasons where deployment_id = $1", id)
-        if row is None:
-            raise not_found("deployment", id, options["as_of"])
+        row = await self._row("deployment_reasons", "deployment", request)
         return pb.GetReasonsResponse(reasons=_message(row, types.DeploymentReasons))
 
     async def ListRouting(self, request: Any, context: Any) -> Any:
@@ -149,6 +141,15 @@ class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
             page = await query.fetch(db)
         found = [_message(row, types.Routing) for row in page.rows]
         return pb.ListRoutingResponse(routing=found, next_cursor=page.next_cursor)
+
+    async def _row(self, table: str, kind: str, request: Any) -> Any:
+        """A deployment's row of a table that has one for each. Raises QueryError."""
+        options, id = read_options(request.options), request.deployment_id
+        async with self._read.view(**options) as db:
+            row = await db.fetchrow(f"select * from {table} where deployment_id = $1", id)
+        if row is None:
+            raise not_found(kind, id, options["as_of"])
+        return row
 
     async def _of_deployment(self, listing: Listing, request: Any) -> tuple[Any, str]:
         """A page of what belongs to a deployment. Raises QueryError, also if there is no such deployment."""
@@ -159,11 +160,12 @@ class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
         async with self._read.view(**options) as db:
             page = await query.fetch(db)
             if not page.rows:
-                await _check(db, id, options["as_of"])
+                await check_deployment(db, id, options["as_of"])
         return page.rows, page.next_cursor
 
 
-async def _check(db: Db, id: str, as_of: datetime | None) -> None:
+async def check_deployment(db: Db, id: str, as_of: datetime | None) -> None:
+    """Raises QueryError if there is no such deployment."""
     if await db.fetchval("select 1 from deployments where deployment_id = $1", id) is None:
         raise not_found("deployment", id, as_of)
 
