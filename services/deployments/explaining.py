@@ -6,6 +6,7 @@ import math
 
 from events.language.deployments.alerts import AlertComparison, AlertFinding, AlertType
 from events.language.deployments.canary import CanaryJudgement, CanaryMetric, CanaryTest, CanaryVerdict
+from events.language.deployments.models import MAX_REASON
 from events.language.deployments.scaling import (
     ScalingDecision,
     ScalingInputs,
@@ -14,9 +15,6 @@ from events.language.deployments.scaling import (
     ScalingReason,
     ScalingTarget,
 )
-
-_MOST = 1_000
-"""Characters of a text."""
 
 _UNITS = {
     ScalingMetric.CPU: "% of the CPUs",
@@ -34,7 +32,7 @@ def scaling(decision: ScalingDecision) -> str:
     text = f"{change}: {_why(decision)}"
     if limit := _limit(decision):
         text = f"{text}; {limit}"
-    return text[:_MOST]
+    return text[:MAX_REASON]
 
 
 def _why(decision: ScalingDecision) -> str:
@@ -136,7 +134,7 @@ def canary(judgement: CanaryJudgement) -> str:
         CanaryVerdict.ADVANCE: "it advances",
         CanaryVerdict.ROLL_BACK: f"rolled back for {' and '.join(judgement.exceeded)}",
     }[judgement.verdict]
-    return f"revision {evidence.canary} at {percent} %, look {evidence.look} of 3: {tests}: {end}"[:_MOST]
+    return f"revision {evidence.canary} at {percent} %, look {evidence.look} of 3: {tests}: {end}"[:MAX_REASON]
 
 
 def _tested(test: CanaryTest) -> str:

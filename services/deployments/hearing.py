@@ -20,6 +20,7 @@ from events.language.deployments.events import (
     ReplicaStarted,
     ReplicaUnready,
 )
+from events.language.deployments.models import MAX_REASON
 from events.language.jobs import (
     ExitReason,
     JobEnded,
@@ -38,9 +39,6 @@ _NO_FAULT = frozenset({ExitReason.STOPPED, ExitReason.LOST})
 
 _WAITING = (ReplicaStatus.STARTED, ReplicaStatus.UNREADY)
 
-_MOST = 1_000
-"""Characters of a reason."""
-
 
 def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
     """What an event of a job means for the replica that it is."""
@@ -49,7 +47,7 @@ def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
         return  # it is none of this deployment's, or the replica has ended
     replica = state.replicas[number]
     if isinstance(event, JobEnded):
-        yield ReplicaEnded(deployment_id=id, replica=number, job_id=replica.job_id, reason=event.reason[:_MOST])
+        yield ReplicaEnded(deployment_id=id, replica=number, job_id=replica.job_id, reason=event.reason[:MAX_REASON])
     elif replica.status not in LIVE:
         return
     elif isinstance(event, JobStarted):
@@ -70,7 +68,9 @@ def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
             yield ReplicaUnready(**names, reason=problem) if problem else ReplicaReady(**names)
     elif isinstance(event, JobTaskUnready):
         if event.attempt == replica.attempt and replica.status is ReplicaStatus.READY:
-            yield ReplicaUnready(deployment_id=id, replica=number, attempt=event.attempt, reason=event.reason[:_MOST])
+            yield ReplicaUnready(
+                deployment_id=id, replica=number, attempt=event.attempt, reason=event.reason[:MAX_REASON]
+            )
     elif isinstance(event, JobExited):
         for exit in event.tasks:
             if not _known(replica, exit.attempt):
@@ -78,7 +78,7 @@ def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
                     deployment_id=id,
                     replica=number,
                     attempt=exit.attempt,
-                    reason=_reason(exit, replica.job_id)[:_MOST],
+                    reason=_reason(exit, replica.job_id)[:MAX_REASON],
                     exited=True,
                     crashed=exit.reason not in _NO_FAULT,
                 )
@@ -100,7 +100,7 @@ def refused(state: Deployment, id: str, refusal: CommandRejected) -> Iterator[Re
         deployment_id=id,
         replica=number,
         job_id=refusal.subject_id,
-        reason=f"{was}: {refusal.message}"[:_MOST],
+        reason=f"{was}: {refusal.message}"[:MAX_REASON],
         refused=refused,
     )
 

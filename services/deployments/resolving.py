@@ -14,7 +14,7 @@ from events.language.deployments.events import (
     RevisionRejected,
     RevisionResolved,
 )
-from events.language.deployments.models import ModelChoice, ResolvedModel, needs_new_replicas
+from events.language.deployments.models import MAX_REASON, ModelChoice, ResolvedModel, needs_new_replicas
 from events.language.experiments.registry.models import ModelFormat, ModelSignature, VersionStatus
 from events.language.objects import ObjectRef
 from events.writer.decider import Question
@@ -22,9 +22,6 @@ from forgelog_pb.experiments.v1.registry_queries_pb2 import GetModelVersionReque
 from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import RegistryQueriesStub
 from services.deployments import launching
 from services.deployments.state import Deployment
-
-_MOST = 1_000
-"""Characters of a reason."""
 
 
 def at_once(name: str, event: RevisionCreated) -> Sequence[DeploymentEvent]:
@@ -56,10 +53,10 @@ def resolution(event: RevisionCreated, answer: Any, project: str) -> ResolveRevi
     names = {"deployment_id": event.deployment_id, "revision": event.revision}
     assert event.spec.model is not None
     if isinstance(answer, Refused):
-        return ResolveRevision(**names, problem=f"{_named(event.spec.model)}: {answer.message}"[:_MOST])
+        return ResolveRevision(**names, problem=f"{_named(event.spec.model)}: {answer.message}"[:MAX_REASON])
     version = to_dict(answer.version)
     if problem := _problem(version, project):
-        return ResolveRevision(**names, problem=f"{_named(event.spec.model)}: {problem}"[:_MOST])
+        return ResolveRevision(**names, problem=f"{_named(event.spec.model)}: {problem}"[:MAX_REASON])
     return ResolveRevision(
         **names,
         model=ResolvedModel(
@@ -115,5 +112,5 @@ def resolved(state: Deployment, command: ResolveRevision) -> Sequence[Deployment
     )
     if problem:
         stays = state.rollout.revision if state.rollout is not None else state.next or state.stable
-        return [RevisionRejected(deployment_id=id, revision=revision, reason=problem[:_MOST], replicas_of=stays)]
+        return [RevisionRejected(deployment_id=id, revision=revision, reason=problem[:MAX_REASON], replicas_of=stays)]
     return [RevisionResolved(deployment_id=id, revision=revision, model=command.model)]

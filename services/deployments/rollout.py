@@ -26,7 +26,7 @@ from events.language.deployments.events import (
     RolloutStarted,
     RolloutStepped,
 )
-from events.language.deployments.models import RolloutPolicy
+from events.language.deployments.models import MAX_REASON, RolloutPolicy
 from events.language.deployments.routing import WHOLE
 from services.deployments import endpoint_keys, replicas, routing, status
 from services.deployments.state import Deployment, Rollout
@@ -111,7 +111,7 @@ def _given_up(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent
 
 
 def _with(reason: str, rollout: Rollout) -> str:
-    return f"{reason}; the last time: {rollout.problem}"[:1_000] if rollout.problem else reason
+    return f"{reason}; the last time: {rollout.problem}"[:MAX_REASON] if rollout.problem else reason
 
 
 def _deadline(state: Deployment, since: datetime) -> datetime:

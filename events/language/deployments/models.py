@@ -69,7 +69,10 @@ NewDeploymentName = Annotated[DeploymentName, StringConstraints(max_length=57)]
 ReplicaNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Which replica of its deployment; the first is 1. No number is given twice."""
 
-Reason = Annotated[str, StringConstraints(max_length=1_000)]
+MAX_REASON = 1_000
+"""Most characters of a reason."""
+
+Reason = Annotated[str, StringConstraints(max_length=MAX_REASON)]
 
 Note = Annotated[str, StringConstraints(max_length=4_000)]
 
