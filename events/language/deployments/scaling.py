@@ -174,11 +174,16 @@ class AutoScalingPolicy(Model):
         if self.predictive is not None and all(target.metric is not ScalingMetric.RPS for target in self.targets):
             raise ValueError("predictive needs a target for 'rps': it predicts requests per second")
         for schedule in self.schedules:
-            low = self.min_replicas if schedule.min_replicas is None else schedule.min_replicas
-            high = self.max_replicas if schedule.max_replicas is None else schedule.max_replicas
+            low, high = self.bounds(schedule)
             if low > high:
                 raise ValueError(f"in schedule {schedule.name!r} the least number of replicas, {low}, is above {high}")
         return self
+
+    def bounds(self, schedule: ScalingSchedule) -> tuple[int, int]:
+        """The least and the highest number of replicas while a schedule holds."""
+        low = self.min_replicas if schedule.min_replicas is None else schedule.min_replicas
+        high = self.max_replicas if schedule.max_replicas is None else schedule.max_replicas
+        return low, high
 
 
 class MetricLoad(Model):

@@ -22,9 +22,7 @@ def bounds_at(policy: AutoScalingPolicy, at: datetime) -> Bounds:
     """The bounds that hold at a time. Of several schedules the last one counts."""
     for schedule in reversed(policy.schedules):
         if holds(schedule, at):
-            low = policy.min_replicas if schedule.min_replicas is None else schedule.min_replicas
-            high = policy.max_replicas if schedule.max_replicas is None else schedule.max_replicas
-            return Bounds(low, high, schedule.name)
+            return Bounds(*policy.bounds(schedule), schedule.name)
     return Bounds(policy.min_replicas, policy.max_replicas, "")
 
 
