@@ -148,6 +148,11 @@ def absent(field: str, problem: str, hint: str) -> Refused:
     return Refused(ErrorCode.NOT_FOUND, problem, [FieldError(field=field, problem=problem, hint=hint)])
 
 
+def refused(code: ErrorCode, field: str, problem: str, hint: str) -> Refused:
+    """Because of one field. The message says what to do too: for many it is all that they see."""
+    return Refused(code, f"{problem}; {hint}", [FieldError(field=field, problem=problem, hint=hint)])
+
+
 class LogEvent(Event):
     """Events that the log itself writes, in every context. Their `context` on the wire is ``log``."""
 

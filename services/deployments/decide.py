@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import CommandRejected, ErrorCode, absent
+from events.language.common import CommandRejected, ErrorCode, absent, refused
 from events.language.deployments.commands import (
     CreateDeployment,
     OfDeployment,
@@ -92,7 +92,7 @@ from services.deployments import endpoint_keys, hearing, resolving, rollout, spl
 from services.deployments.fold import evolve
 from services.deployments.issuer import issuer
 from services.deployments.loads import Load, Report
-from services.deployments.refusals import forbidden, refused
+from services.deployments.refusals import forbidden
 from services.deployments.state import Deployment
 
 _SHOWN = "forgelog deployments ls shows them"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from events.language.base import Event
-from events.language.common import ErrorCode
+from events.language.common import ErrorCode, refused
 from events.language.deployments.events import DeploymentEvent
 from events.language.deployments.keys import (
     EndpointKeyEvent,
@@ -29,7 +29,6 @@ from events.language.deployments.models import DeploymentSpec
 from events.language.deployments.routing import EndpointKeys, KeyIssuer, PublicKey
 from events.log.ids import derived_id
 from events.writer.decider import DecisionContext
-from services.deployments.refusals import refused
 from services.deployments.state import Deployment, Key
 
 ISSUER = "forgelog"

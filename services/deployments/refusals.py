@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from events.language.common import ErrorCode, FieldError, Refused
-
-
-def refused(code: ErrorCode, field: str, problem: str, hint: str) -> Refused:
-    """The message says what to do too: for many it is all that they see."""
-    return Refused(code, f"{problem}; {hint}", [FieldError(field=field, problem=problem, hint=hint)])
+from events.language.common import ErrorCode, Refused, refused
 
 
 def forbidden(field: str, problem: str, hint: str) -> Refused:

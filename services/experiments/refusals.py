@@ -6,33 +6,29 @@ its bounds or its rules do not allow. The message of these says what to do too: 
 
 from __future__ import annotations
 
-from events.language.common import ErrorCode, FieldError, Refused
+from events.language.common import ErrorCode, FieldError, Refused, refused
 
 
 def forbidden(field: str, problem: str, hint: str) -> Refused:
     """What the state of a thing does not allow. `field`: what names the thing, or what is wanted of it."""
-    return _refused(ErrorCode.FAILED_PRECONDITION, field, problem, hint)
+    return refused(ErrorCode.FAILED_PRECONDITION, field, problem, hint)
 
 
 def exhausted(field: str, problem: str, hint: str) -> Refused:
     """More than there may be."""
-    return _refused(ErrorCode.RESOURCE_EXHAUSTED, field, problem, hint)
+    return refused(ErrorCode.RESOURCE_EXHAUSTED, field, problem, hint)
 
 
 def denied(field: str, problem: str, hint: str) -> Refused:
     """Not for this person."""
-    return _refused(ErrorCode.PERMISSION_DENIED, field, problem, hint)
+    return refused(ErrorCode.PERMISSION_DENIED, field, problem, hint)
 
 
 def outdated(field: str, problem: str, hint: str) -> Refused:
     """Somebody else was first, or has taken over."""
-    return _refused(ErrorCode.ABORTED, field, problem, hint)
+    return refused(ErrorCode.ABORTED, field, problem, hint)
 
 
 def exists(field: str, problem: str, hint: str) -> Refused:
     """What is to be made is there already."""
     return Refused(ErrorCode.ALREADY_EXISTS, problem, [FieldError(field=field, problem=problem, hint=hint)])
-
-
-def _refused(code: ErrorCode, field: str, problem: str, hint: str) -> Refused:
-    return Refused(code, f"{problem}; {hint}", [FieldError(field=field, problem=problem, hint=hint)])
