@@ -88,20 +88,16 @@ class JobLinks(Decider[Links]):
                     return ()
                 names = {"job_id": process.job_id, "task": process.task, "attempt": process.attempt}
                 return [JobLinked(run_id=event.run_id, **names)]
-            case RunLaunchEnded():  # its job was refused, so nothing will be heard of it
-                return (
-                    [
-                        LinkedProcessEnded(
-                            job_id=event.job_id,
-                            run_id=event.run_id,
-                            status=RunStatus.FAILED,
-                            reason="its job was refused",
-                            ended_at=context.now,
-                        )
-                    ]
-                    if event.run_id in state.runs
-                    else []
-                )
+            case RunLaunchEnded() if event.run_id in state.runs:  # its job was refused: nothing will be heard of it
+                return [
+                    LinkedProcessEnded(
+                        job_id=event.job_id,
+                        run_id=event.run_id,
+                        status=RunStatus.FAILED,
+                        reason="its job was refused",
+                        ended_at=context.now,
+                    )
+                ]
             case JobStarted():
                 return [
                     LinkedProcessStarted(job_id=event.job_id, run_id=run_id, node_id=event.node_id)
