@@ -11,9 +11,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from events.process.identity import Identity
 from events.process.settings import SettingsError
 from forgelog.embedded.layout import ChildState
-from forgelog.embedded.process import Child, EmbeddedError, Identity, Slow, Spec, end, log_tail
+from forgelog.embedded.process import Child, EmbeddedError, Slow, Spec, end, log_tail
 
 Probe = Callable[[], Awaitable[bool]]
 

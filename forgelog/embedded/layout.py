@@ -23,9 +23,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from events.process.identity import Identity
 from events.process.keys import FOLDER as KEYS
 from events.process.listening import user_name
-from forgelog.embedded.process import EmbeddedError, Identity, write_atomically
+from forgelog.embedded.process import EmbeddedError, write_atomically
 
 Source = Literal["given", "docker", "embedded"]
 

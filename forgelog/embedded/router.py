@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from events.process.identity import Identity
 from events.process.listening import stranger
 from events.process.settings import split_address
 from forgelog.embedded.ports import free_port, hold
@@ -101,8 +102,8 @@ class RouterPlace:
         Blocks."""
         try:
             known = json.loads((self._folder / "router-0" / "envoy.json").read_bytes())
-            process = psutil.Process(known["pid"])
-            if process.create_time() != known["started"]:
+            process = Identity(known["pid"], known["started"]).process()
+            if process is None:
                 return
             process.terminate()
             try:

@@ -21,13 +21,14 @@ from typing import TypeVar
 
 import uvloop
 
+from events.process.identity import Identity
 from events.process.private import keep_private
 from events.process.settings import Settings
 from forgelog.embedded.disk import Room
 from forgelog.embedded.keeper import Keeper, Plan
 from forgelog.embedded.layout import Folder, Lock, PlatformState, Wanted
 from forgelog.embedded.nodes import Nodes, NotAnswered
-from forgelog.embedded.process import EmbeddedError, Identity, end, until
+from forgelog.embedded.process import EmbeddedError, end, until
 from forgelog.embedded.roster import GATEWAY, Roster
 from forgelog.embedded.router import ROUTER
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from forgelog.embedded import process
-from forgelog.embedded.process import Identity
+from events.process import identity as identities
+from events.process.identity import Identity
 
 
 @pytest.fixture
@@ -47,5 +47,5 @@ def test_a_process_that_ends_while_it_is_looked_at_has_ended(
             child.wait()
             return file
 
-    monkeypatch.setattr(process, "Path", Ending)
+    monkeypatch.setattr(identities, "Path", Ending)
     assert identity.process() is None

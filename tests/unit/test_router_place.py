@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from events.process.identity import Identity
 from events.process.settings import Settings
 from forgelog.embedded import router
 from forgelog.embedded.process import EmbeddedError
@@ -71,9 +72,9 @@ def test_an_envoy_that_a_killed_router_left_is_ended(tmp_path: Path) -> None:
     RouterPlace(tmp_path, {}).end_envoy()  # there is none
     with subprocess.Popen(["sleep", "600"]) as left:
         process = psutil.Process(left.pid)
-        started = process.create_time()
+        started = Identity.of(left.pid).started
         note = folder / "envoy.json"
-        note.write_text(json.dumps({"pid": left.pid, "started": started - 1}))  # another one had its pid
+        note.write_text(json.dumps({"pid": left.pid, "started": f"{started}0"}))  # another one had its pid
         RouterPlace(tmp_path, {}).end_envoy()
         assert process.is_running()
         note.write_text(json.dumps({"pid": left.pid, "started": started}))

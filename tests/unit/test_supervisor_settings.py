@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from events.process.folders import data_folder
+from events.process.identity import Identity
 from events.process.settings import Settings, SettingsError, split_address
 from forgelog.embedded import jars, java
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
 from forgelog.embedded.platform import is_up
-from forgelog.embedded.process import EmbeddedError, Identity
+from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.supervisor import Supervisor, rotate
 from tests.squatter import NOBODY
 

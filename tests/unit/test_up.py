@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from events.language.contexts import OWN, VARIABLE, ContextSpec, contexts
+from events.process.identity import Identity
 from events.process.keys import OWNER, ensure_key, key_path
 from forgelog.embedded import roster
 from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
-from forgelog.embedded.process import EmbeddedError, Identity
+from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.roster import GATEWAY
 
 ROOT = Path(__file__).parents[2]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from events.process.identity import Identity
 from forgelog.cli import up_progress
 from forgelog.cli.up_progress import UpProgress
 from forgelog.embedded import platform as platform_module
@@ -20,7 +21,7 @@ from forgelog.embedded import process as process_module
 from forgelog.embedded.keeper import Keeper, Plan
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
-from forgelog.embedded.process import EmbeddedError, Identity, Slow, Spec, run_through, until
+from forgelog.embedded.process import EmbeddedError, Slow, Spec, run_through, until
 from forgelog.embedded.waiting import FAILED_SECONDS, LONGEST_SECONDS, awaited, given_up
 from tests import PATIENCE
 

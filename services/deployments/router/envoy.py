@@ -9,15 +9,16 @@ import asyncio
 import json
 import logging
 import os
+from dataclasses import asdict
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import httpx
 import psutil
 
+from events.process.identity import Identity
 from services.deployments.router.bootstrap import ADMIN_SOCKET, bootstrap
 from services.deployments.router.config import Config, socket_path
 
@@ -187,10 +188,10 @@ class Envoy:
         """The Envoy that an earlier companion started, if it still fits; one that does not is ended."""
         try:
             known = json.loads(self._kept.read_bytes())
-            process = psutil.Process(known["pid"])
-            if process.create_time() != known["started"] or not _alive(process):
-                return None
+            process = Identity(known["pid"], known["started"]).process()
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+            return None
+        if process is None:
             return None
         if known.get("plan") == self._plan()[1]:
             return process
@@ -216,8 +217,7 @@ class Envoy:
             )
         self.starts += 1
         self._process = process = psutil.Process(self._child.pid)
-        known: dict[str, Any] = {"pid": process.pid, "started": process.create_time(), "plan": plan}
-        self._kept.write_text(json.dumps(known))
+        self._kept.write_text(json.dumps({**asdict(Identity.of(process.pid)), "plan": plan}))
 
     async def _ended(self) -> str:
         assert self._child is not None

@@ -15,9 +15,9 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from events.process.identity import Identity
 from events.process.keys import OWNER, ensure_key, key_path, new_api_key
 from forgelog import AsyncClient, InvalidInput, Refused, Unavailable
-from forgelog.embedded.process import Identity
 from forgelog.where import choose, find_gateway, find_key
 from tests.squatter import squatter
 from tests.unit.client.test_where import ADDRESS, GONE, me, platform

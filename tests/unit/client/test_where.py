@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from events.process.identity import Identity
 from forgelog import AsyncClient, InvalidInput, Unavailable
 from forgelog.cli import command_of
 from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
-from forgelog.embedded.process import Identity
 from forgelog.errors import ForgelogError
 from forgelog.where import choose, gateway_address, server_settings
 from tests.squatter import squatter
