@@ -59,21 +59,21 @@ async def test_a_job_that_is_refused_is_the_end_of_its_run_and_makes_room(client
 
 async def test_launching_by_the_command_line(platform: Cluster, client: AsyncClient, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(json.dumps(job('[ "$FORGELOG_CONFIG" = \'{"lr": 0.5}\' ]')))
-    made = await platform.command(tmp_path, "experiments", "create", "by hand", "--parallel", "2")
+    made = await platform.command(tmp_path, "experiments", "create", "launched by hand", "--parallel", "2")
     assert made.returncode == 0, made.stderr
     with pytest.raises(Refused, match="does not say what its runs run; give the run a job"):
-        await client.experiments.launch("by hand")
-    changed = await platform.command(tmp_path, "experiments", "update", "by hand", "--job", "job.yaml")
+        await client.experiments.launch("launched by hand")
+    changed = await platform.command(tmp_path, "experiments", "update", "launched by hand", "--job", "job.yaml")
     assert changed.returncode == 0, changed.stderr
-    assert (await client.experiments.get(name="by hand")).launch.parallel == 2, "what is not said stays"
-    launched = await platform.command(tmp_path, "experiments", "launch", "by hand", "--param", "lr=0.5", "--tag", "a=b")
+    assert (await client.experiments.get(name="launched by hand")).launch.parallel == 2, "what is not said stays"
+    launched = await platform.command(tmp_path, "experiments", "launch", "launched by hand", "--param", "lr=0.5", "--tag", "a=b")
     run = launched.stdout.strip()
     assert (await ended(client, run)).status == "finished", launched.stderr
     assert (await client.runs.get(run)).tags == {"a": "b"}
-    for words in (("pause", "by hand"), ("show", "by hand"), ("resume", "by hand"), ("results", "by hand")):
+    for words in (("pause", "launched by hand"), ("show", "launched by hand"), ("resume", "launched by hand"), ("results", "launched by hand")):
         done = await platform.command(tmp_path, "experiments", *words)
         assert done.returncode == 0, done.stderr
-    for words in (("delete", "by hand"), ("restore", "by hand"), ("complete", "by hand")):
+    for words in (("delete", "launched by hand"), ("restore", "launched by hand"), ("complete", "launched by hand")):
         done = await platform.command(tmp_path, "experiments", *words)
         assert done.returncode == 0, done.stderr
-    assert (await client.experiments.get(name="by hand")).status == "completed"
+    assert (await client.experiments.get(name="launched by hand")).status == "completed"
