@@ -66,11 +66,18 @@ async def test_launching_by_the_command_line(platform: Cluster, client: AsyncCli
     changed = await platform.command(tmp_path, "experiments", "update", "launched by hand", "--job", "job.yaml")
     assert changed.returncode == 0, changed.stderr
     assert (await client.experiments.get(name="launched by hand")).launch.parallel == 2, "what is not said stays"
-    launched = await platform.command(tmp_path, "experiments", "launch", "launched by hand", "--param", "lr=0.5", "--tag", "a=b")
+    launched = await platform.command(
+        tmp_path, "experiments", "launch", "launched by hand", "--param", "lr=0.5", "--tag", "a=b"
+    )
     run = launched.stdout.strip()
     assert (await ended(client, run)).status == "finished", launched.stderr
     assert (await client.runs.get(run)).tags == {"a": "b"}
-    for words in (("pause", "launched by hand"), ("show", "launched by hand"), ("resume", "launched by hand"), ("results", "launched by hand")):
+    for words in (
+        ("pause", "launched by hand"),
+        ("show", "launched by hand"),
+        ("resume", "launched by hand"),
+        ("results", "launched by hand"),
+    ):
         done = await platform.command(tmp_path, "experiments", *words)
         assert done.returncode == 0, done.stderr
     for words in (("delete", "launched by hand"), ("restore", "launched by hand"), ("complete", "launched by hand")):
