@@ -64,12 +64,18 @@ def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
     elif isinstance(event, JobTaskReady):
         if event.attempt == replica.attempt and replica.status in _WAITING:
             names = {"deployment_id": id, "replica": number, "attempt": event.attempt}
-            problem = routing.unreachable(replica)
-            yield ReplicaUnready(**names, reason=problem) if problem else ReplicaReady(**names)
+            if problem := routing.unreachable(replica):
+                yield ReplicaUnready(**names, revision=replica.revision, reason=problem)
+            else:
+                yield ReplicaReady(**names)
     elif isinstance(event, JobTaskUnready):
         if event.attempt == replica.attempt and replica.status is ReplicaStatus.READY:
             yield ReplicaUnready(
-                deployment_id=id, replica=number, attempt=event.attempt, reason=event.reason[:MAX_REASON]
+                deployment_id=id,
+                replica=number,
+                revision=replica.revision,
+                attempt=event.attempt,
+                reason=event.reason[:MAX_REASON],
             )
     elif isinstance(event, JobExited):
         for exit in event.tasks:
@@ -77,6 +83,7 @@ def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
                 yield ReplicaUnready(
                     deployment_id=id,
                     replica=number,
+                    revision=replica.revision,
                     attempt=exit.attempt,
                     reason=_reason(exit, replica.job_id)[:MAX_REASON],
                     exited=True,

@@ -15,7 +15,7 @@ class DeploymentsProjection(Projection):
     """Folds events.deployments."""
 
     context = "deployments"
-    version = 3
+    version = 4
     tables = (*folds.TABLES, reasons.REASONS)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:

@@ -200,6 +200,9 @@ def _change_revisions(event: DeploymentEvent, rows: Rows, time: datetime) -> Non
             changes[event.revision] = back
         case TerminationRequested():
             changes[event.revision] = {"status": RevisionStatus.RETIRED.value}
+        case ReplicaUnready(crashed=True) if event.revision:
+            row = _found(rows, REVISIONS, (event.deployment_id, event.revision))
+            changes[event.revision] = {"crashes": row["crashes"] + 1}
     changes.pop(0, None)
     for number, change in changes.items():
         row = _found(rows, REVISIONS, (event.deployment_id, number))

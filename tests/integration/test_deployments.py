@@ -69,6 +69,7 @@ async def test_replicas_are_rolled_undone_brought_back_and_terminated(client: As
     await until(client, "shop", lambda row: row.ready == 2)
     crashed = [each for each in await client.deployments.replicas("shop") if each.crashes]
     assert [(each.attempt, each.status) for each in crashed] == [(2, "ready")]
+    assert (await client.deployments.revision("shop", 1)).crashes == 1
     assert len({each[2] for each in await answers(client, "shop")}) == 2
 
     await client.deployments.update("shop", spec("two", replicas=2), note="another word")

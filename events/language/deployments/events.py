@@ -212,6 +212,8 @@ class ReplicaUnready(ReplicaEvent):
     """Whether its process is gone. Its job starts another one."""
     crashed: bool = False
     """Whether its process has ended by itself."""
+    revision: OptionalRevision = 0
+    """Its revision, whose crashes are counted; 0 in what earlier versions recorded."""
 
 
 class ReplicaDraining(ReplicaEvent):
