@@ -101,9 +101,9 @@ class Connection(Model):
     options: dict[OptionName, Annotated[str, StringConstraints(max_length=4_096)]] = Field(
         default_factory=dict, max_length=64
     )
-    """Of the kind of place. Object stores: ``region``, ``endpoint`` and others of obstore. Kafka: ``security_protocol``,
-    ``sasl_mechanism``, ``sasl_username``, ``ssl_cafile``. HTTP: headers of each request, and ``timeout`` in seconds.
-    Databases: of their drivers."""
+    """Of the kind of place. Object stores: ``region``, ``endpoint`` and others of obstore. Kafka:
+    ``security_protocol``, ``sasl_mechanism``, ``sasl_username``, ``ssl_cafile``. HTTP: headers of each request, and
+    ``timeout`` in seconds. Databases: of their drivers."""
 
     @model_validator(mode="after")
     def _no_secrets(self) -> Connection:

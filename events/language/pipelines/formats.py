@@ -13,6 +13,7 @@ from events.language.base import Model
 from events.language.common import shown
 from events.language.pipelines.columns import MAX_COLUMNS, Column
 
+
 def check_names(names: Iterable[str], what: str = "columns") -> None:
     """Raises ValueError where two names differ in nothing but the case of letters: DuckDB takes them for one."""
     twice = [name for name, count in Counter(name.lower() for name in names).items() if count > 1]
@@ -91,7 +92,8 @@ class CsvOptions(Model):
     """Empty: no value is quoted."""
     escape: OptionalCharacter = '"'
     header: bool = True
-    """Whether the first line has the columns' names. Without it they are ``column0``, ``column1`` …, or the schema's."""
+    """Whether the first line has the columns' names. Without it they are ``column0``, ``column1`` … or
+    those that the source gives."""
     encoding: TextEncoding = TextEncoding.UTF_8
     null_text: Annotated[str, StringConstraints(max_length=100)] = ""
     """What stands for no value."""

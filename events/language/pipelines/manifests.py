@@ -12,8 +12,8 @@ from pydantic import Field, StringConstraints, model_validator
 from events.language.base import Model
 from events.language.file_paths import FilePath
 from events.language.objects import ObjectRef
-from events.language.pipelines.connections import MAX_LOCATION, DataSourceType, Location
 from events.language.pipelines.columns import ColumnName
+from events.language.pipelines.connections import MAX_LOCATION, DataSourceType, Location
 from events.language.pipelines.formats import Columns
 from events.language.pipelines.sinks import WriteMode
 

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import DisplayName, OptionalIdentifier
+from events.language.pipelines.columns import ColumnName
 from events.language.pipelines.connections import (
     FILE_PLACES,
     Connection,
@@ -16,7 +17,6 @@ from events.language.pipelines.connections import (
     Location,
     check_placeholders,
 )
-from events.language.pipelines.columns import ColumnName
 from events.language.pipelines.formats import Compression, DataFormat, FileFormat, check_names
 from events.language.pipelines.sources import DatasetName, TableName, TopicName
 
@@ -43,8 +43,8 @@ class OverwriteScope(StrEnum):
 
 
 class BucketBy(Model):
-    """Rows are divided by the first 32 bits of the MD5 of their columns' text, modulo `count`; a bucket has files of its
-    own."""
+    """Rows are divided by the first 32 bits of the MD5 of their columns' text, modulo `count`. A bucket has files of
+    its own."""
 
     count: Annotated[int, Field(ge=2, le=1_024)]
     columns: tuple[ColumnName, ...] = Field(min_length=1, max_length=16)

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import DisplayName, OptionalIdentifier
+from events.language.pipelines.columns import ColumnName
 from events.language.pipelines.connections import (
     FILE_PLACES,
     Connection,
@@ -16,7 +17,6 @@ from events.language.pipelines.connections import (
     Location,
     check_placeholders,
 )
-from events.language.pipelines.columns import ColumnName
 from events.language.pipelines.formats import Columns, DataFormat, FileFormat, check_names
 from events.language.pipelines.quality import MAX_RULES, DataQualityRule
 from events.language.planned import Planned
@@ -140,7 +140,9 @@ class DataSource(Model):
             raise ValueError(f"{wrong[0]} is nothing of a source of type {self.type}; give {' or '.join(wanted)}")
         if len(given) != 1:
             found = " and ".join(given) or "none"
-            raise ValueError(f"{found} is given; a source of type {self.type} needs {' or '.join(wanted)}, and one only")
+            raise ValueError(
+                f"{found} is given; a source of type {self.type} needs {' or '.join(wanted)}, and one only"
+            )
         if self.version and self.type is not DataSourceType.DATASET:
             raise ValueError("version is nothing but a dataset's; leave it out")
         if self.streaming is not None and self.type is not DataSourceType.KAFKA:

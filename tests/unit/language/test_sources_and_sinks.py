@@ -42,8 +42,14 @@ def test_there_is_one_such_source_of_each_type() -> None:
         ({"type": "s3", "path": "a", "paths": ["b"]}, "path and paths is given"),
         ({"type": "s3", "table": "t"}, "table is nothing of a source of type s3; give path or paths"),
         ({"type": "database", "table": "t"}, "connection.url is empty"),
-        ({"type": "database", "table": "t", "connection": {"url": "sqlite:///a"}, "format": {"type": "csv"}}, "format is"),
-        ({"type": "kafka", "topic": "t", "connection": {"url": "h:1"}, "format": {"type": "csv"}}, "choose json or avro"),
+        (
+            {"type": "database", "table": "t", "connection": {"url": "sqlite:///a"}, "format": {"type": "csv"}},
+            "format is",
+        ),
+        (
+            {"type": "kafka", "topic": "t", "connection": {"url": "h:1"}, "format": {"type": "csv"}},
+            "choose json or avro",
+        ),
         ({"type": "dataset", "dataset": "Orders"}, "should match pattern"),
         ({"type": "file_system", "path": "/a", "version": 1}, "version is nothing but a dataset's"),
         ({"type": "file_system", "path": "/a", "streaming": {}}, "streaming is nothing but Kafka's"),
@@ -130,7 +136,10 @@ def test_no_secret_is_written_down(given: dict[str, Any], problem: str) -> None:
 
 
 def test_what_only_names_a_secret_is_no_secret() -> None:
-    given = {"options": {"access_key_id": "AKIA", "sasl_username": "me", "region": "eu-west-1"}, "secret": {"name": "s3"}}
+    given = {
+        "options": {"access_key_id": "AKIA", "sasl_username": "me", "region": "eu-west-1"},
+        "secret": {"name": "s3"},
+    }
     assert Connection.model_validate(given).secret is not None
 
 
@@ -180,7 +189,13 @@ def test_a_format_that_can_not_be_says_why(given: dict[str, Any], problem: str) 
 
 def test_a_manifest_has_its_files_or_names_the_object_that_has_them() -> None:
     file = {"path": "part-0.parquet", "bytes": 10, "rows": 1}
-    given = {"attempt": "daily.abcdef.7.clean.1", "type": "s3", "mode": "append", "base": "s3://b/out", "aside": "s3://b"}
+    given = {
+        "attempt": "daily.abcdef.7.clean.1",
+        "type": "s3",
+        "mode": "append",
+        "base": "s3://b/out",
+        "aside": "s3://b",
+    }
     given |= {"columns": [Column(name="a", type="BIGINT")], "rows": 1, "bytes": 10}
     manifest = CommitManifest.model_validate(given | {"files": [file]})
     assert manifest.mode is WriteMode.APPEND
