@@ -103,9 +103,9 @@ class DataSource(Model):
     type: DataSourceType
     connection: Connection = Connection()
     path: Location = ""
-    """Files, of types that keep files and of ``http``: a path from the connection's URL on, or a whole URL. ``*``, ``?``,
-    ``[...]`` and ``**`` are wild cards (not over HTTP); a name that has such a character itself is written with it in
-    brackets: ``x[[]1].csv``. A path that ends with ``/`` means all files below."""
+    """Files, of types that keep files and of ``http``: a path from the connection's URL on, or a whole URL. ``*``,
+    ``?``, ``[...]`` and ``**`` are wild cards (not over HTTP); a name that has such a character itself is written with
+    it in brackets: ``x[[]1].csv``. A path that ends with ``/`` means all files below."""
     paths: tuple[Location, ...] = Field(default=(), max_length=MAX_PATHS)
     """Several such paths."""
     table: TableName = ""
@@ -121,7 +121,8 @@ class DataSource(Model):
     format: DataFormat | None = None
     """Of files, and of Kafka's values (``json`` or ``avro``); none: as the names of the files tell."""
     columns: Columns = ()
-    """The columns to read, with their types. A value that can't be such is an error. Empty: they are found, by `infer`."""
+    """The columns to read, with their types. A value that can't be such is an error. Empty: they are found, see
+    `infer`."""
     infer: SchemaInference = SchemaInference()
     partitions: Columns = ()
     """Columns whose values are in the names of folders, ``day=2026-05-09``, in their order."""
