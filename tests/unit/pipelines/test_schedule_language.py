@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from events.language.pipelines.schedule import CatchUp, Interval, Schedule
 from events.language.pipelines.sla import Sla
+from events.language.pipelines.triggers import DatasetRule, DatasetTrigger, Trigger
 
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -62,3 +63,31 @@ def test_a_promise_that_can_not_be_kept_is_refused(said: dict[str, Any], problem
 
 def test_a_promise_may_be_a_time_of_day_alone() -> None:
     assert Sla(finish_by="06:00").finish_within_seconds is None
+
+
+FILES = {"type": "s3", "path": "s3://bucket/in/*.csv"}
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"name": "t"}, "trigger 't' needs exactly one of"),
+        ({"name": "t", "files": FILES, "dataset": {"datasets": ["orders.abc234"]}}, "needs exactly one of"),
+        ({"name": "t", "dataset": {"datasets": []}}, "datasets"),
+        ({"name": "t", "dataset": {"datasets": ["a", "a"]}}, "names a dataset twice"),
+        ({"name": "t", "files": {**FILES, "type": "database"}}, "where no files arrive; give one of azure_blob"),
+        ({"name": "t", "files": {**FILES, "path": "s3://b/${day}/*"}}, "no run is there yet"),
+        ({"name": "t", "files": {**FILES, "path": ""}}, "path"),
+        ({"name": "t", "topic": {"topic": "two words"}}, "topic"),
+        ({"name": "t", "topic": {"topic": "orders", "max_records": 0}}, "max_records"),
+    ],
+)
+def test_a_trigger_is_one_thing_that_can_be_watched(said: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Trigger.model_validate(said)
+
+
+def test_a_trigger_by_versions_starts_for_any_dataset_unless_told() -> None:
+    assert Trigger.model_validate({"name": "t", "dataset": {"datasets": ["a", "b"]}}).dataset == DatasetTrigger(
+        datasets=("a", "b"), rule=DatasetRule.ANY
+    )
