@@ -232,6 +232,19 @@ OWN = (
         kinds=(("Deployment", "forgelog.manifest.deployments:DEPLOYMENT"),),
         from_agents=True,
     ),
+    ContextSpec(
+        "pipelines",
+        "data work in stages, its runs, and the datasets that it makes",
+        language=(
+            "events.language.pipelines.enums",
+            "events.language.pipelines.stages",
+            "events.language.pipelines.pipeline",
+            "events.language.pipelines.answers",
+            "events.language.pipelines.commands",
+            "events.language.pipelines.events",
+        ),
+        kinds=(("Pipeline", "forgelog.manifest.pipelines:PIPELINE"),),
+    ),
 )
 """Forgelog's own, in the order of the main flow. Those between a submit and the start of its process are alone: on two
 cores they work at the same time."""

@@ -92,6 +92,9 @@ MODULES: dict[str, dict[str, str]] = {
     "objects": {
         "objects": "List the objects of the store, and remove those that no event names.",
     },
+    "pipelines": {
+        "pipeline": "Define pipelines, run them, and show their runs.",
+    },
     "predict": {
         "predict": "Ask a deployment by the Open Inference Protocol, and show its outputs, a row each.",
     },

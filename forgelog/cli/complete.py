@@ -39,6 +39,12 @@ def deployments(incomplete: str) -> list[str]:
     return _beginning(incomplete, [row["name"] for row in rows])
 
 
+def pipelines(incomplete: str) -> list[str]:
+    """Names of pipelines."""
+    rows = _rows(lambda client: client.pipelines.list(limit=MOST))
+    return _beginning(incomplete, [row["name"] for row in rows])
+
+
 def words(known: Sequence[str]) -> Callable[[str], list[str]]:
     """A completion of words that are known beforehand."""
 

@@ -25,6 +25,7 @@ from forgelog.client.logged_models import AsyncLoggedModels
 from forgelog.client.models import AsyncModels
 from forgelog.client.nodes import AsyncNodes
 from forgelog.client.output import AsyncOutput
+from forgelog.client.pipelines import AsyncPipelines
 from forgelog.client.plain import Answer
 from forgelog.client.purges import AsyncPurges
 from forgelog.client.queues import AsyncQueues
@@ -78,6 +79,7 @@ class AsyncClient(AsyncFlat):
     templates = namespace(AsyncTemplates)
     deployments = namespace(AsyncDeployments)
     endpoint_keys = namespace(AsyncEndpointKeys)
+    pipelines = namespace(AsyncPipelines)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -1194,3 +1194,45 @@ class DeadLetterRow(Answer, message="forgelog.log.v1.DeadLetter"):
     headers: dict[str, str]
     value: bytes
     replayed: bool
+
+
+class PipelineRow(Answer, message="forgelog.pipelines.v1.Pipeline"):
+    """A pipeline, with its newest version."""
+
+    pipeline_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    name: str
+    owner: str
+    """Who defined its newest version."""
+    status: str
+    reason: str
+    """Why it is paused or retired."""
+    version: int
+    """The number of its newest version. 0 to 2147483647."""
+    spec: Answer
+    note: str
+    parent: str
+    """The pipeline that it was made from; empty if it was copied from none."""
+    stages: int
+    """How many stages it has. 0 to 2147483647."""
+    created_at: datetime | None
+    updated_at: datetime | None
+    retired_at: datetime | None
+
+
+class PipelineVersionRow(Answer, message="forgelog.pipelines.v1.PipelineVersion"):
+    """A version of a pipeline. It never changes."""
+
+    pipeline_id: str
+    """At most 128 characters."""
+    version: int
+    """0 to 2147483647."""
+    project: str
+    """At most 127 characters."""
+    spec: Answer
+    note: str
+    parent: str
+    author: str
+    defined_at: datetime | None

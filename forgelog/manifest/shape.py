@@ -20,6 +20,7 @@ from events.language.common import shown
 from events.language.deployments.models import DeploymentSpec
 from events.language.jobs.spec import JobArray, JobResources, JobSpec, RestartPolicy, SecretRef
 from events.language.jobs.spec_service import LivenessProbe, Probe, StartupProbe
+from events.language.pipelines.stages import StageInput
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
 from forgelog.units import parse_bytes, parse_cpus, parse_duration
@@ -60,6 +61,7 @@ SCALARS: dict[type[BaseModel], str] = {
     JobArray: "size",
     RestartPolicy: "mode",
     SecretRef: "name",
+    StageInput: "stage",
     **dict.fromkeys((Probe, StartupProbe, LivenessProbe), "kind"),
 }
 """Models that may be written as one word, and the field that word is."""

@@ -1,0 +1,179 @@
+"""`pipeline`: data work in stages, its versions and runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forgelog.cli import complete
+from forgelog.cli.common import AtOption, OutputOption, guarded, moment, with_client
+from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows
+
+if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
+
+app = typer.Typer(no_args_is_help=True, help="Define pipelines, run them, and show their runs.")
+
+STATUSES = ("draft", "active", "paused", "cancelled")
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The pipeline's name, or its id.", autocompletion=complete.pipelines)
+]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Pipelines of a manifest; - for stdin.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history shows it.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
+
+
+@app.command("validate")
+def validate(file: FileArgument, output: OutputOption = Format.TABLE) -> None:
+    """Say everything that is wrong with the pipelines of a file; send nothing."""
+
+    def work() -> list[Any]:
+        from forgelog.manifest.kinds import load
+        from forgelog.manifest.pipelines import PIPELINE
+
+        return load(file, PIPELINE)
+
+    found = guarded(work)
+    if output is not Format.TABLE:
+        show_data([{"name": each.name, "spec": each.spec.model_dump(mode="json")} for each in found], output)
+        return
+    for each in found:
+        count = len(each.spec.stages)
+        note(f"{each.name}: {count} {'stage' if count == 1 else 'stages'}, no errors")
+
+
+@app.command("define")
+def define(
+    file: FileArgument,
+    activate: Annotated[bool, typer.Option("--activate", help="Let them run by schedule and triggers too.")] = False,
+    message: Annotated[str, typer.Option("--note", help="What is changed and why; the version shows it.")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Make the pipelines of a file, or new versions of them."""
+
+    async def work(client: AsyncClient) -> list[Any]:
+        made = await client.pipelines.apply(file, note=message)
+        rows = [await client.pipelines.get(each.pipeline_id) for each in made]
+        if activate:
+            for row in rows:
+                if row.status == "draft":
+                    await client.pipelines.activate(row.pipeline_id)
+            rows = [await client.pipelines.get(each.pipeline_id) for each in made]
+        return rows
+
+    rows = with_client(work)
+    if output is not Format.TABLE:
+        show_data(rows, output)
+        return
+    for row in rows:
+        note(f"{row['name']}: version {row['version']}, {row['status']}")
+
+
+@app.command("activate")
+def activate(name: NameArgument, output: OutputOption = Format.TABLE) -> None:
+    """Let a pipeline run by its schedule and triggers."""
+    outcome = with_client(lambda client: client.pipelines.activate(name))
+    show_done(outcome, f"pipeline {name} is active", output)
+
+
+@app.command("pause")
+def pause(name: NameArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE) -> None:
+    """Start none of a pipeline's runs until it is resumed."""
+    outcome = with_client(lambda client: client.pipelines.pause(name, reason=reason))
+    show_done(outcome, f"pipeline {name} is paused", output)
+
+
+@app.command("resume")
+def resume(name: NameArgument, output: OutputOption = Format.TABLE) -> None:
+    """Go on with a paused pipeline."""
+    outcome = with_client(lambda client: client.pipelines.resume(name))
+    show_done(outcome, f"pipeline {name} is active", output)
+
+
+@app.command("retire")
+def retire(name: NameArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE) -> None:
+    """End a pipeline; its history stays, its name is free."""
+    outcome = with_client(lambda client: client.pipelines.retire(name, reason=reason))
+    show_done(outcome, f"pipeline {name} is retired", output)
+
+
+@app.command("ls")
+def ls(
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help=f"{', '.join(STATUSES)}.", autocompletion=complete.words(STATUSES)),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
+    tag: Annotated[str, typer.Option("--tag", help="Only those with this tag.")] = "",
+    limit: LimitOption = 50,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List pipelines, newest first; retired ones with --status cancelled."""
+    moved = moment(at)
+    rows = with_client(
+        lambda client: client.pipelines.list(status=status or (), name=name, tag=tag, at=moved, limit=limit)
+    )
+    columns = [
+        column("Name", least=8),
+        column("Status", style=True),
+        column("Version", right=True),
+        column("Stages", right=True, rank=1),
+        column("By", "owner", rank=3),
+        column("Why", "reason", rank=2, least=12),
+        age_column("Changed", "updated_at", moved or datetime.now(UTC), rank=2),
+    ]
+    show_rows(rows, columns, output, empty="there are no such pipelines")
+
+
+@app.command("versions")
+def versions(
+    name: NameArgument, limit: LimitOption = 50, at: AtOption = None, output: OutputOption = Format.TABLE
+) -> None:
+    """List a pipeline's versions, newest first."""
+    moved = moment(at)
+    rows = with_client(lambda client: client.pipelines.versions(name, at=moved, limit=limit))
+    columns = [
+        column("#", "version", right=True),
+        column("By", "author", rank=1),
+        column("Copy of", "parent", rank=3),
+        column("Note", rank=2, least=8),
+        age_column("Made", "defined_at", moved or datetime.now(UTC)),
+    ]
+    show_rows(rows, columns, output, empty="there are no versions")
+
+
+@app.command("show")
+def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
+    """Show a pipeline and its stages."""
+    found = with_client(lambda client: client.pipelines.get(name, at=moment(at)))
+    if output is not Format.TABLE:
+        show_data(found, output)
+        return
+    spec = found["spec"]
+    fields = {
+        "status": found["status"],
+        "why": found["reason"],
+        "version": found["version"],
+        "note": found["note"],
+        "description": spec["description"],
+        "tags": spec["tags"],
+        "copy of": found["parent"],
+        "stages": [_stage_text(stage) for stage in spec["stages"]],
+        "owner": found["owner"],
+        "project": found["project"],
+    }
+    show_fields(fields, title=found["name"])
+
+
+def _stage_text(stage: Any) -> str:
+    """``report: after load, check``"""
+    needs = dict.fromkeys([*stage["after"], *(given["stage"] for given in stage["inputs"].values())])
+    return f"{stage['id']}: after {', '.join(needs)}" if needs else str(stage["id"])
+
+
+COMMANDS = {"pipeline": app}

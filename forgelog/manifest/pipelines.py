@@ -1,0 +1,91 @@
+"""Pipelines out of a manifest's documents. Sends nothing.
+
+kind: Pipeline
+name: daily-sales
+stages:
+  - id: load
+  - id: report
+    inputs: {sales: load}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from events.language.common import FieldError, shown
+from events.language.pipelines.checks import spec_errors
+from events.language.pipelines.pipeline import PipelineName, PipelineSpec
+from forgelog.errors import Problem
+from forgelog.manifest import kinds
+from forgelog.manifest.nodes import Node, problem
+from forgelog.manifest.shape import Path, Shaper
+
+_NAME: TypeAdapter[str] = TypeAdapter(PipelineName)
+
+_PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPipeline:
+    """One pipeline of a manifest."""
+
+    name: str
+    spec: PipelineSpec
+
+
+def _pipelines(documents: Sequence[Node], problems: list[Problem]) -> list[ManifestPipeline]:
+    found = [_pipeline(node, problems) for node in documents]
+    return [each for each in found if each is not None]
+
+
+PIPELINE = kinds.ManifestKind("Pipeline", "name and stages", "forgelog pipeline define", _pipelines)
+"""A pipeline; the input of a stage may be written as the id of another stage."""
+
+
+def _pipeline(node: Node, problems: list[Problem]) -> ManifestPipeline | None:
+    if node.kind != "map":
+        problems.append(problem(node, "a pipeline is a map of keys", "write for example 'name: daily-sales'"))
+        return None
+    name = ""
+    rest: list[tuple[Node, Node]] = []
+    for key, value in node.pairs:
+        if key.text == "name":
+            name = _name(value, problems)
+        else:
+            rest.append((key, value))
+    if not name and not any(key.text == "name" for key, _ in node.pairs):
+        problems.append(problem(node, "has no name", "write for example 'name: daily-sales'", "name"))
+    shaper = Shaper()
+    data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), PipelineSpec)
+    try:
+        spec = PipelineSpec.model_validate(data)
+    except ValidationError as error:
+        problems += [*shaper.problems, *shaper.validation(error)]
+        return None
+    problems += shaper.problems
+    problems += [_placed(error, shaper) for error in spec_errors(spec)]
+    return ManifestPipeline(name, spec)
+
+
+def _name(value: Node, problems: list[Problem]) -> str:
+    try:
+        return _NAME.validate_python(value.text)
+    except ValidationError:
+        hint = "use 1 to 57 lower-case letters, digits and hyphens, no hyphen at an end"
+        problems.append(problem(value, f"{shown(value.text)} is no name of a pipeline", hint, "name"))
+        return ""
+
+
+def _placed(error: FieldError, shaper: Shaper) -> Problem:
+    """An error of the whole at the place of its value."""
+    field = error.field.removeprefix("spec.")
+    parts = (int(index) if index else word for word, index in _PART.findall(field))
+    path: Path = tuple(parts)
+    while path and path not in shaper.places:
+        path = path[:-1]
+    place = shaper.places.get(path) or Node("scalar")
+    return problem(place, error.problem, error.hint, field)

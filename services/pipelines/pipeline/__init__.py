@@ -1,0 +1,1 @@
+"""The aggregate that decides a pipeline: its versions, its runs and their stages."""

@@ -1,0 +1,97 @@
+"""The tables of pipelines and their versions, and how events change them. Pure folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from events.language.pipelines.answers import Pipeline, PipelineVersion
+from events.language.pipelines.enums import PipelineStatus
+from events.language.pipelines.events import (
+    PipelineActivated,
+    PipelineDefined,
+    PipelineEvent,
+    PipelinePaused,
+    PipelineResumed,
+    PipelineRetired,
+)
+from events.log.envelope import Recorded
+from events.projections.projection import Key, Row, Rows, Table
+from events.projections.row_models import table_of
+
+PIPELINES = table_of(
+    Pipeline,
+    "pipelines",
+    key=("pipeline_id",),
+    indexes=("created_at desc, pipeline_id desc", "project, name"),
+    born="created_at",
+)
+
+VERSIONS = table_of(PipelineVersion, "pipeline_versions", key=("pipeline_id", "version"))
+
+TABLES = (PIPELINES, VERSIONS)
+
+
+def touched(event: PipelineEvent) -> Iterable[tuple[Table, Key]]:
+    """The rows that an event reads or writes."""
+    yield PIPELINES, (event.pipeline_id,)
+    if isinstance(event, PipelineDefined):
+        yield VERSIONS, (event.pipeline_id, event.pipeline_version)
+
+
+def put(recorded: Recorded, event: PipelineEvent, rows: Rows) -> None:
+    found = rows.get(PIPELINES, (event.pipeline_id,))
+    if isinstance(event, PipelineDefined):
+        rows.put(PIPELINES, _defined(recorded, event, found))
+        rows.put(VERSIONS, _version(recorded, event))
+        return
+    assert found is not None, "the decider lets nothing come before the definition"
+    rows.put(PIPELINES, {**found, **_change(recorded, event), "updated_at": recorded.meta.time})
+
+
+def _defined(recorded: Recorded, event: PipelineDefined, found: Row | None) -> Row:
+    time = recorded.meta.time
+    said = {
+        "owner": recorded.meta.actor,
+        "version": event.pipeline_version,
+        "spec": event.spec.model_dump(mode="json"),
+        "note": event.note,
+        "parent": event.parent,
+        "stages": len(event.spec.stages),
+        "updated_at": time,
+    }
+    if found is not None and found["status"] != PipelineStatus.CANCELLED.value:
+        return {**found, **said}
+    return PIPELINES.first(
+        pipeline_id=event.pipeline_id,
+        project=event.project,
+        name=event.name,
+        status=PipelineStatus.DRAFT.value,
+        created_at=time if found is None else found["created_at"],
+        **said,
+    )
+
+
+def _version(recorded: Recorded, event: PipelineDefined) -> Row:
+    return VERSIONS.first(
+        pipeline_id=event.pipeline_id,
+        version=event.pipeline_version,
+        project=event.project,
+        spec=event.spec.model_dump(mode="json"),
+        note=event.note,
+        parent=event.parent,
+        author=recorded.meta.actor,
+        defined_at=recorded.meta.time,
+    )
+
+
+def _change(recorded: Recorded, event: PipelineEvent) -> Row:
+    """What an event changes in its pipeline's row."""
+    match event:
+        case PipelineActivated() | PipelineResumed():
+            return {"status": PipelineStatus.ACTIVE.value, "reason": ""}
+        case PipelinePaused():
+            return {"status": PipelineStatus.PAUSED.value, "reason": event.reason}
+        case PipelineRetired():
+            retired = {"retired_at": recorded.meta.time}
+            return {"status": PipelineStatus.CANCELLED.value, "reason": event.reason, **retired}
+    return {}
