@@ -121,7 +121,7 @@ HEARD = {
 }
 """Context → another whose events it surely reacts to while jobs run."""
 
-UNHEARD = {"deployments"}
+UNHEARD = {"deployments", "pipelines"}
 """Contexts that hear of jobs of their own alone, and the workload has none."""
 
 

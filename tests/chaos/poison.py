@@ -55,6 +55,20 @@ REFUSED = {
         ("weights over all", "SetTraffic", b'{"deployment_id": "d", "weights": [{"revision": 1, "weight": 10001}]}'),
         ("a name of 64 characters", "CreateDeployment", b'{"name": "%s", "spec": {}}' % (b"d" * 64)),
     ],
+    "pipelines": [
+        ("U+0000 in a reason", "PausePipeline", b'{"pipeline_id": "p", "reason": "a\\u0000b"}'),
+        ("no stage", "DefinePipeline", b'{"name": "p", "spec": {"stages": []}}'),
+        (
+            "a stage that waits for itself",
+            "DefinePipeline",
+            b'{"name": "p", "spec": {"stages": [{"id": "a", "after": ["a"]}]}}',
+        ),
+        (
+            "1,001 stages",
+            "DefinePipeline",
+            b'{"name": "p", "spec": {"stages": [%s]}}' % b",".join(b'{"id": "s%d"}' % n for n in range(1001)),
+        ),
+    ],
 }
 """By context: commands with a value that no table can hold, or that would cost much; each is refused by its field."""
 

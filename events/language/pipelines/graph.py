@@ -67,7 +67,7 @@ def _told(cycle: Sequence[str]) -> str:
     names = [*cycle, cycle[0]]
     if len(names) > _MOST_SHOWN:
         left = len(names) - _MOST_SHOWN
-        names = [*names[: _MOST_SHOWN - 1], f"… {left + 1} more …", names[-1]]
+        names = [*names[: _MOST_SHOWN - 1], f"… {left} more …", names[-1]]
     return f"stages wait for each other: {' → '.join(names)}"
 
 

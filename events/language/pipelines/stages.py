@@ -8,9 +8,7 @@ from pydantic import Field, StringConstraints
 
 from events.language.base import Model
 
-StageId = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"), Field(examples=["clean"])
-]
+StageId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"), Field(examples=["clean"])]
 """1 to 63 lower-case letters, digits, ``_`` and ``-``, with a letter or digit at both ends. Its pipeline has no other
 stage of this id."""
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from events.language.base import Command, Event
 from events.language.common import ErrorCode, FieldError, Refused, absent, refused
 from events.language.moves import check_move
+from events.language.pipelines.checks import spec_errors
 from events.language.pipelines.commands import (
     ActivatePipeline,
     DefinePipeline,
@@ -28,7 +29,6 @@ from events.language.pipelines.events import (
     PipelineResumed,
     PipelineRetired,
 )
-from events.language.pipelines.checks import spec_errors
 from events.language.pipelines.moves import PIPELINE_MOVES
 from events.log.ids import named_id
 from events.writer.decider import Decider, DecisionContext
@@ -51,7 +51,7 @@ class Pipelines(Decider[Pipeline]):
         return Pipeline()
 
     def evolve(self, state: Pipeline, event: Event, time: datetime) -> Pipeline:
-        return evolve(state, event, time)
+        return evolve(state, event)
 
     def may_passivate(self, state: Pipeline) -> bool:
         return True

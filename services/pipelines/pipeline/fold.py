@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from events.language.base import Event
 from events.language.moves import check_move
 from events.language.pipelines.enums import PipelineStatus
@@ -25,7 +23,7 @@ _STATUS = {
 }
 
 
-def evolve(state: Pipeline, event: Event, time: datetime) -> Pipeline:
+def evolve(state: Pipeline, event: Event) -> Pipeline:
     """The state after an event; it is changed in place, but for a pipeline that begins anew."""
     match event:
         case PipelineDefined():

@@ -63,6 +63,8 @@ def test_the_rows_of_a_list_are_found() -> None:
         "forgelog.deployments.v1.Replica": "ReplicaRow",
         "forgelog.deployments.v1.Routing": "RoutingRow",
         "forgelog.deployments.v1.EndpointKey": "EndpointKeyRow",
+        "forgelog.pipelines.v1.Pipeline": "PipelineRow",
+        "forgelog.pipelines.v1.PipelineVersion": "PipelineVersionRow",
         "forgelog.experiments.v1.DatasetVersion": "DatasetVersionRow",
         "forgelog.experiments.v1.Experiment": "ExperimentRow",
         "forgelog.experiments.v1.ExperimentInput": "ExperimentInputRow",

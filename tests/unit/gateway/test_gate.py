@@ -36,7 +36,7 @@ OPEN = ("/healthz", "/readyz")
 QUERIES = tuple(f"/v1/query/{method.service}/{method.name}" for method in CATALOG.methods.values())
 PATHS = (
     *(
-        re.sub(r"\{(\w+)\}", lambda part: "1" if part[1] in ("number", "revision") else "x", each.path)
+        re.sub(r"\{(\w+)\}", lambda part: "1" if part[1] in ("number", "revision", "version") else "x", each.path)
         for each in ROUTES
         if each.path not in OPEN
     ),

@@ -59,12 +59,14 @@ from services.experiments.registry.decide import Registries
 from services.experiments.run.decide import Runs
 from services.experiments.tuning.decide import Tunings
 from services.jobs.decide import Jobs
+from services.pipelines.pipeline.decide import Pipelines
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling
 from tests.unit.deployments import inputs as deployments
 from tests.unit.experiments import inputs as experiments
 from tests.unit.experiments import registry_inputs
 from tests.unit.jobs import desk
+from tests.unit.pipelines import inputs as pipelines
 from tests.unit.resources import pools
 from tests.unit.scheduling import queues
 
@@ -316,6 +318,7 @@ PLAYED: Mapping[type[Decider[Any]], st.SearchStrategy[Input]] = {
     Registries: registry_inputs.registry,
     DatasetCatalogues: registry_inputs.datasets,
     Deployments: deployments.deployments,
+    Pipelines: pipelines.pipelines,
 }
 
 
