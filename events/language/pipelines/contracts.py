@@ -3,14 +3,14 @@ changes."""
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from events.language.base import Model
-from events.language.pipelines.columns import MAX_COLUMNS, Column, ColumnName
+from events.language.pipelines.columns import ColumnName
+from events.language.pipelines.formats import Columns
 
 
 class ContractMode(StrEnum):
@@ -57,23 +57,11 @@ class DatasetContract(Model):
     """What the versions of a dataset must be."""
 
     mode: ContractMode = ContractMode.ADDITIVE
-    columns: tuple[Column, ...] = Field(default=(), max_length=MAX_COLUMNS)
+    columns: Columns = ()
     """The schema. Empty: that of the newest version, so the first one sets it."""
     freshness: FreshnessPolicy | None = None
     volume: VolumePolicy | None = VolumePolicy()
     """None: rows are not compared."""
-
-    @model_validator(mode="after")
-    def _each_once(self) -> DatasetContract:
-        check_columns(self.columns)
-        return self
-
-
-def check_columns(columns: tuple[Column, ...]) -> None:
-    """Raises ValueError for a name that is there twice."""
-    if len(names := Counter(column.name for column in columns)) < len(columns):
-        twice = names.most_common(1)[0][0]
-        raise ValueError(f"columns has {twice!r} twice; name each column once")
 
 
 class SchemaChangeKind(StrEnum):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from events.language.pipelines.columns import Column
+from events.language.pipelines.commits import DatasetLabel, applied, place_label
 from events.language.pipelines.contracts import ContractMode, DatasetContract, VolumePolicy
 from events.language.pipelines.lineage import ColumnEdge, LineageEdges, LineageInput
 from events.language.pipelines.quality import DataQualityRule, QualityRuleType, QualitySeverity, RuleOutcome
+from events.language.pipelines.transformations import Transformation
 
 
 def rule(**given: Any) -> DataQualityRule:
@@ -94,9 +96,9 @@ def test_the_counts_of_an_outcome_add_up(given: dict[str, Any], said: str) -> No
 
 
 def test_a_contract_names_each_column_once() -> None:
-    column = Column(name="a", type="BIGINT")
-    with pytest.raises(ValidationError, match="columns has 'a' twice"):
-        DatasetContract(mode=ContractMode.EXACT, columns=(column, column))
+    column, same = Column(name="a", type="BIGINT"), Column(name="A", type="BIGINT")
+    with pytest.raises(ValidationError, match="columns has 'a' twice, case apart"):
+        DatasetContract(mode=ContractMode.EXACT, columns=(column, same))
 
 
 def test_a_judgement_of_volume_can_be_reached() -> None:
@@ -145,3 +147,32 @@ def test_edges_through_an_unresolved_stage_are_unresolved_and_keep_the_tables() 
 def test_an_input_of_lineage_is_a_dataset_or_a_place(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         LineageInput(name="raw", **given)
+
+
+@pytest.mark.parametrize(
+    ("location", "same_as"),
+    [
+        ("s3://b/orders/*.parquet", "s3://b/orders"),
+        ("s3://b/orders/day=[0-9]/x.csv", "s3://b/orders/"),
+        ("postgres://host/shop#public.orders", "postgres://host/shop#public.orders"),
+    ],
+)
+def test_a_place_that_is_written_and_read_by_a_pattern_is_one_dataset(location: str, same_as: str) -> None:
+    assert place_label(location) == place_label(same_as)
+    assert TypeAdapter(DatasetLabel).validate_python(place_label(location)) == place_label(location)
+
+
+def test_places_that_look_alike_are_different_datasets() -> None:
+    places = ["s3://b/orders", "s3://c/orders", "s3://b/Orders", "/", "*", "", "x" * 2_000, "s3://b/örders", "/a/---"]
+    labels = [TypeAdapter(DatasetLabel).validate_python(place_label(place)) for place in places]
+    assert len(set(labels)) == len(places)
+    assert labels[0].startswith("orders-")
+
+
+def test_a_transformation_is_applied_in_short() -> None:
+    short, long = "price > 0", " OR ".join(f"price > {n}" for n in range(1_000))
+    steps = ({"type": "filter", "filter": {"where": short}}, {"id": "f", "type": "filter", "filter": {"where": long}})
+    first, second = applied(TypeAdapter(tuple[Transformation, ...]).validate_python(steps))
+    assert (first.name, first.type, first.logic) == ("t1", "filter", '{"filter":{"where":"price > 0"}}')
+    assert second.name == "f"
+    assert second.logic.endswith("…")
