@@ -1,5 +1,6 @@
 """Forgelog: what users import. `run` begins a run that a program logs to while it trains, `autolog` has MLflow
-do it; `Client` and `AsyncClient` speak with a running platform; `errors` is what they raise.
+do it; `stage` and `pipeline` declare pipelines; `Client` and `AsyncClient` speak with a running platform; `errors` is
+what they raise.
 
 Importing this costs nothing: gRPC and pydantic are loaded when a client is first used.
 """
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
         Timeout,
         Unavailable,
     )
+    from forgelog.pipelines.declaring.pipelines import pipeline
+    from forgelog.pipelines.declaring.places import dataset, files, table, topic
+    from forgelog.pipelines.declaring.stages import stage
     from forgelog.tracking.beginning import run
     from forgelog.tracking.configured import config
     from forgelog.tracking.run import Run, RunWarning
@@ -46,7 +50,13 @@ _HOMES = {
     "Unavailable": "forgelog.errors",
     "autolog": "forgelog.autologging",
     "config": "forgelog.tracking.configured",
+    "dataset": "forgelog.pipelines.declaring.places",
+    "files": "forgelog.pipelines.declaring.places",
+    "pipeline": "forgelog.pipelines.declaring.pipelines",
     "run": "forgelog.tracking.beginning",
+    "stage": "forgelog.pipelines.declaring.stages",
+    "table": "forgelog.pipelines.declaring.places",
+    "topic": "forgelog.pipelines.declaring.places",
 }
 
 __all__ = [
@@ -67,7 +77,13 @@ __all__ = [
     "__version__",
     "autolog",
     "config",
+    "dataset",
+    "files",
+    "pipeline",
     "run",
+    "stage",
+    "table",
+    "topic",
 ]
 
 

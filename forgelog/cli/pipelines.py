@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli import complete
+from forgelog.cli import complete, pipeline_graphs
 from forgelog.cli.common import AtOption, OutputOption, guarded, moment, with_client
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows
 
@@ -175,5 +175,7 @@ def _stage_text(stage: Any) -> str:
     needs = dict.fromkeys([*stage["after"], *(given["stage"] for given in stage["inputs"].values())])
     return f"{stage['id']}: after {', '.join(needs)}" if needs else str(stage["id"])
 
+
+pipeline_graphs.add_to(app)
 
 COMMANDS = {"pipeline": app}
