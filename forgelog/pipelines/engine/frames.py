@@ -1,0 +1,114 @@
+"""Relations as the frames that functions take, and what functions give back as relations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from events.language.pipelines.transformations import FrameType
+from forgelog.pipelines.engine.sql import quoted
+from forgelog.pipelines.problems import StageError, needs_extra
+
+BATCH_ROWS = 100_000
+"""Rows of one batch of `FrameType.READER`."""
+
+
+def frame(connection: Any, name: str, kind: FrameType, field: str) -> Any:
+    """A relation of DuckDB as a frame.
+
+    Raises:
+        StageError: the frame's library is not installed, or is another engine's.
+    """
+    relation = connection.table(name)
+    match kind:
+        case FrameType.NARWHALS:
+            return _narwhals().from_native(relation)
+        case FrameType.ARROW:
+            return relation.to_arrow_table(BATCH_ROWS)
+        case FrameType.READER:
+            return relation.to_arrow_reader(BATCH_ROWS)
+        case FrameType.POLARS:
+            _needs("polars", "polars")
+            return relation.pl(lazy=True)
+        case FrameType.PANDAS:
+            _needs("pandas", "pandas")
+            return relation.df()
+        case FrameType.RELATION:
+            return relation
+    raise StageError(f"{field}.frame", f"{str(kind)!r} needs the engine spark", "choose another frame or engine")
+
+
+def take(connection: Any, name: str, result: Any, field: str) -> str:
+    """Makes the relation `name` of a function's result. Returns the query over relations that it is, else nothing.
+
+    Takes frames of narwhals, DuckDB's relations, tables and readers of pyarrow, frames of Polars and pandas, and lists:
+    of dicts (rows) or of plain values (one column, ``value``).
+    """
+    native = _native(result)
+    kind = f"{type(native).__module__.partition('.')[0].lstrip('_')}.{type(native).__name__}"
+    if kind == "duckdb.DuckDBPyRelation":
+        text: str = native.sql_query()
+        native.create_view(name, replace=False)
+        return text
+    if native is None:
+        raise StageError(field, "gave nothing back", "return a frame")
+    connection.register("_taken", _arrow(native, kind, field))
+    try:
+        # A table, not a view: a reader can be read once, and it may be larger than memory.
+        connection.execute(f"CREATE TABLE {quoted(name)} AS SELECT * FROM _taken")
+    finally:
+        connection.unregister("_taken")
+    return ""
+
+
+def _arrow(native: Any, kind: str, field: str) -> Any:
+    import pyarrow as pa
+
+    if kind in ("pyarrow.Table", "pyarrow.RecordBatchReader"):
+        return native
+    if kind == "pyarrow.RecordBatch":
+        return pa.Table.from_batches([native])
+    if kind == "polars.LazyFrame":
+        return native.collect().to_arrow()
+    if kind == "polars.DataFrame":
+        return native.to_arrow()
+    if kind == "pandas.DataFrame":
+        return _converted(lambda: pa.Table.from_pandas(native, preserve_index=False), field)
+    if isinstance(native, list | tuple):
+        rows = list(native)
+        if rows and all(isinstance(row, dict) for row in rows):
+            names = list(dict.fromkeys(name for row in rows for name in row))
+            return _converted(lambda: pa.table({name: pa.array([r.get(name) for r in rows]) for name in names}), field)
+        if rows:
+            return _converted(lambda: pa.table({"value": pa.array(rows)}), field)
+        raise StageError(field, "gave an empty list, which has no columns", "return an empty table with columns")
+    raise StageError(field, f"gave {kind}", "return a frame of narwhals, Arrow, Polars or pandas, a relation or a list")
+
+
+def _converted(make: Any, field: str) -> Any:
+    import pyarrow as pa
+
+    try:
+        return make()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise StageError(field, f"gave values that are no columns: {error}", "give each column one type") from None
+
+
+def _native(result: Any) -> Any:
+    if type(result).__module__.partition(".")[0] == "narwhals":
+        return _narwhals().to_native(result)
+    return result
+
+
+def _narwhals() -> Any:
+    try:
+        import narwhals
+    except ImportError:
+        raise needs_extra("narwhals") from None
+    return narwhals
+
+
+def _needs(module: str, extra: str) -> None:
+    try:
+        __import__(module)
+    except ImportError:
+        raise needs_extra(module, extra) from None
