@@ -14,8 +14,9 @@ from typing import Any
 from events.language.pipelines.columns import Column
 from events.language.pipelines.transformations import UserFunction
 from forgelog.pipelines.engine.errors import explained
+from forgelog.pipelines.engine.functions import create_function, nulls
 from forgelog.pipelines.engine.sql import different, quoted, type_name
-from forgelog.pipelines.problems import StageError, needs_extra
+from forgelog.pipelines.problems import needs_extra
 
 _lock = threading.Lock()
 
@@ -43,27 +44,6 @@ class Binder:
         self._run(f"CREATE TABLE {quoted(name)} AS FROM ({query}\n) LIMIT 0", field)
         return columns
 
-    def add_function(self, function: UserFunction, field: str) -> None:
-        """A function that queries call: here without its code."""
-        import duckdb
-        import pyarrow as pa
-
-        def nothing(*arrays: Any) -> Any:
-            return pa.nulls(len(arrays[0]) if arrays else 1)
-
-        arguments = [type_name(kind, f"{field}.arguments[{nth}]") for nth, kind in enumerate(function.arguments)]
-        returns = type_name(function.returns, f"{field}.returns")
-        try:
-            self._connection.create_function(
-                function.name, nothing, arguments, returns, type="arrow", side_effects=True
-            )
-        except duckdb.CatalogException:
-            raise StageError(
-                f"{field}.name", f"{function.name!r} is a function of DuckDB", "choose another name"
-            ) from None
-        except duckdb.Error as error:
-            raise explained(error, field) from None
-
     def _run(self, text: str, field: str) -> list[Any]:
         import duckdb
 
@@ -79,16 +59,17 @@ def binder(functions: Iterable[tuple[UserFunction, str]] = ()) -> Iterator[Binde
     """A binder without relations. `functions`: those that queries may call, each with its field."""
     with _lock:
         connection = _database()
-        connection.execute("BEGIN TRANSACTION")
         made = []
         try:
-            found = Binder(connection)
             for function, field in functions:
-                found.add_function(function, field)
+                create_function(connection, function, nulls(len(function.arguments)), field)
                 made.append(function.name)
-            yield found
+            connection.execute("BEGIN TRANSACTION")
+            try:
+                yield Binder(connection)
+            finally:
+                connection.execute("ROLLBACK")
         finally:
-            connection.execute("ROLLBACK")
             for name in made:
                 connection.remove_function(name)
 

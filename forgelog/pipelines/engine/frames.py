@@ -51,12 +51,11 @@ def take(connection: Any, name: str, result: Any, field: str) -> str:
         return text
     if native is None:
         raise StageError(field, "gave nothing back", "return a frame")
-    connection.register("_taken", _arrow(native, kind, field))
-    try:
-        # A table, not a view: a reader can be read once, and it may be larger than memory.
-        connection.execute(f"CREATE TABLE {quoted(name)} AS SELECT * FROM _taken")
-    finally:
-        connection.unregister("_taken")
+    # A table, not a view: a reader can be read once, and it may be larger than memory. Another connection to the same
+    # database makes it, since the reader may read from this one.
+    with connection.cursor() as writer:
+        writer.register("_taken", _arrow(native, kind, field))
+        writer.execute(f"CREATE TABLE {quoted(name)} AS SELECT * FROM _taken")
     return ""
 
 

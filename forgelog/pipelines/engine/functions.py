@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from events.language.pipelines.transformations import UserFunction
+from forgelog.pipelines.engine.errors import explained
 from forgelog.pipelines.engine.plan import Relation
+from forgelog.pipelines.engine.sql import type_name
 from forgelog.pipelines.problems import StageError
 
 Functions = Callable[[str, str], Callable[..., Any]]
@@ -82,6 +84,51 @@ def vectorized(function: UserFunction, code: Callable[..., Any], field: str) -> 
             result = result.take(places)
         return result
 
+    return call
+
+
+def create_function(connection: Any, function: UserFunction, code: Callable[..., Any], field: str) -> None:
+    """Lets queries of a DuckDB call a function. `code`: as `vectorized` makes it.
+
+    Raises:
+        StageError: DuckDB has a function of its name, or knows no such type.
+    """
+    import duckdb
+
+    kinds = [type_name(kind, f"{field}.arguments[{nth}]") for nth, kind in enumerate(function.arguments)]
+    returns = type_name(function.returns, f"{field}.returns")
+    taken = "SELECT 1 FROM duckdb_functions() WHERE function_name = ? LIMIT 1"
+    if connection.execute(taken, [function.name]).fetchone():
+        raise StageError(f"{field}.name", f"{function.name!r} is a function of DuckDB", "choose another name")
+    try:
+        connection.create_function(
+            function.name,
+            _of_arity(code, len(kinds)),
+            kinds,
+            returns,
+            type="arrow",
+            null_handling="special",
+            side_effects=not function.deterministic,
+        )
+    except duckdb.Error as error:
+        raise explained(error, field) from None
+
+
+def nulls(arity: int) -> Callable[..., Any]:
+    """Stands for a function where queries are looked at and not run."""
+    import pyarrow as pa
+
+    return lambda *arrays: pa.nulls(len(arrays[0]) if arity else 1)
+
+
+def _of_arity(code: Callable[..., Any], arity: int) -> Callable[..., Any]:
+    """The function with as many arguments as it has types, which DuckDB counts."""
+
+    def call(*arrays: Any) -> Any:
+        return code(*arrays)
+
+    names = [inspect.Parameter(f"a{nth}", inspect.Parameter.POSITIONAL_ONLY) for nth in range(arity)]
+    call.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
     return call
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from events.language.pipelines.columns import Column
-from events.language.pipelines.transformations import CacheLevel, UserFunction
+from events.language.pipelines.transformations import CacheLevel
 from forgelog.pipelines.engine import frames
 from forgelog.pipelines.engine.errors import explained
-from forgelog.pipelines.engine.functions import Functions, arguments, found, imported, raised, vectorized
+from forgelog.pipelines.engine.functions import (
+    Functions,
+    arguments,
+    create_function,
+    found,
+    imported,
+    raised,
+    vectorized,
+)
 from forgelog.pipelines.engine.plan import Plan, Relation, Schema
-from forgelog.pipelines.engine.sql import quoted, type_name
+from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.problems import StageError
 
 
@@ -63,7 +71,8 @@ def run_plan(
         StageError: of the transformation that failed. What a view computes fails when it is read: see `explained`.
     """
     for function, path in plan.udfs:
-        register(connection, function, found(functions, function.module, function.function, path), path)
+        code = vectorized(function, found(functions, function.module, function.function, path), path)
+        create_function(connection, function, code, path)
     state = _State(connection, plan, functions, scratch, set(plan.inputs), {})
     for nth in range(len(plan.relations)):
         relation = state.plan.relations[nth]
@@ -78,31 +87,6 @@ def run_plan(
     elif keep is not CacheLevel.NONE and plan.output in plan.inputs:
         return Ran(state.kept_copy(plan.output, keep), state.plan, state.given)
     return Ran(plan.output, state.plan, state.given)
-
-
-def register(connection: Any, function: UserFunction, code: Callable[..., Any], field: str) -> None:
-    """Lets queries of the connection call a function.
-
-    Raises:
-        StageError: DuckDB has a function of its name, or knows no such type.
-    """
-    import duckdb
-
-    kinds = [type_name(kind, f"{field}.arguments[{nth}]") for nth, kind in enumerate(function.arguments)]
-    try:
-        connection.create_function(
-            function.name,
-            vectorized(function, code, field),
-            kinds,
-            type_name(function.returns, f"{field}.returns"),
-            type="arrow",
-            null_handling="special",
-            side_effects=not function.deterministic,
-        )
-    except duckdb.CatalogException:
-        raise StageError(f"{field}.name", f"{function.name!r} is a function of DuckDB", "choose another name") from None
-    except duckdb.Error as error:
-        raise explained(error, field) from None
 
 
 def describe(connection: Any, relation: str) -> Schema:

@@ -67,19 +67,19 @@ def test_variables_of_python_are_no_tables(connection: Any) -> None:
 
 
 def test_more_rows_than_memory_holds_spill_to_scratch(place: Path) -> None:
-    connection = engine.open_connection(80 << 20, 1, place / "scratch")
+    connection = engine.open_connection(160 << 20, 1, place / "scratch")
     engine.lock(connection)
-    connection.execute("CREATE TABLE t AS SELECT hash(n) AS h, n FROM range(6_000_000) AS r(n)")
+    connection.execute("CREATE TABLE t AS SELECT hash(n) AS h, hash(-n) AS g FROM range(12_000_000) AS r(n)")
     assert engine.spilled_bytes(connection) > 0
-    assert connection.execute("SELECT count(DISTINCT h) FROM t").fetchall() == [(6_000_000,)]
+    assert connection.execute("SELECT count(h), count(g) FROM t").fetchall() == [(12_000_000, 12_000_000)]
 
 
-def test_time_zones_are_utc_wherever_it_runs(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_zones_are_utc_wherever_it_runs(connection: Any) -> None:
     assert connection.execute("SELECT current_setting('TimeZone')").fetchall() == [("UTC",)]
 
 
 def test_rows_are_estimated_without_reading_them(connection: Any) -> None:
     connection.execute("CREATE TABLE t AS FROM range(1000)")
     assert engine.estimate(connection, "FROM t") == 1000
-    assert "SEQ_SCAN" in engine.explain(connection, "FROM t")
+    assert "Seq Scan" in engine.explain(connection, "FROM t")
     assert engine.describe(connection, "t")[0].type == "BIGINT"
