@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from events.language.pipelines.transformations import (
     CustomSettings,
@@ -24,11 +24,18 @@ from forgelog.pipelines.engine.plan import Plan, Relation, Schema
 from forgelog.pipelines.engine.relational import Writer
 from forgelog.pipelines.problems import StageError
 
-if TYPE_CHECKING:
-    from events.language.pipelines.stages import StageSpec
+
+class Transformed(Protocol):
+    """What a plan is made of: a stage (`StageSpec`), or a part of one."""
+
+    @property
+    def transformations(self) -> tuple[Transformation, ...]: ...
+
+    @property
+    def inputs(self) -> Mapping[str, Any]: ...
 
 
-def compile(stage: StageSpec, schemas: Mapping[str, Schema], parameters: Mapping[str, Any]) -> Plan:
+def compile(stage: Transformed, schemas: Mapping[str, Schema], parameters: Mapping[str, Any]) -> Plan:
     """The plan of a stage. `schemas`: the columns of each input, and of functions' results that are known already.
 
     Raises:
