@@ -167,6 +167,9 @@ class Settings(BaseSettings):
     objects_direct: bool = True
     """Whether clients get links by which they read and write large files at the store itself, past the gateway. Only S3
     has such links. ``false`` where clients can't reach it."""
+    datasets: str | None = None
+    """Where pipelines keep datasets that have no place of their own: ``file:///folder`` or ``s3://bucket/prefix`` that
+    all nodes can reach. Left out: ``datasets`` in the data folder, for nodes that are on one machine."""
     snapshot_events: int = Field(default=20_000, ge=100, le=100_000_000)
     """A writer keeps a snapshot of a partition after so many events: what its next start has to fold at most."""
     lost_log: Literal["anew", "stop"] = "anew"
@@ -254,7 +257,7 @@ class Settings(BaseSettings):
             check_dsn(value)
         return value
 
-    @field_validator("objects")
+    @field_validator("objects", "datasets")
     @classmethod
     def _check_objects(cls, value: str | None) -> str | None:
         if value:
@@ -319,6 +322,11 @@ class Settings(BaseSettings):
     def objects_url(self) -> str:
         """Where objects are; see `objects`."""
         return self.objects or (self.data.expanduser().absolute() / "objects").as_uri()
+
+    @property
+    def datasets_url(self) -> str:
+        """Where datasets are; see `datasets`."""
+        return self.datasets or (self.data.expanduser().absolute() / "datasets").as_uri()
 
     def address_of(self, service: str) -> str:
         """Where a service's gRPC server is. Raises SettingsError."""

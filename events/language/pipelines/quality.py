@@ -95,8 +95,7 @@ class DataQualityRule(Model):
     where: OptionalSql = ""
     """A condition: other rows pass without a look. Empty: all rows are looked at."""
     threshold: Share = 1.0
-    """Least share of the rows that must pass; rows are counted after `where`. Without rows only a rule of level
-    ``table`` can be breached."""
+    """Least share of the rows that must pass; rows are counted after `where`. An empty table breaches nothing."""
     severity: QualitySeverity = QualitySeverity.ERROR
     quarantine: bool | None = None
     """Whether rows that fail go to the quarantine in place of the output. Left out: as `severity` says."""
@@ -169,7 +168,7 @@ class RuleOutcome(Model):
     passed: Rows
     failed: Rows
     pass_rate: Share
-    """`passed` of `rows`; 1 without rows. Of a rule of level ``table``: 1 if it holds, else 0."""
+    """`passed` of `rows`; 1 when there are none."""
     breached: bool = False
     """Whether `pass_rate` is below `threshold`."""
     stops: bool = False

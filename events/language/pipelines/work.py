@@ -39,6 +39,8 @@ class WorkerSpec(Model):
     cpus: Annotated[float, Field(gt=0, le=4096)] = 1.0
     memory_bytes: Annotated[int, Field(ge=64 << 20, le=1 << 50)] = 1 << 30
     """What a stage may hold, with the processes that it starts."""
+    datasets_url: Annotated[str, StringConstraints(max_length=2_000)] = ""
+    """Where the platform keeps datasets: ``file:///folder`` or ``s3://bucket/prefix``."""
     log_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 40)] = 16 << 20
     """What is kept of a stage's log."""
 
@@ -51,7 +53,7 @@ class StageOutput(Model):
     table: ObjectRef | None = None
     """The rows as a Parquet file."""
     inline: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*=*$", max_length=MAX_INLINE * 4 // 3 + 4)] = ""
-    """The rows as an Arrow IPC stream in Base64, where they are few."""
+    """The rows as a Parquet file in Base64, where they are few."""
     value: Annotated[str, StringConstraints(max_length=MAX_VALUE)] = ""
     """What a function returned that is no table, as JSON."""
     dataset_id: OptionalIdentifier = ""
