@@ -89,6 +89,19 @@ def find_router(given: str | None = None) -> str:
     return f"http://{folder.router()}"
 
 
+def awaits_router() -> bool:
+    """Whether a deployment is reached by a router that is known here: one is named, or the data folder's platform has
+    one as soon as it has a deployment."""
+    from forgelog.embedded.router import RouterPlace
+
+    if os.environ.get(ROUTER):
+        return True
+    named, folder = os.environ.get(GATEWAY), _Folder()
+    if named and not folder.listens_at(checked(named)):
+        return False
+    return RouterPlace(folder.path).possible
+
+
 def meant(given: str | None = None) -> tuple[str, str]:
     """Which platform is meant, also while it is down: an address, or else a data folder. Raises `InvalidInput` for what
     is no address, and `Unavailable` for a folder in which no platform was ever started."""

@@ -75,7 +75,9 @@ class ContextSpec:
     """What it takes from manifests: the word of ``kind:``, and ``package.module:NAME`` of its
     `forgelog.manifest.kinds.ManifestKind`."""
     from_agents: bool = False
-    """Whether node agents publish its commands and read its events."""
+    """Whether node agents publish its commands."""
+    to_agents: bool = False
+    """Whether node agents read its events."""
     streams: tuple[StreamTopic, ...] = ()
     """Topics of its data that is too much for events."""
 
@@ -160,6 +162,7 @@ OWN = (
         hosted="alone",
         kinds=(("Job", "forgelog.manifest.jobs:JOB"),),
         from_agents=True,
+        to_agents=True,
         streams=(OUTPUT,),
     ),
     ContextSpec("scheduling", "queues, and which job runs where", hosted="alone"),
@@ -175,6 +178,7 @@ OWN = (
         ),
         hosted="alone",
         from_agents=True,
+        to_agents=True,
     ),
     ContextSpec(
         "experiments",

@@ -78,6 +78,24 @@ def child_id(parent: str, part: str, project: str = DEFAULT_PROJECT) -> str:
     return f"{stem}.{part}{ending}"
 
 
+REPLICAS = "dep."
+"""How the ids of replicas' jobs begin; no other job has such an id."""
+
+
+def replica_job(deployment_id: str, revision: int, number: int, project: str) -> str:
+    """The id of the job that a replica is: ``dep.<deployment>.<revision>.<number>``."""
+    return f"{REPLICAS}{child_id(deployment_id, f'{revision}.{number}', project)}"
+
+
+def deployment_of(job_id: str, project: str) -> str:
+    """The deployment whose replica a job is; empty for a job that is none."""
+    ending = id_ending(project)
+    name, _, number = job_id.removeprefix(REPLICAS).removesuffix(ending).rpartition(".")
+    name, _, revision = name.rpartition(".")
+    is_replica = job_id.startswith(REPLICAS) and name and number.isdigit() and revision.isdigit()
+    return f"{name}{ending}" if is_replica else ""
+
+
 def dashed(id: str, project: str) -> str:
     """An id of a project as clients know it that take no dot in one (MLflow's): the ending begins with a dash."""
     ending = id_ending(project)

@@ -17,6 +17,8 @@ OWNER = "owner.key"
 """Opens the gateway: the bearer token of the platform's one owner."""
 SERVICES = "services.key"
 """Opens the services' own gRPC ports: known to the gateway, the services and the supervisor."""
+REPLICAS = "replicas.key"
+"""Opens the ports of deployments' replicas: known to routers and node agents."""
 
 MOST_BYTES = 4096
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO

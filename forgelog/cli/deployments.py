@@ -75,6 +75,10 @@ def deploy(
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load files that run what their author wrote.")
     ] = False,
+    trusted_type: Annotated[
+        list[str] | None,
+        typer.Option("--trusted-type", metavar="TYPE", help="A type of skops that may be made (repeatable)."),
+    ] = None,
     message: Annotated[str, typer.Option("--note", help="What is changed and why; the revision shows it.")] = "",
     wait: WaitOption = False,
     output: OutputOption = Format.TABLE,
@@ -86,6 +90,7 @@ def deploy(
     options = {
         "replicas": replicas, "strategy": strategy, "cpus": cpus, "memory": memory, "gpus": gpus, "queue": queue,
         "env": pairs(env), "trust_pickle": trust_pickle, "scale": scale, "min": least, "max": most,
+        "trusted_types": trusted_type,
     }  # fmt: skip
 
     async def work(client: AsyncClient) -> list[tuple[Any, int]]:
@@ -99,7 +104,11 @@ def deploy(
             made = [await _deployed(client, model, name, options, message)]
         if not wait:
             return [(await client.deployments.get(id), revision) for id, revision in made]
-        return [(await client.deployments.wait(id, revision=revision), revision) for id, revision in made]
+        arrived = [(await client.deployments.wait(id, revision=revision), revision) for id, revision in made]
+        for row, revision in arrived:
+            if _arrived(row, revision) and (problem := await _unrouted(row)):
+                note(f"{row.name}: {problem}")
+        return arrived
 
     found = with_client(work)
     if output is not Format.TABLE:
@@ -109,6 +118,15 @@ def deploy(
             note(_told(row))
     if wait and not all(_arrived(row, revision) for row, revision in found):
         raise typer.Exit(1)
+
+
+async def _unrouted(row: Any) -> str:
+    """Waits until the platform's router has what was deployed; why it has not, empty if it has or none is known
+    here."""
+    from forgelog.client.predicting import routed
+    from forgelog.where import awaits_router
+
+    return await routed(str(row.deployment_id), answers=row.ready > 0) if awaits_router() else ""
 
 
 async def _deployed(client: AsyncClient, model: str, name: str, options: dict[str, Any], message: str) -> Deployed:
@@ -140,6 +158,10 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
     for group, field, value in places:
         if value is not None:
             spec[group] = {**spec.get(group, {}), field: value}
+    if options["trusted_types"]:
+        serving = spec.get("serving", {})
+        types = dict.fromkeys((*serving.get("trusted_types", ()), *options["trusted_types"]))
+        spec["serving"] = {**serving, "trusted_types": list(types)}
     if any(options[name] is not None for name in ("scale", "min", "max")):
         spec["scaling"] = policy(spec.get("scaling"), options)
     if options["env"]:

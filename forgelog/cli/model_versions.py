@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,7 +138,7 @@ def publish(
         try:
             await client.models.get(model)  # before anything is sent
         except NotFound as error:
-            raise NotFound(f"{error}; `forgelog models register` makes one") from None
+            raise NotFound(f"{error}; make it first: forgelog models register {shlex.quote(model)}") from None
         parents = [
             {"derivation": how, "version_id": (await client.models.version(ref)).version_id}
             for how, ref in pairs(parent).items()

@@ -6,6 +6,7 @@ A router is found by `forgelog.where.find_router`. The key of an endpoint is tha
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,10 @@ KEY_FILE = "FORGELOG_ENDPOINT_KEY_FILE"
 
 PREDICT_SECONDS = 60.0
 """Longest wait for an answer, if no other is asked for."""
+
+ROUTED_SECONDS = 30.0
+"""Longest wait until a router has a new deployment, if no other is asked for. The first one starts the router."""
+_ROUTED_PAUSE = 0.1
 
 _MOST_WORDS = 500
 """Characters of an error's text that are repeated."""
@@ -88,6 +93,30 @@ async def predict(
     except ValueError as error:
         raise Unavailable(f"{name}: {error}") from None
     return Prediction(found, str(answer.get("model_name", "")), str(answer.get("model_version", "")), revision, answer)
+
+
+async def routed(id: str, *, answers: bool, router: str | None = None, timeout: float = ROUTED_SECONDS) -> str:
+    """Wait until a router has the table of a deployment; why it has not, empty if it has.
+
+    `answers`: whether a replica is ready. Without one the router is only asked whether it is there: a request would
+    wait for a replica, and let one start.
+    """
+    import httpx
+
+    path, problem = f"/v2/models/{id}/ready" if answers else "/v2/health/live", ""
+    try:
+        async with asyncio.timeout(timeout), httpx.AsyncClient(trust_env=False, timeout=timeout) as http:
+            while True:
+                try:
+                    answer = await http.get(find_router(router) + path)
+                    if answer.status_code != 404 or _REVISION in answer.headers:
+                        return ""
+                    problem = "the router does not know it yet"
+                except (Unavailable, httpx.HTTPError) as error:
+                    problem = str(error) or type(error).__name__
+                await asyncio.sleep(_ROUTED_PAUSE)
+    except TimeoutError:
+        return f"no router has it after {timeout:g} seconds: {problem}"
 
 
 def find_key(given: str | None = None) -> str:

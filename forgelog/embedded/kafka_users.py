@@ -67,11 +67,10 @@ class Rule:
 
 def rules(prefix: str) -> list[Rule]:
     """Of all users, for a platform whose topics have this prefix. Who may read or write something may describe it."""
-    reported = [name for name, spec in contexts().items() if spec.from_agents]
     agent = [
-        *(Rule(AGENT, _TOPIC, topics.commands(context), _WRITE) for context in reported),
+        *(Rule(AGENT, _TOPIC, topics.commands(name), _WRITE) for name, spec in contexts().items() if spec.from_agents),
         *(Rule(AGENT, _TOPIC, stream.name, _WRITE) for stream in topics.STREAMS if stream.from_agents),
-        *(Rule(AGENT, _TOPIC, topics.events(context), _READ) for context in reported),
+        *(Rule(AGENT, _TOPIC, topics.events(name), _READ) for name, spec in contexts().items() if spec.to_agents),
         Rule(AGENT, _TOPIC, topics.REPAIRS, _READ),
     ]
     producer = [

@@ -58,12 +58,19 @@ class RouterPlace:
         asked = self._environment.get(VARIABLE, "")
         if asked == OFF or not (asked or (self._folder / "wanted").exists()):
             return False
-        if find_spec("xds") is not None and (self._environment.get("FORGELOG_ENVOY") or find_spec("envoy") is not None):
+        if self.possible:
             return True
         if not self._told:
             log.error("%s", MISSING)
             self._told = True
         return False
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is one as soon as there is a deployment: nobody turned it off, and there is an Envoy."""
+        if self._environment.get(VARIABLE, "") == OFF or find_spec("xds") is None:
+            return False
+        return bool(self._environment.get("FORGELOG_ENVOY")) or find_spec("envoy") is not None
 
     def address(self) -> str:
         """``host:port``: what was asked for; else the port that it had, unless a stranger has it now. Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from forgelog.serve import descriptions, grpc_tensors
+from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
 from forgelog.serve.problems import ServingError
 from forgelog_pb.inference import grpc_service_pb2 as pb
@@ -135,8 +136,9 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
 class GrpcDoor:
     """The server of the port ``grpc``."""
 
-    def __init__(self, engine: Engine, release: str) -> None:
-        self.server = _server(engine, release)
+    def __init__(self, engine: Engine, release: str, callers: Callers | None = None) -> None:
+        """`callers`: who may ask; anybody if left out."""
+        self.server = _server(engine, release, callers or Callers(""))
         self._checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
         health_pb2_grpc.add_HealthServicer_to_server(self._checks, self.server)
 
@@ -151,7 +153,45 @@ class GrpcDoor:
         await self.server.stop(seconds)
 
 
-def _server(engine: Engine, release: str) -> Any:
+class _Asked:
+    """Stands for a server where handlers are added to it: calls that are not a router's are refused. As handlers are
+    looked up, once a call: an interceptor would cost a further coroutine."""
+
+    def __init__(self, server: Any, callers: Callers) -> None:
+        self._server = server
+        self._callers = callers
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(_Checked(handler, self._callers) for handler in handlers))
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        """`grpc.aio` looks up generic handlers only; those here come under their names too."""
+
+
+class _Checked(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    def __init__(self, inner: Any, callers: Callers) -> None:
+        self._inner = inner
+        self._callers = callers
+
+    def service(self, details: Any) -> Any:
+        handler = self._inner.service(details)
+        if handler is not None:
+            try:
+                self._callers.check_call(details.method, details.invocation_metadata)
+            except ServingError as error:
+                return grpc.stream_stream_rpc_method_handler(_refuser(error))
+        return handler
+
+
+def _refuser(error: ServingError) -> Callable[[Any, Any], AsyncIterator[bytes]]:
+    async def refuse(_: Any, context: Any) -> AsyncIterator[bytes]:
+        await context.abort(grpc.StatusCode[error.fault.code], error.message)
+        yield b""  # never: abort raises
+
+    return refuse
+
+
+def _server(engine: Engine, release: str, callers: Callers) -> Any:
     """Not started, and without an address."""
     most = engine.spec.limits.max_body_bytes + _BIG
     server = grpc.aio.server(
@@ -162,9 +202,10 @@ def _server(engine: Engine, release: str) -> Any:
             ("grpc.so_reuseport", 0),
         ]
     )
-    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(engine, release), server)
+    asked: Any = _Asked(server, callers)
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(engine, release), asked)
     for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
         POOL.AddSerializedFile(file.serialized_pb)
     checks = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    reflection.enable_server_reflection([SERVICE, checks, reflection.SERVICE_NAME], server, POOL)
+    reflection.enable_server_reflection([SERVICE, checks, reflection.SERVICE_NAME], asked, POOL)
     return server

@@ -18,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from events.language.deployments.endpoint_types import EndpointType
 from forgelog.serve import descriptions, rest
+from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
 from forgelog.serve.generate import generate, generate_stream
 from forgelog.serve.http_answers import (
@@ -56,13 +57,16 @@ class HttpDoor:
         websocket: Application | None = None,
         graphql: Application | None = None,
         behind: Application | None = None,
+        callers: Callers | None = None,
     ) -> None:
-        """`behind`: takes requests for paths that are unknown here (a program that the model server stands before)."""
+        """`callers`: who may ask; anybody if left out. `behind`: takes requests for paths that are unknown here (a
+        program that the model server stands before)."""
         self._engine = engine
         self._release = release
         self._websocket = websocket
         self._graphql = graphql
         self._behind = behind
+        self._callers = callers or Callers("")
         self._most = engine.spec.limits.max_body_bytes
         self._rest = EndpointType.REST in engine.spec.endpoints
         self._paths = self._plain_paths()
@@ -77,6 +81,7 @@ class HttpDoor:
             await self._websockets(scope, receive, send)
             return
         try:
+            self._callers.check(scope)
             await self._http(scope, receive, send)
         except ServingError as error:
             await answer_error(send, error)
@@ -219,6 +224,12 @@ class HttpDoor:
         )
 
     async def _websockets(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._callers.check(scope)
+        except ServingError:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: answered 403
+            return
         if scope["path"] == "/graphql" and self._graphql is not None:
             await self._graphql(scope, receive, send)
         elif self._websocket is not None and (scope["path"] in self._infer_paths or scope["path"][:4] != "/v2/"):

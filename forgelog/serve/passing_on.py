@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 
 import httpx
 
+from events.process.replica_keys import HEADER
 from forgelog.serve.http_answers import Receive, Scope, Send
 from forgelog.serve.problems import Fault, ServingError
 
 _OWN = frozenset(
     {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"host", b"proxy-connection"}
-)
-"""Headers of one connection only (RFC 9110, 7.6.1)."""
+) | {HEADER.encode()}
+"""Headers of one connection only (RFC 9110, 7.6.1), and that which is the model server's own."""
 
 
 class PassingOn:

@@ -9,6 +9,7 @@ class Fault(Enum):
     """A kind of failure: its status in HTTP, and the name of its status in gRPC."""
 
     INVALID = (400, "INVALID_ARGUMENT")
+    FORBIDDEN = (403, "PERMISSION_DENIED")
     NOT_FOUND = (404, "NOT_FOUND")
     METHOD = (405, "UNIMPLEMENTED")
     TOO_LARGE = (413, "RESOURCE_EXHAUSTED")

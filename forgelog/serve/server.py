@@ -22,6 +22,7 @@ import uvicorn
 
 from events.language.deployments.endpoint_types import EndpointType
 from forgelog.serve import http_protocol
+from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
 from forgelog.serve.files import held_files
 from forgelog.serve.graphql_door import make_graphql
@@ -118,10 +119,11 @@ async def _serve_engine(
     websocket = WebSocketDoor(engine) if EndpointType.WEBSOCKET in kinds else None
     await engine.start()
     graphql = make_graphql(engine) if EndpointType.GRAPHQL in kinds else None
-    http.application = HttpDoor(engine, release, websocket=websocket, graphql=graphql, behind=behind)
+    callers = Callers(start.key, engine.spec.health.path)
+    http.application = HttpDoor(engine, release, websocket=websocket, graphql=graphql, behind=behind, callers=callers)
     grpc = None
     if EndpointType.GRPC in kinds:
-        grpc = GrpcDoor(engine, release)
+        grpc = GrpcDoor(engine, release, callers)
         bound = start.grpc_port
         for address in start.addresses:
             bound = grpc.server.add_insecure_port(f"{_bracketed(address)}:{bound}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.deployments.serving import ServingSpec
+from events.process.replica_keys import VARIABLE
 from forgelog.serve.problems import NotServable
 
 SERVING = "FORGELOG_SERVING"
@@ -29,6 +30,8 @@ class Start:
     addresses: tuple[str, ...]
     http_port: int
     grpc_port: int
+    key: str = field(default="", repr=False)
+    """What requests must have, since only routers know it; empty: whoever reaches the ports is answered."""
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Start:
@@ -55,7 +58,7 @@ def _of_environment(environment: Mapping[str, str]) -> Start:
     if (own := environment.get(ADDRESS, "").strip()) and own not in addresses:
         addresses.append(own)
     grpc = _port(environment, GRPC_PORT) if EndpointType.GRPC in spec.endpoints else 0
-    return Start(spec, None, tuple(addresses), _port(environment, HTTP_PORT), grpc)
+    return Start(spec, None, tuple(addresses), _port(environment, HTTP_PORT), grpc, environment.get(VARIABLE, ""))
 
 
 def _port(environment: Mapping[str, str], name: str) -> int:

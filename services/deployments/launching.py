@@ -19,7 +19,7 @@ from events.language.jobs.spec import (
     RestartPolicy,
 )
 from events.language.jobs.spec_service import LivenessProbe, Probe, ProbeKind, ServiceSpec, StartupProbe
-from events.log.ids import child_id
+from events.log.ids import replica_job
 from services.deployments.state import Deployment
 
 DEPLOYMENT_LABEL = "forgelog/deployment"
@@ -35,11 +35,6 @@ _READY, _LIVE = "/v2/health/ready", "/v2/health/live"
 """Paths of the model server."""
 
 
-def job_of(id: str, project: str, revision: int, number: int) -> str:
-    """The id of a replica's job."""
-    return f"dep.{child_id(id, f'{revision}.{number}', project)}"
-
-
 def requested(state: Deployment, id: str, project: str, revision: int, number: int) -> ReplicaRequested:
     """The order of a replica."""
     of = state.revisions[revision]
@@ -47,7 +42,7 @@ def requested(state: Deployment, id: str, project: str, revision: int, number: i
         deployment_id=id,
         replica=number,
         revision=revision,
-        job_id=job_of(id, project, revision, number),
+        job_id=replica_job(id, revision, number, project),
         spec=_job(state.name, of.spec, of.model, id, revision, number),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from events.language.common import ErrorCode, FieldError, Refused, absent, invalid
 from events.language.task_ranges import parse_ranges
+from events.log.ids import REPLICAS
 from events.writer.decider import DecisionContext
 from services.jobs.state import Job
 
@@ -17,7 +18,7 @@ def known(job: Job) -> Job:
     return job
 
 
-RESERVED: Mapping[str, str] = {"dep.": "deployments"}
+RESERVED: Mapping[str, str] = {REPLICAS: "deployments"}
 """How ids begin that only one context may give, and which. Its aggregates look after jobs of these ids."""
 
 

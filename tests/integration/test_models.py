@@ -262,7 +262,7 @@ async def test_by_the_command_line(client: AsyncClient, platform: Cluster, tmp_p
         return done.stdout
 
     unknown = await platform.command(tmp_path, "models", "publish", "by hand", "m")
-    assert "there is no model 'by hand'; `forgelog models register` makes one" in unknown.stderr
+    assert "there is no model 'by hand'; make it first: forgelog models register 'by hand'" in unknown.stderr
     await run("register", "by hand", "--approvals", "prod=1", "--tag", "a=b")
     assert await run("publish", "by hand", "m", "--format", "onnx", "--metric", "test.f1=0.5") == "by hand/1\n"
     await run("alias", "by hand", "champion", "1")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from events.process.replica_keys import HEADER
 from forgelog.embedded.ports import free_port
 from tests.serving import counting
 from tests.serving.processes import PATIENCE, ModelServer, model_server, refusal, write_digits_model
@@ -141,11 +142,13 @@ def test_a_replica_reads_its_spec_and_its_ports_from_the_environment(tmp_path: P
         "FORGELOG_ADDRESS": "127.0.0.2",
         "FORGELOG_MODEL_CACHE": str(tmp_path / "cache"),
         "FORGELOG_GATEWAY": "127.0.0.1:1",  # nobody needs it
+        "FORGELOG_REPLICA_KEY": "known-to-routers",
     }
     with model_server(**environment) as server:
         assert (server.http, server.grpc) == (http, grpc)
         assert server.ask("GET", "/healthz").json == {"ready": True}
-        config = server.ask("GET", "/v2/models/digits/config").json
+        assert server.ask("GET", "/v2/models/digits/config").status == 403
+        config = server.ask("GET", "/v2/models/digits/config", headers={HEADER: "known-to-routers"}).json
         assert config["parameters"]["forgelog_revision"]["string_value"] == "2"
         import urllib.request
 

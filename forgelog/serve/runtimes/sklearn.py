@@ -40,7 +40,7 @@ def _from_skops(path: Path, served: ServedModel) -> Any:
     if unknown := sorted(set(untrusted(path)) - set(served.trusted_types)):
         raise NotServable(
             f"{path.name} has types that nobody has trusted yet: {', '.join(unknown[:20])}; look at them, and name "
-            "those that may be made in model.trusted_types"
+            "those that may be made: forgelog deploy --trusted-type TYPE, or serving.trusted_types of a manifest"
         )
     from skops import io
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import uvloop
 
 from events.process.private import keep_private
+from events.process.replica_keys import replicas_key
 from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_together
 from events.service import configure_logging
@@ -41,7 +42,7 @@ async def run(settings: Settings, config: Config) -> None:
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    companion, envoy = Companion(config, version("forgelog")), Envoy(config)
+    companion, envoy = Companion(config, version("forgelog"), replicas_key(settings)), Envoy(config)
     reporter = Reporter(settings, companion, envoy, config.name)
     companion.demanded = reporter.demanded
     requests = AccessLog(config.folder / LOG_FILE, lambda: envoy.post("/reopen_logs"))

@@ -54,8 +54,8 @@ class Source(Protocol):
 class Companion:
     """Serves one Envoy."""
 
-    def __init__(self, config: Config, version: str = "") -> None:
-        """Raises SettingsError for a certificate that can't be read."""
+    def __init__(self, config: Config, version: str = "", replicas_key: bytes = b"") -> None:
+        """`replicas_key`: see `Options`. Raises SettingsError for a certificate that can't be read."""
         self._config = config
         options = Options(
             host=config.host,
@@ -64,6 +64,7 @@ class Companion:
             hops=config.hops,
             routers=config.routers,
             version=version,
+            replicas_key=replicas_key,
         )
         self.tables = Tables(config.folder / "tables")
         self.discovery = Discovery()

@@ -6,12 +6,13 @@ In this order: origins, keys, rates, the body's length, waiting for a replica.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from hashlib import sha256
 from json import dumps
 from math import ceil
 from typing import Any
 
-from events.language.deployments.routing import EndpointKeys, KeyIssuer, RoutedEndpoint, RoutingTable
+from events.language.deployments.routing import EndpointKeys, KeyIssuer, PublicKey, RoutedEndpoint, RoutingTable
 from services.deployments.router.clusters import TYPES, Resource, seconds
 
 CORS = "envoy.filters.http.cors"
@@ -104,11 +105,21 @@ def _cors(endpoint: RoutedEndpoint) -> Resource:
     )
 
 
-def requirements(keys: EndpointKeys) -> tuple[str, Resource | None]:
-    """How the check of an issuer's signatures is called, and the issuer as Envoy knows it; without an issuer no key can
-    be good, and no check has that name."""
+_NOBODY = KeyIssuer(
+    issuer="nobody",
+    public_keys=(
+        PublicKey(key_id="none", x=urlsafe_b64encode(sha256(b"no key of forgelog").digest()).rstrip(b"=").decode()),
+    ),
+)
+"""An issuer that signs nothing: its public key is a hash, so nobody can know a private one for it."""
+
+
+def requirements(keys: EndpointKeys) -> tuple[str, Resource]:
+    """How the check of an issuer's signatures is called, and the issuer as Envoy knows it. Without an issuer no key can
+    be good: the check is then by a key that nobody has, so that requests are answered 401 like others without a good
+    key."""
     if keys.issuer is None:
-        return "none", None
+        return "none", _provider(_NOBODY)
     return f"key-{sha256(keys.issuer.to_json()).hexdigest()[:24]}", _provider(keys.issuer)
 
 

@@ -79,7 +79,7 @@ class Assembly:
 
     options: Options
     _made: dict[str, _Made] = field(default_factory=dict)
-    _providers: list[tuple[str, Resource | None]] = field(default_factory=list)
+    _providers: list[tuple[str, Resource]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     """What endpoints wanted and did not get."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from json import dumps
 
 from events.language.deployments.routing import RoutingTable
+from events.process.replica_keys import replica_key
 from services.deployments.router.clusters import TYPES, Resource, assignments, clusters, limits
 from services.deployments.router.guards import JWT, rates, requirements
 from services.deployments.router.listeners import LOG_FILE, SECRET, listener
@@ -37,6 +38,12 @@ class Options:
     """How many routers share the limits of rates."""
     version: str = ""
     """Of the platform, for those who ask ``/v2``."""
+    replicas_key: bytes = field(default=b"", repr=False)
+    """What the keys of replicas follow from; empty: requests carry none."""
+
+    def key_of(self, table: RoutingTable) -> str:
+        """The key of a deployment's replicas; empty if there is none."""
+        return replica_key(self.replicas_key, table.deployment_id) if self.replicas_key else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Parts:
     assignments: Mapping[str, Resource]
     limits: Mapping[str, int]
     ways: Mapping[str, Ways]
-    provider: tuple[str, Resource | None]
+    provider: tuple[str, Resource]
     rates: Mapping[str, list[Resource]]
 
 
@@ -58,7 +65,7 @@ def parts(table: RoutingTable, options: Options, *, leaving: Iterable[Leaving] =
         clusters(table),
         assignments(table, tuple(leaving)),
         limits(table),
-        ways(table, alone=alone, secure=secure),
+        ways(table, alone=alone, secure=secure, key=options.key_of(table)),
         requirements(table.keys),
         rates(table, routers=options.routers),
     )
@@ -106,9 +113,9 @@ def listeners(ports: Iterable[int], options: Options) -> dict[str, Resource]:
     return {MAIN: one(MAIN, options.port)} | {listener_name(port): one(listener_name(port), port) for port in ports}
 
 
-def keys(providers: Iterable[tuple[str, Resource | None]]) -> Resource:
+def keys(providers: Iterable[tuple[str, Resource]]) -> Resource:
     """The filter that checks the signatures of keys."""
-    known = {name: provider for name, provider in providers if provider is not None}
+    known = dict(providers)
     return {
         "name": JWT,
         "typed_config": {

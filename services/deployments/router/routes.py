@@ -26,6 +26,7 @@ from events.language.deployments.routing import (
     RuleMatch,
     RuleSource,
 )
+from events.process.replica_keys import HEADER
 from services.deployments.router.clusters import Resource, seconds
 from services.deployments.router.guards import HOLD, callers, guards, hold
 from services.deployments.router.naming import (
@@ -49,6 +50,9 @@ _AGAIN = f"{_SAFE},reset"
 """What is tried again of a request that may run twice."""
 
 
+_INSTEAD = "OVERWRITE_IF_EXISTS_OR_ADD"
+
+
 @dataclass(frozen=True, slots=True)
 class Ways:
     """The ways to one deployment, for one listener."""
@@ -59,12 +63,12 @@ class Ways:
     """What calls of gRPC have in the metadata ``forgelog-model`` → routes; "" on a port of the endpoint's own."""
 
 
-def ways(table: RoutingTable, *, alone: bool, secure: bool = False) -> dict[str, Ways]:
+def ways(table: RoutingTable, *, alone: bool, secure: bool = False, key: str = "") -> dict[str, Ways]:
     """By name of the listener. `alone`: whether the deployment is found by its name alone. `secure`: whether clients
-    speak TLS with the router."""
+    speak TLS with the router. `key`: by which replicas know the router; none if empty."""
     found: dict[str, Ways] = {}
     for endpoint in table.endpoints:
-        maker = _Maker(table, endpoint, secure)
+        maker = _Maker(table, endpoint, secure, key)
         place = found.setdefault(listener_name(None), Ways())
         if endpoint.type is EndpointType.GRPC:
             names = [table.deployment_id, f"{table.project}/{table.name}", *([table.name] if alone else [])]
@@ -110,6 +114,7 @@ class _Maker:
     table: RoutingTable
     endpoint: RoutedEndpoint
     secure: bool
+    key: str = field(repr=False)
 
     def routes(self, match: Resource, rewrite: Resource) -> list[Resource]:
         """Of an endpoint whose requests may not run twice, those that only read come first: they may."""
@@ -187,6 +192,7 @@ class _Maker:
             "metadata": {"filter_metadata": {"forgelog": known}},
             "request_body_buffer_limit": kept,
             "typed_per_filter_config": guards(table, endpoint),
+            **({"request_headers_to_add": [_header(HEADER, self.key, _INSTEAD)]} if self.key else {}),
             **({"response_headers_to_add": self._answer_headers(revision)} if revision else {}),
         }
 
@@ -235,7 +241,7 @@ class _Maker:
     def _answer_headers(self, revision: RoutedRevision) -> list[Resource]:
         """Says which revision answered, and has the session's cookie."""
         number = str(revision.revision)
-        headers = [_header("x-forgelog-revision", number, "OVERWRITE_IF_EXISTS_OR_ADD")]
+        headers = [_header("x-forgelog-revision", number, _INSTEAD)]
         if self.table.session.enabled and revision.weight:
             ttl = self.table.session.ttl_seconds
             secure = "; Secure" if self.secure else ""

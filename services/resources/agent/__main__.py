@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 
 import uvloop
 from aiokafka.errors import KafkaError
@@ -24,6 +25,7 @@ from events.log.topics import LOGS, TopicsUnusable, commands, events, existing
 from events.process import tracing
 from events.process.collector import look_as_usual
 from events.process.private import keep_private
+from events.process.replica_keys import replicas_key
 from events.process.settings import Settings, SettingsError
 from events.service import configure_logging
 from services.resources.agent import config, gpus, inventory, ports
@@ -76,7 +78,9 @@ async def run(settings: Settings, config: Config, store: Store) -> None:
         config = replace(config, address=await asyncio.to_thread(_address, settings))
     gateway = os.environ.get("FORGELOG_GATEWAY", "")
     given = os.environ, settings.output_bytes, config.token_file, config.address
-    around = Around(config.node, config.folder, config.secrets, gateway, *given)
+    around = Around(
+        config.node, config.folder, config.secrets, gateway, *given, replicas_key=partial(replicas_key, settings)
+    )
     spec = await asyncio.to_thread(lambda: inventory.describe(config, gpus.find()))
     agent = Agent(settings, config, store, spec, place, around)
     if config.drain:

@@ -11,16 +11,19 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from events.language.jobs.spec import JobEnvironment
 from events.language.jobs.spec_service import port_variable
+from events.log.ids import deployment_of
 from events.objects.remote import RemoteError, RemoteObjects
 from events.process.keys import KeyFileProblem, read_key
+from events.process.replica_keys import VARIABLE, replica_key
+from events.process.settings import SettingsError
 from services.resources.agent import mlflow_client
-from services.resources.agent.attempts import Attempt
+from services.resources.agent.attempts import Attempt, Task
 from services.resources.agent.draining import SPOOL
 
 INHERITED = (
@@ -50,11 +53,14 @@ class Around:
         output_bytes: int | None = None,
         token_file: Path | None = None,
         address: str = "127.0.0.1",
+        replicas_key: Callable[[], bytes] | None = None,
     ) -> None:
         """`folder`: the agent's. `environment`: the agent's own. `output_bytes`: kept of what an attempt prints.
         `token_file`: has the platform's key; a task is told the file and never the key. `address`: by which tasks of
-        services are called on this node."""
+        services are called on this node. `replicas_key`: gives what the keys of replicas follow from, or raises
+        SettingsError; left out, there are none."""
         self.address = address
+        self._replicas_key = replicas_key
         self._output_bytes = output_bytes
         self._gateway, self._token_file = gateway, token_file
         self.node = node
@@ -122,6 +128,7 @@ class Around:
         if task.traceparent:
             variables["TRACEPARENT"] = task.traceparent
         files, refused = self._read_secrets(launch.environment, variables)
+        refused = refused or self._tell_replica(task, variables)
         if files:
             variables["FORGELOG_SECRETS"] = f"{task_folder}/secrets"
         return {
@@ -139,6 +146,17 @@ class Around:
             "max_runtime": launch.max_runtime_seconds,
             "output_bytes": self._output_bytes,
         }
+
+    def _tell_replica(self, task: Task, variables: dict[str, str]) -> str:
+        """Puts the key by which a replica knows routers into its variables; returns what went wrong."""
+        deployment = deployment_of(task.job_id, task.project)
+        if not deployment or self._replicas_key is None:
+            return ""
+        try:
+            variables[VARIABLE] = replica_key(self._replicas_key(), deployment)
+        except SettingsError as problem:
+            return f"node {self.node} can't tell its replicas of routers: {problem}"
+        return ""
 
     def _read_secrets(self, wanted: JobEnvironment, variables: dict[str, str]) -> tuple[dict[str, str], str]:
         """Puts secrets into the variables they are for; returns those that become files, and what went wrong."""

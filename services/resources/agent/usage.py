@@ -1,6 +1,6 @@
 """Tells deployments what their replicas on this node use of what they were given, every ten seconds.
 
-A replica is the job ``dep.<deployment>.<revision>.<number>``. Reports are quiet and may be lost: the next one says what
+Reports are quiet and may be lost: the next one says what
 is then. CPU time is that of a replica's processes and of their children that have ended; memory is their proportional
 share (PSS); GPUs are asked of NVIDIA's driver.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaError
 
 from events.language.common import NODE_ACTOR
-from events.log.ids import id_ending
+from events.log.ids import deployment_of
 from events.log.publish import Publisher
 from services.resources.agent import proctree
 from services.resources.agent.attempts import Attempt
@@ -38,18 +38,8 @@ EVERY = 10.0
 AT_ONCE = 200
 """Most replicas in one report."""
 
-_PREFIX = "dep."
 _TICKS = os.sysconf("SC_CLK_TCK")
 _DEPLOYMENT = itemgetter(0)
-
-
-def deployment_of(job_id: str, project: str) -> str:
-    """The deployment whose replica a job is; empty for a job that is none."""
-    ending = id_ending(project)
-    name, _, number = job_id.removeprefix(_PREFIX).removesuffix(ending).rpartition(".")
-    name, _, revision = name.rpartition(".")
-    is_replica = job_id.startswith(_PREFIX) and name and number.isdigit() and revision.isdigit()
-    return f"{name}{ending}" if is_replica else ""
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:

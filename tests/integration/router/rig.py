@@ -26,6 +26,7 @@ from services.deployments.router.config import Config
 from services.deployments.router.envoy import Envoy
 
 PROJECT = "local/default"
+SECRET = b"what the keys of replicas follow from"
 SAFETY_SECONDS = 60.0
 """Nothing here takes so long; a machine that is too busy may."""
 
@@ -111,7 +112,7 @@ class Rig:
         self.config = config or Config("rig", folder, "127.0.0.1", port, threads=1, drain_seconds=1)
         self._verify: ssl.SSLContext | bool = True
         self.demanded: Counter[str] = Counter()
-        self.companion = Companion(self.config)
+        self.companion = Companion(self.config, replicas_key=SECRET)
         self.companion.demanded = lambda name: self.demanded.update([name])
         self.envoy = Envoy(self.config)
         self._changes: asyncio.Queue[Change] = asyncio.Queue()

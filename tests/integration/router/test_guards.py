@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.router.rig import Issuer, Rig, revision, until, upstreams
+from events.process.replica_keys import HEADER, replica_key
+from tests.integration.router.rig import SECRET, Issuer, Rig, revision, until, upstreams
 
 
 def endpoint(**changes: Any) -> list[dict[str, Any]]:
@@ -71,6 +72,17 @@ async def test_a_key_of_the_deployment_opens_it_until_it_is_revoked(router: Rig)
         await router.put({**table, "keys": {}})
         assert (await asked(x_api_key=good)).status_code in (401, 403)
         assert len(a.got) == 5
+
+
+async def test_before_the_first_key_every_request_lacks_one(router: Rig) -> None:
+    async with upstreams("a") as (a,), router.client() as client:
+        table = router.table(revision(1, 10_000, a), endpoints=endpoint(authentication=True))
+        await router.put(table)
+        path = f"/serve/local/default/{table['name']}/v2"
+        assert "a key of this deployment is needed" in refused(await client.get(path), 401)
+        for token in (Issuer().token(aud=table["deployment_id"], jti="one"), "nothing"):
+            refused(await client.get(path, headers={"x-api-key": token}), 401)
+        assert a.got == []
 
 
 async def test_pages_of_other_origins_are_refused(router: Rig) -> None:
@@ -214,7 +226,9 @@ async def test_the_platforms_own_headers_come_from_the_router_alone(router: Rig)
         table = router.table(revision(1, 10_000, a))
         await router.put(table)
         given = {"X-Forgelog-Actor": "owner", "x-forgelog-": "1", "x-other": "kept", "x_forgelog_actor": "owner"}
+        given[HEADER], id = "guessed", table["deployment_id"]
         answer = await client.get(f"/serve/local/default/{table['name']}/", headers=given)
         assert answer.headers["x-forgelog-revision"] == "1"
-        assert [name for name in answer.json()["headers"] if "forgelog" in name] == []
-        assert answer.json()["headers"]["x-other"] == "kept"
+        got = answer.json()["headers"]
+        assert {name: got[name] for name in got if "forgelog" in name} == {HEADER: replica_key(SECRET, id).lower()}
+        assert got["x-other"] == "kept"

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from events.log.ids import child_id, named_id
+from events.log.ids import deployment_of, named_id, replica_job
 from services.resources.agent.attempts import Attempt, Task
 from services.resources.agent.proctree import look, proportional_memory
-from services.resources.agent.usage import Meter, busy, cpu_seconds, deployment_of
+from services.resources.agent.usage import Meter, busy, cpu_seconds
 
 ELSEWHERE = "acme/vision"
 
@@ -21,7 +21,7 @@ ELSEWHERE = "acme/vision"
 @pytest.mark.parametrize("project", ["local/default", ELSEWHERE])
 def test_a_replicas_job_says_whose_it_is(project: str) -> None:
     id = named_id("digits-2", project)
-    assert deployment_of(f"dep.{child_id(id, '3.14', project)}", project) == id
+    assert deployment_of(replica_job(id, 3, 14, project), project) == id
 
 
 @pytest.mark.parametrize("job", ["j-1", "dep.", "dep.digits", "dep.digits.1", "dep.digits.x.1", "digits.1.1"])

@@ -398,12 +398,13 @@ def test_contexts_to_run_are_named(noting: Path, names: list[str], problem: str)
 
 def test_what_agents_may_do_follows_the_contexts_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {
-        "notes": ContextSpec("notes", "what people write", from_agents=True),
+        "notes": ContextSpec("notes", "what people write", from_agents=True, to_agents=True),
+        "told": ContextSpec("told", "what agents tell", from_agents=True),
         "mute": ContextSpec("mute", "nothing"),
     }
     monkeypatch.setattr(kafka_users, "contexts", lambda: told)
     names = {rule.name for rule in kafka_users.rules("") if rule.user == kafka_users.AGENT}
-    assert names == {"commands.notes", "events.notes", "logs.jobs", "repairs"}
+    assert names == {"commands.notes", "commands.told", "events.notes", "logs.jobs", "repairs"}
 
 
 def test_agents_publish_to_the_contexts_that_take_commands_of_agents() -> None:

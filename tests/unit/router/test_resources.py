@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from events.language.deployments.routing import RoutedReplica, RoutingTable
+from events.process.replica_keys import HEADER, replica_key
 from services.deployments.router import resources
 from services.deployments.router.clusters import assignments, clusters, limits
 from services.deployments.router.guards import BODY, HOLD, HOUR, KEY, MINUTE, ORIGIN, requirements
@@ -193,12 +194,25 @@ def test_routers_share_the_limits_of_rates(limit: int, routers: int, tokens: int
     assert one["token_bucket"] == {"max_tokens": tokens, "tokens_per_fill": tokens, "fill_interval": "60.000s"}
 
 
-def test_each_issuer_has_a_check_of_its_own_and_nobody_one_without_an_issuer() -> None:
+def test_each_issuer_has_a_check_of_its_own_and_without_one_nobodys_keys_pass() -> None:
     issuer = {"issuer": "https://a", "public_keys": [{"key_id": "1", "x": "A" * 43}]}
     one, other = (table(keys={"issuer": {**issuer, "issuer": name}}) for name in ("https://a", "https://b"))
     filters = resources.keys(requirements(given.keys) for given in (one, other, table(), one))
-    assert len(filters["typed_config"]["requirement_map"]) == 2
-    assert requirements(table().keys)[0] not in filters["typed_config"]["requirement_map"]
+    assert len(filters["typed_config"]["requirement_map"]) == 3
+    name, nobody = requirements(table().keys)
+    assert filters["typed_config"]["providers"][name] == nobody
+    assert nobody["issuer"] == "nobody"
+
+
+def test_replicas_get_the_key_of_their_deployment_and_it_is_not_shown() -> None:
+    options = Options(replicas_key=b"what keys follow from")
+    given = table(revision(1, 10_000, "a"))
+    (route,) = resources.parts(given, options, alone=True).ways[MAIN].paths[SERVE]
+    (sent,) = route["request_headers_to_add"]
+    assert sent["header"] == {"key": HEADER, "value": replica_key(b"what keys follow from", "digits.abc234")}
+    assert sent["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
+    assert "what keys follow from" not in repr(options)
+    assert "request_headers_to_add" not in main(given)[SERVE][0]
 
 
 def retried(idempotent: bool) -> list[tuple[bool, bool]]:

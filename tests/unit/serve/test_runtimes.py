@@ -100,7 +100,7 @@ def test_types_that_nobody_trusts_are_not_made(tmp_path: Path) -> None:
     from sklearn.tree import DecisionTreeClassifier
 
     skops.dump(DecisionTreeClassifier().fit([[0.0], [1]], [0, 1]), tmp_path / "model.skops")
-    with pytest.raises(NotServable, match=r"sklearn\.tree\._tree\.Tree.*model\.trusted_types"):
+    with pytest.raises(NotServable, match=r"sklearn\.tree\._tree\.Tree.*forgelog deploy --trusted-type"):
         load(tmp_path, "sklearn")
     trusted = served(trusted_types=["sklearn.tree._tree.Tree"])
     assert load(tmp_path, "sklearn", trusted).predict({"input": np.array([[1.0]])}, {})["label"].tolist() == [1]
