@@ -1,7 +1,8 @@
 """Keys by which replicas of deployments know the platform's routers: one for each deployment.
 
 They follow from one secret, a file that routers and node agents read (``keys/replicas.key`` of the data folder, or
-FORGELOG_REPLICAS_KEY_FILE). A router adds a deployment's key to what it passes on; a node's agent puts it into the
+FORGELOG_REPLICAS_KEY_FILE). The service of deployments, or a router, makes it. An agent makes none: on a machine of its
+own that would be another one. A router adds a deployment's key to what it passes on; a node's agent puts it into the
 environment of the deployment's replicas. So a replica knows its own deployment's key and none of another one. No event,
 table, argument or log has any.
 """
@@ -12,7 +13,7 @@ import base64
 import hmac
 from pathlib import Path
 
-from events.process.keys import REPLICAS, KeyFileProblem, ensure_key, key_path
+from events.process.keys import REPLICAS, KeyFileProblem, ensure_key, key_path, read_key
 from events.process.settings import Settings, SettingsError
 
 HEADER = "x-forgelog-replica-key"
@@ -22,11 +23,12 @@ VARIABLE = "FORGELOG_REPLICA_KEY"
 """In a replica's environment."""
 
 
-def replicas_key(settings: Settings) -> bytes:
-    """The secret that all these keys follow from; the first process that asks for it makes it. Raises SettingsError."""
+def replicas_key(settings: Settings, *, make: bool = True) -> bytes:
+    """The secret that all these keys follow from. `make`: whether it is made if it is not there. Raises
+    SettingsError."""
     path: Path = settings.replicas_key_file or key_path(settings.data, REPLICAS)
     try:
-        return ensure_key(path).encode()
+        return (ensure_key(path) if make else read_key(path)).encode()
     except KeyFileProblem as problem:
         raise SettingsError(
             f"{problem} (the file is named by FORGELOG_REPLICAS_KEY_FILE, or in FORGELOG_DATA)"

@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     first of them makes it. Left out: ``keys/services.key`` in the data folder."""
     replicas_key_file: Path | None = None
     """What the keys of replicas' ports follow from, a file of one line (0600) that routers and node agents read; the
-    first of them makes it. Left out: ``keys/replicas.key`` in the data folder."""
+    service of deployments makes it. Left out: ``keys/replicas.key`` in the data folder."""
     gateway: str = "127.0.0.1:7070"
     """The one front door."""
     owner_key_file: Path | None = None

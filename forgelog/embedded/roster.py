@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import re
 import sys
 import threading
@@ -22,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from events.language.contexts import TOGETHER, VARIABLE, ContextsError, contexts, processes
 from events.log.topics import check_streams
 from events.process.hostnames import plain_hostname
-from events.process.keys import OWNER, key_path
+from events.process.keys import OWNER, REPLICAS, key_path
 from events.process.settings import Settings, split_address
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.kafka_users import AGENT, PLATFORM, PRODUCER
@@ -267,6 +268,8 @@ class Roster:
             "FORGELOG_KAFKA_CONFIG": config,
             "FORGELOG_GATEWAY": self.gateway,
             "FORGELOG_INSTANCE": instance,
+            "FORGELOG_REPLICAS_KEY_FILE": os.environ.get("FORGELOG_REPLICAS_KEY_FILE")
+            or str(key_path(self._folder.path, REPLICAS)),
             "FORGELOG_TOKEN": "",  # a key that the caller of `up` has is not for its children's environment
             "PYTHONUNBUFFERED": "1",
         }

@@ -86,6 +86,7 @@ from events.language.jobs import (
     SubmitJob,
 )
 from events.log.ids import named_id
+from events.process.replica_keys import replicas_key
 from events.process.settings import Settings
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
 from services.deployments import endpoint_keys, hearing, resolving, rollout, splitting, steering
@@ -166,6 +167,7 @@ class Deployments(Decider[Deployment]):
     def prepare(self, settings: Settings) -> None:
         if self._key is None:
             self._key = issuer(settings).public_key
+        replicas_key(settings)  # it is there before the first replica
 
     def _public_key(self) -> PublicKey:
         assert self._key is not None, "the host prepares its deciders"

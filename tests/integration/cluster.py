@@ -31,7 +31,7 @@ from events.log.access import client_options
 from events.log.envelope import Recorded
 from events.log.ids import derived_id
 from events.log.tail import Tail
-from events.process.keys import OWNER, ensure_key, key_path
+from events.process.keys import OWNER, REPLICAS, ensure_key, key_path
 from events.process.keys import SERVICES as KEY_OF_SERVICES
 from events.process.settings import Settings
 from forgelog.client.keyed import KeyedChannel
@@ -162,6 +162,7 @@ class Cluster:
             "FORGELOG_NODE": node,
             "FORGELOG_AGENT_DIR": str(own),
             "FORGELOG_DATA": str(own),
+            "FORGELOG_REPLICAS_KEY_FILE": str(key_path(self.folder, REPLICAS)),
         }
         self._run(process, "services.resources.agent", {**told, **more})
 

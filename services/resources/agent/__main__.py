@@ -78,9 +78,8 @@ async def run(settings: Settings, config: Config, store: Store) -> None:
         config = replace(config, address=await asyncio.to_thread(_address, settings))
     gateway = os.environ.get("FORGELOG_GATEWAY", "")
     given = os.environ, settings.output_bytes, config.token_file, config.address
-    around = Around(
-        config.node, config.folder, config.secrets, gateway, *given, replicas_key=partial(replicas_key, settings)
-    )
+    key = partial(replicas_key, settings, make=False)
+    around = Around(config.node, config.folder, config.secrets, gateway, *given, replicas_key=key)
     spec = await asyncio.to_thread(lambda: inventory.describe(config, gpus.find()))
     agent = Agent(settings, config, store, spec, place, around)
     if config.drain:
