@@ -22,7 +22,7 @@ from keyword import iskeyword
 from types import MappingProxyType
 from typing import Literal
 
-from events.language.streams import OUTPUT, POINTS, StreamTopic
+from events.language.streams import OUTPUT, POINTS, REQUESTS, StreamTopic
 
 VARIABLE = "FORGELOG_CONTEXTS"
 
@@ -227,6 +227,7 @@ OWN = (
             "events.language.deployments.alerts",
             "events.language.deployments.models",
             "events.language.deployments.answers",
+            "events.language.deployments.telemetry",
             "events.language.deployments.commands",
             "events.language.deployments.events",
             "events.language.deployments.steering",
@@ -235,6 +236,7 @@ OWN = (
         ),
         kinds=(("Deployment", "forgelog.manifest.deployments:DEPLOYMENT"),),
         from_agents=True,
+        streams=(REQUESTS,),
     ),
     ContextSpec(
         "pipelines",

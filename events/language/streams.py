@@ -28,3 +28,6 @@ OUTPUT = StreamTopic("logs.jobs", days="output_days", from_agents=True)
 
 POINTS = StreamTopic("points.experiments", compression="zstd", from_producers=True)
 """Points of runs: what their metrics were, at which step and time."""
+
+REQUESTS = StreamTopic("inference.deployments", days="inference_days", compression="zstd")
+"""What became of each request to a deployment."""

@@ -10,6 +10,7 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.deployment_requests import requests
 from forgelog.cli.nodes import pairs, parsed
 from forgelog.cli.render import (
     Column,
@@ -383,5 +384,7 @@ def watch() -> None:
 
     with_client(work)
 
+
+app.command("requests")(requests)
 
 COMMANDS = {"deploy": deploy, "deployments": app}

@@ -15,11 +15,20 @@ from forgelog.client.models import AsyncModels
 from forgelog.client.plain import Answer, plain
 from forgelog.client.predicting import PREDICT_SECONDS, Prediction
 from forgelog.client.predicting import predict as predicted
-from forgelog.client.rows import DeploymentRevisionRow, DeploymentRow, ReasonsRow, ReplicaRow, RoutingRow
+from forgelog.client.rows import (
+    DeploymentRevisionRow,
+    DeploymentRow,
+    InferenceRequestRow,
+    ReasonsRow,
+    ReplicaRow,
+    RoutingRow,
+)
 from forgelog.client.words import enum_words
 from forgelog.errors import NotFound, Timeout
 from forgelog_pb.deployments.v1 import queries_pb2 as pb
 from forgelog_pb.deployments.v1 import queries_pb2_grpc as rpc
+from forgelog_pb.deployments.v1 import telemetry_queries_pb2 as tel
+from forgelog_pb.deployments.v1 import telemetry_queries_pb2_grpc as tel_rpc
 from forgelog_pb.deployments.v1 import types_pb2 as types
 
 CONTEXT = "deployments"
@@ -187,6 +196,42 @@ class AsyncDeployments(Namespace):
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListReplicas, request, "replicas", "replicas", limit)
+
+    async def requests(
+        self,
+        name: str,
+        *,
+        outcome: Iterable[str] = (),
+        error: Iterable[str] = (),
+        revision: Iterable[int] = (),
+        endpoint: str = "",
+        replica: str = "",
+        request: str = "",
+        batch: str = "",
+        slower_than: float = 0.0,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        at: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[InferenceRequestRow]:
+        """Requests to it that routers wrote down, newest first. `error`: words of `InferenceErrorType`. `slower_than`:
+        milliseconds. `since` and `until`: when they began. Raises `NotFound`."""
+        asked = tel.ListInferenceRequestsRequest(
+            deployment_id=self._id(name),
+            outcomes=enum_words(types.InferenceOutcome.DESCRIPTOR, outcome, "outcome"),
+            error_types=enum_words(types.InferenceErrorType.DESCRIPTOR, error, "error"),
+            revisions=revision,
+            endpoint=endpoint,
+            replica_id=replica,
+            request_id=request,
+            batch_id=batch,
+            least_latency_ms=slower_than,
+            since=since,
+            until=until,
+            options=self._core.options(CONTEXT, at),
+        )
+        stub: Any = tel_rpc.TelemetryQueriesStub(self._core.channel)
+        return await self._core.pages(stub.ListInferenceRequests, asked, "requests", f"requests of {name}", limit)
 
     async def routing(self, name: str, *, at: datetime | None = None) -> RoutingRow:
         """What routers do for it. Raises `NotFound`."""

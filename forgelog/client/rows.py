@@ -667,6 +667,70 @@ class RoutingRow(Answer, message="forgelog.deployments.v1.Routing"):
     changed_at: datetime | None
 
 
+class InferenceRequestRow(Answer, message="forgelog.deployments.v1.InferenceRequest"):
+    """A request that a router passed on or answered itself. Times of a replica are None where it did not tell
+    them."""
+
+    request_id: str
+    """What the router gave it: `x-request-id` of the request that the replica gets. At most 128 characters."""
+    router: str
+    """At most 128 characters."""
+    deployment_id: str
+    """At most 128 characters."""
+    endpoint: str
+    """At most 250 characters."""
+    endpoint_type: str | None
+    revision: int
+    """0: it was answered before a revision was chosen for it. 0 to 1000000000."""
+    model: str
+    """At most 250 characters."""
+    model_version: int
+    """0 to 9007199254740992."""
+    replica_id: str
+    """At most 250 characters."""
+    started_at: datetime | None
+    """When its first byte came."""
+    latency_ms: float
+    """From its first byte to its answer's last. 0 to 1000000000000.0."""
+    replica_ms: float | None
+    """From when the replica was sent it to the last byte of the replica's answer. 0 to 1000000000000.0."""
+    request_bytes: int
+    """Of its body. 0 to 8 PiB."""
+    response_bytes: int
+    """0 to 8 PiB."""
+    preprocessing_ms: float | None
+    """0 to 1000000000000.0."""
+    queue_ms: float | None
+    """How long it waited for its batch. 0 to 1000000000000.0."""
+    inference_ms: float | None
+    """How long the model computed its batch. 0 to 1000000000000.0."""
+    postprocessing_ms: float | None
+    """0 to 1000000000000.0."""
+    batch_id: str
+    """The replica and the number of its batch there; empty where it came into none. At most 250 characters."""
+    batch_requests: int
+    """How many requests were in its batch. 0 to 9007199254740992."""
+    batch_rows: int
+    """0 to 9007199254740992."""
+    outcome: str
+    status: int
+    """Of HTTP; 0 if nothing was answered. 0 to 999."""
+    grpc_status: int | None
+    """0 to 99."""
+    error_type: str | None
+    error_message: str
+    """What the replica said of it, redacted as the deployment's request log is; or the router's own reason. At
+    most 500 characters."""
+    attempts: int
+    """How many replicas were asked; 0 if none was. 0 to 9007199254740992."""
+    cpu_ms: float | None
+    """CPU time of the replica while its batch was computed, ÷ the batch's requests. 0 to 1000000000000.0."""
+    memory_bytes: int | None
+    """Resident memory of the replica then, ÷ the batch's requests. 0 to 8 PiB."""
+    gpu_ms: float | None
+    """The same of the time in which its GPU computed; None without a GPU. 0 to 1000000000000.0."""
+
+
 class RunArtifactRow(Answer, message="forgelog.experiments.v1.RunArtifact"):
     """A file of a run or of a logged model, or a folder that has some, as queries tell of it."""
 

@@ -41,6 +41,8 @@ class Computed:
     """Seconds until its batch began."""
     computed: float
     """Seconds that the model took for the batch."""
+    cpu: float = 0.0
+    """Seconds of CPU that this process used meanwhile."""
 
 
 @dataclass(eq=False, slots=True)
@@ -72,15 +74,17 @@ class Batcher:
         mergeable: bool,
         at_a_time: int = 1,
         clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.process_time,
     ) -> None:
         """`mergeable`: whether the model computes several rows at once. `at_a_time`: batches that are computed at a
-        time. `clock`: gives seconds."""
+        time. `clock`: gives seconds, `cpu_clock` those of CPU."""
         self._compute = compute
         self._merges = settings.enabled and mergeable
         self._most_rows = settings.max_size
         self._timeout = settings.timeout_ms / 1000 if self._merges else 0.0
         self._most_waiting = most_waiting
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._groups: dict[Any, _Group] = {}
         self._count = 0
         self._batches = 0
@@ -187,31 +191,31 @@ class Batcher:
         for item in batch:
             if item.done.done():
                 continue
-            began = self._clock()
+            began, cpu = self._clock(), self._cpu_clock()
             try:
                 outputs = await self._compute(item.inputs, item.parameters)
             except Exception as error:  # noqa: BLE001 -- it is the request's
                 if not item.done.done():
                     item.done.set_exception(error)
             else:
-                took = self._clock() - began
+                took, used = self._clock() - began, self._cpu_clock() - cpu
                 self._batches += 1
-                _settle(item, Computed(outputs, self._batches, item.rows, 1, began - item.since, took))
+                _settle(item, Computed(outputs, self._batches, item.rows, 1, began - item.since, took, used))
 
     async def _compute_together(self, batch: Sequence[_Waiting]) -> None:
         first = batch[0]
         together = {name: np.concatenate([item.inputs[name] for item in batch]) for name in first.inputs}
         rows = sum(item.rows for item in batch)
-        began = self._clock()
+        began, cpu = self._clock(), self._cpu_clock()
         outputs = await self._compute(together, first.parameters)
         if any(array.ndim == 0 or array.shape[0] != rows for array in outputs.values()):
             raise ValueError("the answer has other rows than the batch")
-        took, at = self._clock() - began, 0
+        took, used, at = self._clock() - began, self._cpu_clock() - cpu, 0
         self._batches += 1
         for item in batch:
             part = {name: array[at : at + item.rows] for name, array in outputs.items()}
             at += item.rows
-            _settle(item, Computed(part, self._batches, rows, len(batch), began - item.since, took))
+            _settle(item, Computed(part, self._batches, rows, len(batch), began - item.since, took, used))
 
 
 def _settle(item: _Waiting, computed: Computed) -> None:

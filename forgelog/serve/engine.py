@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import numpy as np
 
@@ -28,11 +29,15 @@ from forgelog.serve.batching import Batcher, Computed
 from forgelog.serve.limited import LimitedPool, Overrun
 from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.request_log import RequestLog
-from forgelog.serve.runtimes.base import LoadedModel
+from forgelog.serve.runtimes.base import LoadedModel, uses_gpu
 from forgelog.serve.schema import Schema, TensorSchema, seen
 from forgelog.serve.statistics import Statistics, Timing
 from forgelog.serve.streaming import parts_of
 from forgelog.serve.tensors import DTYPES, Array
+from forgelog.serve.usage import Resident
+
+MOST_TOLD = 300
+"""Most characters of an error that a router is told: it comes in a header."""
 
 T = TypeVar("T")
 Tensors = Mapping[str, Array]
@@ -80,6 +85,8 @@ class Engine:
         self._pre = scripts.read(spec.processing.pre, "preprocess", "INPUTS")
         self._post = scripts.read(spec.processing.post, "postprocess", "OUTPUTS")
         self._log = RequestLog(spec.monitoring.logging)
+        self._resident = Resident()
+        self._on_gpu = uses_gpu(model)
         self._threads = LimitedPool("the model", model.concurrency, self._stuck)
         self._scripts = LimitedPool("a script", scripts.THREADS, self._stuck) if self._pre or self._post else None
         self._batcher = Batcher(
@@ -155,7 +162,7 @@ class Engine:
             inputs = await self._prepared(request, timing)
             rows = _rows(inputs)
             computed = await self._batcher.infer(inputs, request.parameters)
-            _note(timing, computed)
+            self._note(timing, computed)
             answer = Answer(await self._finished(computed.outputs, request, timing), timing)
             told(answer.outputs, rows)
         return answer
@@ -292,6 +299,20 @@ class Engine:
             if self.model.outputs is None and not hasattr(self, "_answers"):
                 self._know_outputs(seen(outputs))
 
+    def _note(self, timing: Timing, computed: Computed) -> None:
+        timing.wait, timing.infer = computed.waited, computed.computed
+        timing.batch, timing.rows, timing.requests = computed.batch, computed.rows, computed.requests
+        timing.cpu = computed.cpu / computed.requests
+        timing.memory = self._resident.bytes() // computed.requests
+        if self._on_gpu:
+            timing.gpu = computed.computed / computed.requests
+
+    def told(self, error: ServingError) -> str:
+        """What the router may write down of an error: redacted as the request log is, without line ends."""
+        schema = (*self.inputs.tensors, *self.outputs.tensors) if hasattr(self, "outputs") else self.inputs.tensors
+        text = self._log.redacted(error.message, [each.name for each in schema])
+        return quote(text[:MOST_TOLD], safe=" :;,.'()[]/=+*@_-")
+
     def _stuck(self, reason: str) -> None:
         self.problem = reason
         self._failed(reason)
@@ -309,8 +330,3 @@ def _zeros(tensor: TensorSchema, rows: int) -> Array:
     if tensor.datatype == "BYTES":
         zeros[...] = b""
     return zeros
-
-
-def _note(timing: Timing, computed: Computed) -> None:
-    timing.wait, timing.infer = computed.waited, computed.computed
-    timing.batch, timing.rows, timing.requests = computed.batch, computed.rows, computed.requests

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from forgelog.serve import descriptions, grpc_tensors
 from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
+from forgelog.serve.http_answers import ERROR
 from forgelog.serve.problems import ServingError
 from forgelog_pb.inference import grpc_service_pb2 as pb
 from forgelog_pb.inference import grpc_service_pb2_grpc as pb_grpc
@@ -36,7 +37,8 @@ def _guarded(call: Callable[[Any, Any, Any], Awaitable[Any]]) -> Callable[[Any, 
         try:
             return await call(self, request, context)
         except ServingError as error:
-            await context.abort(grpc.StatusCode[error.fault.code], error.message)
+            told = ((ERROR, self._engine.told(error)),)
+            await context.abort(grpc.StatusCode[error.fault.code], error.message, told)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception:

@@ -84,9 +84,13 @@ async def answer_json(send: Send, value: Any, status: int = 200) -> None:
     await answer(send, status, orjson.dumps(value))
 
 
-async def answer_error(send: Send, error: ServingError) -> None:
-    """The protocol's error: a JSON object with ``error``."""
-    headers = {}
+ERROR = "x-forgelog-error"
+"""Header, and metadata of gRPC: what the router writes down of an error."""
+
+
+async def answer_error(send: Send, error: ServingError, told: str = "") -> None:
+    """The protocol's error: a JSON object with ``error``. `told`: what the router may write down of it."""
+    headers = {ERROR: told} if told else {}
     if error.fault is Fault.UNAVAILABLE:
         headers["retry-after"] = "1"
     if error.fault is Fault.TOO_LARGE:

@@ -84,7 +84,7 @@ class HttpDoor:
             self._callers.check(scope)
             await self._http(scope, receive, send)
         except ServingError as error:
-            await answer_error(send, error)
+            await answer_error(send, error, self._engine.told(error))
         except Gone:
             pass  # nobody is left to be answered
         except Exception:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -75,7 +75,7 @@ class RequestLog:
             "ms": round(milliseconds, 3),
         }
         if error:
-            entry["error"] = self._text(error)
+            entry["error"] = self.redacted(error, [*inputs, *outputs, *map(str, parameters)])
         head = dict(entry)
         if self._settings.requests:
             entry["inputs"] = {self._text(name): self._values(name, array) for name, array in inputs.items()}
@@ -89,6 +89,13 @@ class RequestLog:
         if len(line) > self._settings.max_bytes:
             line = orjson.dumps({**head, "left_out": f"{len(line)} bytes"})
         self._write(line + b"\n")
+
+    def redacted(self, text: str, names: Iterable[str]) -> str:
+        """A text about a request that has these tensors and parameters. One that names what is hidden may have its
+        values, and is hidden whole."""
+        if any(name in text and self._hidden(name) for name in names):
+            return REDACTED
+        return self._text(text)
 
     def _values(self, name: str, array: Array) -> Any:
         if self._hidden(name):

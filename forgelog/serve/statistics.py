@@ -25,13 +25,21 @@ class Timing:
     """Of the batch."""
     requests: int = 0
     """Of the batch."""
+    cpu: float = 0.0
+    """Its part of the CPU time that the process used for the batch."""
+    memory: int = 0
+    """Its part of the process's bytes."""
+    gpu: float | None = None
+    """Its part of the time in which a GPU computed the batch; None without one."""
 
     def header(self) -> str:
         """As `Server-Timing` has it (W3C), in milliseconds. `batch` is the wait for the batch, and says its number, its
-        requests and its rows."""
+        requests and its rows; `mem` are bytes."""
+        gpu = "" if self.gpu is None else f", gpu;dur={self.gpu * 1e3:.3f}"
         return (
             f"pre;dur={self.pre * 1e3:.3f}, infer;dur={self.infer * 1e3:.3f}, post;dur={self.post * 1e3:.3f}, "
-            f'batch;dur={self.wait * 1e3:.3f};desc="{self.batch}:{self.requests}:{self.rows}"'
+            f'batch;dur={self.wait * 1e3:.3f};desc="{self.batch}:{self.requests}:{self.rows}", '
+            f'cpu;dur={self.cpu * 1e3:.3f}, mem;desc="{self.memory}"{gpu}'
         )
 
 

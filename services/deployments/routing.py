@@ -62,6 +62,7 @@ def _table(state: Deployment, id: str, number: int, now: datetime) -> RoutingTab
         concurrency=policy.concurrency,
         cold_start_seconds=policy.cold_start_seconds,
         keys=endpoint_keys.table(state, now),
+        observability=spec.observability,
         terminated=state.terminating,
     )
 

@@ -5,23 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.hosting import Answering, Service, Servicer
+from events.streams.intake import Intake
 from forgelog_pb.deployments.v1.key_queries_pb2_grpc import add_KeyQueriesServicer_to_server
 from forgelog_pb.deployments.v1.queries_pb2_grpc import add_DeploymentQueriesServicer_to_server
+from forgelog_pb.deployments.v1.telemetry_queries_pb2_grpc import add_TelemetryQueriesServicer_to_server
 from services.deployments.decide import Deployments
 from services.deployments.issuer import issuer
 from services.deployments.key_queries import KeyQueriesServicer
 from services.deployments.projections import PROJECTION
 from services.deployments.queries import DeploymentQueriesServicer
+from services.deployments.requests.queries import TelemetryQueriesServicer
+from services.deployments.requests.stream import RequestStream
 from services.deployments.wanting_routers import want_routers
 
 
+def _requests() -> Intake:
+    return Intake(RequestStream())
+
+
 def servicers(answering: Answering) -> Sequence[Servicer]:
+    (requests,) = answering.intakes
     read, package = answering.read, "forgelog.deployments.v1"
     keys = KeyQueriesServicer(read, issuer(answering.settings))
     return [
         (DeploymentQueriesServicer(read), add_DeploymentQueriesServicer_to_server, f"{package}.DeploymentQueries"),
         (keys, add_KeyQueriesServicer_to_server, f"{package}.KeyQueries"),
+        (
+            TelemetryQueriesServicer(read, requests),
+            add_TelemetryQueriesServicer_to_server,
+            f"{package}.TelemetryQueries",
+        ),
     ]
 
 
-SERVICE = Service(deciders=Deployments, projection=PROJECTION, servicers=servicers, background=(want_routers,))
+SERVICE = Service(
+    deciders=Deployments,
+    projection=PROJECTION,
+    servicers=servicers,
+    intakes=(_requests,),
+    background=(want_routers,),
+)

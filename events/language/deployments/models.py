@@ -19,6 +19,7 @@ from events.language.deployments.routing import (
     BalancingStrategy,
     BasisPoints,
     DeploymentName,
+    DeploymentObservability,
     PortName,
     RetryPolicy,
     RevisionNumber,
@@ -210,16 +211,6 @@ class TrafficRules(Model):
     """A revision that gets copies of requests."""
 
 
-class DeploymentObservability(Model):
-    """What is recorded of a deployment's requests."""
-
-    metrics: bool = True
-    tracing: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The share of requests that is traced."""
-    access_log: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """The share of requests that routers record; failed ones are recorded always."""
-
-
 class DeploymentSecurity(Model):
     """How a deployment's connections are protected."""
 
@@ -269,7 +260,7 @@ class DeploymentSpec(Model):
     rollout: RolloutPolicy = RolloutPolicy()
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
     """How long a replica that is to go may still answer what it has."""
-    observability: Annotated[DeploymentObservability, Planned("telemetry of requests")] = DeploymentObservability()
+    observability: DeploymentObservability = DeploymentObservability()
     security: Annotated[DeploymentSecurity, Planned("routers with TLS, and node agents that isolate processes")] = (
         DeploymentSecurity()
     )

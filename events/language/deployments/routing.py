@@ -18,6 +18,7 @@ from events.language.base import Model
 from events.language.common import Identifier, ProjectName, Timestamp, shown
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.experiments.registry.models import ModelName, VersionNumber
+from events.language.planned import Planned
 
 WHOLE = 10_000
 """All of a deployment's requests, in basis points."""
@@ -271,6 +272,17 @@ class EndpointKeys(Model):
     """``jti`` of keys that were revoked before they expired."""
 
 
+class DeploymentObservability(Model):
+    """What is recorded of a deployment's requests."""
+
+    metrics: bool = True
+    """Whether its requests are counted in windows of a minute."""
+    tracing: Annotated[float, Field(ge=0, le=1), Planned("spans of routers")] = 0.0
+    """The share of requests that is traced."""
+    access_log: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of requests that routers record; those that failed are recorded always."""
+
+
 class RoutingTable(Model):
     """The whole of what routers know of a deployment."""
 
@@ -299,6 +311,7 @@ class RoutingTable(Model):
     cold_start_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long a request waits for a replica where none is ready, before it is answered 503."""
     keys: EndpointKeys = EndpointKeys()
+    observability: DeploymentObservability = DeploymentObservability()
     terminated: bool = False
     """Whether the deployment has ended; routers then forget it."""
 

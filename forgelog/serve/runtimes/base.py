@@ -90,6 +90,11 @@ class ModelFiles:
         return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "") if names else "none"
 
 
+def uses_gpu(model: LoadedModel) -> bool:
+    """Whether a model says, by the attribute `on_gpu`, that it computes on a GPU."""
+    return bool(getattr(model, "on_gpu", False))
+
+
 Load = Callable[[ModelFiles, RuntimeSettings, ServedModel], LoadedModel]
 """Blocks. Raises `NotServable`."""
 

@@ -47,6 +47,7 @@ class TorchModel:
     def __init__(self, torch: Any, model: Any, device: str, dtype: str | None, served: ServedModel) -> None:
         """Raises `NotServable`."""
         self._torch, self._model, self._device, self._dtype = torch, model, device, dtype
+        self.on_gpu = device == "cuda"
         self.inputs = of_signature(served.signature.inputs)
         self.outputs = of_signature(served.signature.outputs, "output")
         if not self.inputs or not self.outputs:

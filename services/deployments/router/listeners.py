@@ -58,6 +58,9 @@ LOG_FIELDS = {
     "micros": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
     "upstream": "%COMMON_DURATION(US_TX_BEG:US_RX_END:us)%",
     "timing": "%RESP(SERVER-TIMING)%",
+    "trailing_timing": "%TRAILER(SERVER-TIMING)%",
+    "error": "%RESP(X-FORGELOG-ERROR)%",
+    "trailing_error": "%TRAILER(X-FORGELOG-ERROR)%",
     "request": "%REQ(X-REQUEST-ID)%",
 }
 """What the access log says of a request. No header with a secret, no query, no body."""

@@ -82,6 +82,24 @@ async def until_refused(client: AsyncClient, code: str, **more: Any) -> None:
             await asyncio.sleep(0.05)
 
 
+async def check_requests(platform: Cluster, client: AsyncClient, folder: Path) -> None:
+    """What became of each request is written down, and nothing that opens the endpoint."""
+    async with asyncio.timeout(PATIENCE):
+        while len(found := await client.deployments.requests("keyed-sum", outcome=["succeeded"])) < 3:
+            await asyncio.sleep(0.05)
+    assert {(each.revision, each.status, each.endpoint, each.endpoint_type) for each in found} == {
+        (1, 200, "rest", "rest")
+    }
+    assert all(each.replica_id.startswith("dep.keyed-sum.1.") and each.latency_ms > 0 for each in found)
+    assert len({each.request_id for each in found}) == len(found)
+    kinds = {each.error_type for each in await client.deployments.requests("keyed-sum", outcome=["refused"])}
+    assert kinds == {"forbidden", "unauthenticated"}
+    assert await client.deployments.requests("keyed-sum", outcome=["failed"], slower_than=1e9) == []
+    shown = await platform.command(folder, "deployments", "requests", "keyed-sum", "--error", "forbidden", "-n", "1")
+    assert shown.returncode == 0, shown.stderr
+    assert "refused" in shown.stdout
+
+
 async def test_a_key_opens_what_it_is_for_until_it_is_revoked(
     platform: Cluster, client: AsyncClient, address: str, tmp_path: Path
 ) -> None:
@@ -108,6 +126,7 @@ async def test_a_key_opens_what_it_is_for_until_it_is_revoked(
         await until_refused(client, "permission_denied", router=address, key=good.token)
         refused = await platform.command(tmp_path, *asked, more=variables)
         assert (refused.returncode, "was revoked" in refused.stderr) == (1, True)
+        await check_requests(platform, client, tmp_path)
         assert good.token not in platform.log("router") + refused.stderr
     finally:
         with suppress(Refused):

@@ -1,0 +1,85 @@
+"""`deployments requests`: what became of each request to a deployment."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from forgelog.cli import complete
+from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.log import SinceOption, UntilOption
+from forgelog.cli.render import Column, Format, age_column, column, show_rows
+from forgelog.cli.scaling import NameArgument
+
+OUTCOMES = ("succeeded", "failed", "refused", "cancelled")
+ERRORS = (
+    "invalid", "unauthenticated", "forbidden", "not_found", "too_large", "rate_limited", "overloaded", "not_ready",
+    "unreachable", "timeout", "model_failed", "cancelled",
+)  # fmt: skip
+
+
+def requests(
+    name: NameArgument,
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option("--outcome", help=f"{', '.join(OUTCOMES)}.", autocompletion=complete.words(OUTCOMES)),
+    ] = None,
+    error: Annotated[
+        list[str] | None,
+        typer.Option("--error", help=f"{', '.join(ERRORS)}.", autocompletion=complete.words(ERRORS)),
+    ] = None,
+    revision: Annotated[list[int] | None, typer.Option("--revision", min=0, help="0: before one was chosen.")] = None,
+    endpoint: Annotated[str, typer.Option("--endpoint", help="Of this name.")] = "",
+    replica: Annotated[str, typer.Option("--replica", help="Answered by the replica with this job.")] = "",
+    request: Annotated[str, typer.Option("--id", help="The one with this id.")] = "",
+    batch: Annotated[str, typer.Option("--batch", help="Those of one batch.")] = "",
+    slower: Annotated[float, typer.Option("--slower", min=0, metavar="MS", help="At least so many milliseconds.")] = 0,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List requests to a deployment, newest first."""
+    moved = moment(at)
+    rows = with_client(
+        lambda client: client.deployments.requests(
+            name,
+            outcome=outcome or (),
+            error=error or (),
+            revision=revision or (),
+            endpoint=endpoint,
+            replica=replica,
+            request=request,
+            batch=batch,
+            slower_than=slower,
+            since=moment(since, "--since"),
+            until=moment(until, "--until"),
+            at=moved,
+            limit=limit,
+        )
+    )
+    columns = [
+        age_column("Began", "started_at", moved or datetime.now(UTC)),
+        column("Outcome", style=True),
+        column("Status", right=True),
+        Column("ms", lambda row: f"{row['latency_ms']:.1f}", right=True),
+        Column("Model ms", lambda row: _milliseconds(row["inference_ms"]), right=True, rank=2),
+        column("Revision", right=True, rank=1),
+        column("Endpoint", rank=3),
+        Column("Batch", lambda row: row["batch_requests"] or "", right=True, rank=4),
+        Column("Bytes", lambda row: f"{row['request_bytes']}/{row['response_bytes']}", right=True, rank=4),
+        Column("Why", _why, rank=1, least=12),
+        column("Request", "request_id", rank=5),
+    ]
+    show_rows(rows, columns, output, empty="there are no such requests")
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _why(row: Any) -> str:
+    return ": ".join(filter(None, (row["error_type"], row["error_message"])))

@@ -1,0 +1,1 @@
+"""Records of requests: a stream, from routers into tables of its own."""
