@@ -59,13 +59,13 @@ Location = Annotated[str, StringConstraints(max_length=MAX_LOCATION), AfterValid
 ``${interval_start}`` and ``${interval_end}`` for the bounds of its interval, which may be written in another way by
 the codes of `strftime`: ``${interval_start:%Y-%m-%d}``. ``$$`` is a dollar sign."""
 
-_PLACEHOLDER = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}]*))?\})?")
+PLACEHOLDER = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}]*))?\})?")
 
 
 def placeholders(text: str) -> tuple[str, ...]:
     """The names that a location asks for by ``${name}``, each once. Raises ValueError for a ``$`` that begins none."""
     names: dict[str, None] = {}
-    for found in _PLACEHOLDER.finditer(text):
+    for found in PLACEHOLDER.finditer(text):
         if found[0] == "$":
             raise ValueError(f"{shown(text)} has a $ that begins no parameter; write ${{name}}, or $$ for the sign")
         if found[1]:

@@ -1,0 +1,28 @@
+"""Reading and writing data: eight kinds of places, six formats, and commits that are published once.
+
+A stage resolves each source (`resolve`: which files, which version), makes it a view of DuckDB (`attach`), writes the
+rows of its result aside (`write_aside`) and, once the dataset's version is decided, publishes them (`publish`). All
+functions are synchronous; a stage runs in a process of its own. Their errors are `StageError`.
+"""
+
+from forgelog.pipelines.io.attaching import allowed_paths, attach
+from forgelog.pipelines.io.context import DatasetAt, IoContext, Published, Resolved, ResolvedFile
+from forgelog.pipelines.io.publishing import discard, publish
+from forgelog.pipelines.io.reading_problems import reading_problem
+from forgelog.pipelines.io.resolving import resolve
+from forgelog.pipelines.io.writing import write_aside
+
+__all__ = [
+    "DatasetAt",
+    "IoContext",
+    "Published",
+    "Resolved",
+    "ResolvedFile",
+    "allowed_paths",
+    "attach",
+    "discard",
+    "publish",
+    "reading_problem",
+    "resolve",
+    "write_aside",
+]

@@ -1,0 +1,117 @@
+"""Rows written aside: complete, checked, under names of the attempt, where no reader of the sink looks.
+
+1. DuckDB writes the rows into the scratch folder: see `copying`.
+2. The files go to the sink's place, aside. A database's rows go into a staging table.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from events.language.common import shown
+from events.language.pipelines.columns import Column
+from events.language.pipelines.connections import DataSourceType
+from events.language.pipelines.manifests import CommitManifest
+from events.language.pipelines.sinks import DataSink, WriteMode
+from forgelog.pipelines.io import sql
+from forgelog.pipelines.io.context import IoContext
+from forgelog.pipelines.io.copying import write_files
+from forgelog.pipelines.io.places import place_of
+from forgelog.pipelines.io.reading_problems import own_problem
+from forgelog.pipelines.problems import StageError
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def write_aside(
+    connection: duckdb.DuckDBPyConnection, query: str, sink: DataSink, attempt: str, context: IoContext
+) -> CommitManifest:
+    """Write a query's rows aside; what was written. Raises StageError, with the fields of the sink.
+
+    It leaves nothing aside when it fails. `attempt` is an `AttemptName`; the same attempt may be written again.
+    """
+    import duckdb
+
+    columns = _columns(connection, query)
+    _check_columns(sink, columns)
+    place = place_of(sink, context)
+    place.check(sink)
+    local = context.scratch / f"out-{attempt}"
+    shutil.rmtree(local, ignore_errors=True)
+    try:
+        try:
+            _check_rows(connection, query, sink)
+            files = write_files(connection, query, sink, local, blake3(attempt.encode()).hexdigest()[:8])
+        except duckdb.Error as error:
+            raise _writing_problem(error, context) from None
+        except OSError as error:
+            problem = f"can't write into the scratch folder: {os.strerror(error.errno or 0).lower()}"
+            raise StageError("", problem, "give the stage more storage, or the node room") from None
+        place.put_aside(sink, attempt, local, files, columns)
+    finally:
+        shutil.rmtree(local, ignore_errors=True)
+    return CommitManifest(
+        attempt=attempt,
+        type=sink.type,
+        mode=sink.mode,
+        base=place.base,
+        aside=place.aside(attempt),
+        files=() if sink.type is DataSourceType.DATABASE else tuple(files),
+        columns=columns,
+        rows=sum(file.rows for file in files),
+        bytes=sum(file.bytes for file in files),
+    )
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Column, ...]:
+    rows = connection.execute(f"DESCRIBE {query}").fetchall()
+    return tuple(Column(name=row[0], type=row[1]) for row in rows)
+
+
+def _check_columns(sink: DataSink, columns: tuple[Column, ...]) -> None:
+    have = [column.name for column in columns]
+    buckets = sink.bucket_by.columns if sink.bucket_by else ()
+    for field, names in (("keys", sink.keys), ("partition_by", sink.partition_by), ("bucket_by.columns", buckets)):
+        for number, name in enumerate(names):
+            if name not in have:
+                problem = f"the rows have no column {shown(name)}; they have: {', '.join(have[:50])}"
+                raise StageError(f"{field}[{number}]", problem, "correct the name (case counts)")
+    if sink.partition_by and set(have) <= set(sink.partition_by):
+        raise StageError("partition_by", "has all columns: nothing is left for the files", "leave one out")
+
+
+def _writing_problem(error: Exception, context: IoContext) -> StageError:
+    """An error while the query runs into files: the disk, or the query itself."""
+    if (own := own_problem(error)) is not None:
+        return own
+    said = str(error)
+    first = said.splitlines()[0] if said else type(error).__name__
+    if "No space left" in said or "disk quota" in said.lower():
+        return StageError("", f"the scratch folder {context.scratch} is full", "give the stage more storage")
+    return StageError("", first[:1_000], "correct the query, or the rows that it meets")
+
+
+def _check_rows(connection: duckdb.DuckDBPyConnection, query: str, sink: DataSink) -> None:
+    """What only the rows tell: how many partitions they have, and whether their keys tell them apart."""
+    if sink.partition_by:
+        most = sink.max_partitions
+        count = f"SELECT count(*) FROM (SELECT DISTINCT {sql.names(sink.partition_by)} FROM ({query}) LIMIT {most + 1})"
+        if connection.execute(count).fetchall()[0][0] > most:
+            problem = f"has more than {most:,} values, and each becomes a folder"
+            raise StageError("partition_by", problem, "divide by columns of fewer values, or raise max_partitions")
+    if sink.mode is not WriteMode.UPSERT:
+        return
+    for number, key in enumerate(sink.keys):
+        missing = f"SELECT 1 FROM ({query}) WHERE {sql.name(key)} IS NULL LIMIT 1"
+        if connection.execute(missing).fetchall():
+            raise StageError(f"keys[{number}]", f"a row has no {shown(key)}", "filter such rows, or take another key")
+    named = sql.names(sink.keys)
+    equal = f"SELECT {named} FROM ({query}) GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
+    if twice := connection.execute(equal).fetchall():
+        values = ", ".join(shown(value) for value in twice[0])
+        raise StageError("keys", f"two new rows have {values}", "keep one of them: aggregate, or take more keys")

@@ -1,0 +1,201 @@
+"""A version is published once and whole: however often, by however many processes, wherever one is killed or stopped."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgelog.pipelines.io import discard, publish
+from forgelog.pipelines.io import local as local_files
+from forgelog.pipelines.io.local import locked
+from forgelog.pipelines.problems import StageError
+from tests.unit.pipelines.dying import REFUSED, SURVIVED, ended, start, stopped
+from tests.unit.pipelines.tables import SECRETS, Table, context_of, local_table
+
+Steps = Callable[[], list[tuple[Any, str]]]
+
+FIRST = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) t(id, v)"
+NEXT = "SELECT * FROM (VALUES (2, 'B'), (3, 'C')) t(id, v)"
+
+MODES: list[tuple[dict[str, Any], list[tuple[int, str]]]] = [
+    ({"mode": "overwrite"}, [(2, "B"), (3, "C")]),
+    ({"mode": "append"}, [(1, "a"), (2, "B"), (2, "b"), (3, "C")]),
+    ({"mode": "append", "compaction": {"min_files": 1}}, [(1, "a"), (2, "B"), (2, "b"), (3, "C")]),
+    ({"mode": "upsert", "keys": ["id"]}, [(1, "a"), (2, "B"), (3, "C")]),
+]
+NAMES = ["overwrite", "append", "compaction", "upsert"]
+
+
+@pytest.mark.parametrize(("mode", "after"), MODES, ids=NAMES)
+def test_each_mode(table: Table, mode: dict[str, Any], after: list[tuple[int, str]]) -> None:
+    table.publish(1, FIRST)
+    published = table.publish(2, NEXT, **mode)
+    assert (published.version, published.rows, published.already) == (2, len(after), False)
+    assert table.read() == table.seen() == after
+
+
+def test_the_mode_error_takes_an_empty_place_only(table: Table) -> None:
+    table.publish(1, FIRST, mode="error")
+    with pytest.raises(StageError, match="mode: is error, and there are rows at .*/table already"):
+        table.write(NEXT, mode="error")
+    assert table.read() == [(1, "a"), (2, "b")]
+
+
+@pytest.mark.parametrize(("mode", "after"), MODES, ids=NAMES)
+def test_killed_before_any_step_it_is_published_once_by_the_next(
+    table: Table, steps: Steps, mode: dict[str, Any], after: list[tuple[int, str]]
+) -> None:
+    table.publish(1, FIRST)
+    sink, manifest = table.write(NEXT, **mode)
+    at, kills = 0, 0
+    while True:
+        child = start(sink, manifest, 2, table.contexts, SECRETS, steps, at, signal.SIGKILL)
+        if ended(child) == SURVIVED:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        kills += 1
+        assert table.read() in ([(1, "a"), (2, "b")], after), "a reader saw a part of a version"
+        at += 1 if kills % 2 else 0  # each step is died before twice: once more by who goes on
+    assert kills >= 2
+    assert table.read() == table.seen() == after
+    assert publish(sink, manifest, 2, table.contexts).already
+    assert table.read() == table.seen() == after
+
+
+def test_stopped_before_any_step_it_changes_nothing_once_it_wakes(store: Any, tmp_path: Path) -> None:
+    from tests.unit.pipelines.dying import store_steps
+    from tests.unit.pipelines.tables import store_table
+
+    at = 0
+    while True:
+        table = store_table(store, tmp_path / str(at))
+        table.publish(1, FIRST)
+        sink, manifest = table.write(NEXT, mode="append")
+        child = start(sink, manifest, 2, table.contexts, SECRETS, store_steps, at, signal.SIGSTOP)
+        with stopped(child) as is_stopped:
+            if is_stopped:
+                publish(sink, manifest, 2, table.contexts)
+                table.publish(3, "SELECT 9 AS id, 'z' AS v", mode="overwrite")
+        code = ended(child)
+        if not is_stopped:
+            assert code == SURVIVED
+            break
+        assert table.read() == table.seen() == [(9, "z")], f"what was stopped before step {at} changed the table"
+        assert code == REFUSED
+        at += 1
+    assert at >= 3
+
+
+def test_a_late_publication_says_so_and_changes_nothing(table: Table) -> None:
+    sink, manifest = table.write(FIRST)
+    publish(sink, manifest, 1, table.contexts)
+    table.publish(2, NEXT)
+    with pytest.raises(StageError, match="version 2 is published at .*, and this is version 1: nothing was changed"):
+        publish(sink, manifest, 1, table.contexts)
+    assert table.read() == table.seen() == [(2, "B"), (3, "C")]
+
+
+def test_another_attempt_of_a_version_says_so_and_changes_nothing(table: Table) -> None:
+    table.publish(1, FIRST)
+    sink, manifest = table.write(NEXT)
+    with pytest.raises(StageError, match="version 1 at .* is of the attempt"):
+        publish(sink, manifest, 1, table.contexts)
+    assert table.read() == [(1, "a"), (2, "b")]
+
+
+def test_local_publications_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = local_table(tmp_path)
+    sink, manifest = table.write(FIRST)
+    monkeypatch.setattr(local_files, "LONGEST_WAIT", 0.05)
+    with locked(tmp_path / ".table.forgelog", "path"), pytest.raises(StageError, match="another process") as late:
+        publish(sink, manifest, 1, table.contexts)
+    assert late.value.transient
+    publish(sink, manifest, 1, table.contexts)
+    assert table.read() == [(1, "a"), (2, "b")]
+
+
+def test_what_is_discarded_leaves_nothing(table: Table) -> None:
+    table.publish(1, FIRST)
+    sink, manifest = table.write(NEXT)
+    discard(sink, manifest, table.contexts)
+    discard(sink, manifest, table.contexts)
+    assert table.read() == table.seen() == [(1, "a"), (2, "b")]
+
+
+def test_a_sink_that_fills_up_midway_leaves_nothing(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    table.publish(1, FIRST)
+    original = local_files.LocalFolder.upload
+
+    def full(self: Any, source: Path, name: str) -> None:
+        original(self, source, name)
+        with self.explained("write a file to"):
+            raise OSError(28, "No space left on device")
+
+    if table.place["type"] != "file_system":
+        pytest.skip("a store answers so by itself")
+    monkeypatch.setattr(local_files.LocalFolder, "upload", full)
+    with pytest.raises(StageError, match="can't write a file to .*: no space left on device; make room"):
+        table.write(NEXT, partition_by=["id"])
+    assert table.read() == table.seen() == [(1, "a"), (2, "b")]
+    assert [path.name for path in (table.folder / ".table.forgelog").iterdir()] == ["lock"]
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    """A real one: a file system of two megabytes."""
+    import subprocess
+
+    small = tmp_path / "small"
+    small.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        table = local_table(small)
+        object.__setattr__(table, "contexts", context_of(tmp_path))
+        table.publish(1, FIRST)
+        with pytest.raises(StageError, match="no space left on device; make room there"):
+            table.write("SELECT range AS id, md5(range::VARCHAR) AS v FROM range(400000)", mode="append")
+        assert [path.name for path in (small / ".table.forgelog").iterdir()] == ["lock"]
+        assert [path.name for path in sorted((small / "table").iterdir())][1:] != []
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_folder_with_other_things_in_it_is_not_overwritten(table: Table, tmp_path: Path) -> None:
+    if table.place["type"] != "file_system":
+        pytest.skip("the same code")
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "thesis.docx").write_bytes(b"years of work")
+    with pytest.raises(StageError, match=r"is to be overwritten, and has 'thesis.docx', which is no table's file"):
+        table.write(FIRST)
+
+
+def test_partitions_alone_are_overwritten(table: Table) -> None:
+    days = "SELECT * FROM (VALUES ('mon', 1), ('tue', 2), (NULL, 3)) t(day, n)"
+    table.publish(1, days, partition_by=["day"])
+    table.publish(2, "SELECT 'tue' AS day, 20 AS n", partition_by=["day"], scope="partitions")
+    assert table.read() == [("mon", 1), ("tue", 20), (None, 3)]
+    with pytest.raises(StageError, match="partition_by: is not that of the table, which is divided by day"):
+        table.write(days, mode="append")
+
+
+def test_upserts_need_keys_that_tell_rows_apart(table: Table) -> None:
+    with pytest.raises(StageError, match="keys: two new rows have 1"):
+        table.write("SELECT 1 AS id UNION ALL SELECT 1", mode="upsert", keys=["id"])
+    with pytest.raises(StageError, match=r"keys\[0\]: a row has no 'id'"):
+        table.write("SELECT NULL AS id", mode="upsert", keys=["id"])
+    with pytest.raises(StageError, match=r"keys\[0\]: the rows have no column 'ID'; they have: id"):
+        table.write("SELECT 1 AS id", mode="upsert", keys=["ID"])
+
+
+def test_too_many_partitions(table: Table) -> None:
+    with pytest.raises(StageError, match="partition_by: has more than 10 values"):
+        table.write("SELECT range AS a, 1 AS b FROM range(11)", partition_by=["a"], max_partitions=10)
+
+
+def test_the_contexts_of_tests_are_apart(tmp_path: Path) -> None:
+    assert context_of(tmp_path).scratch != context_of(tmp_path).scratch
