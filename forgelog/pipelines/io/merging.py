@@ -14,7 +14,7 @@ from events.language.common import shown
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.formats import FileFormat
-from events.language.pipelines.manifests import NO_VALUE, CommitManifest
+from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.sinks import DataSink, WriteMode
 from events.language.pipelines.sources import DataSource, SchemaInference
 from forgelog.pipelines.io import sql
@@ -36,16 +36,16 @@ class Merge:
     def __init__(
         self,
         folder: Folder,
-        aside: str,
+        new: Sequence[VersionFile],
         type_: DataSourceType,
         sink: DataSink,
         manifest: CommitManifest,
         context: IoContext,
         columns: Sequence[Column],
     ) -> None:
-        """`columns` are those of the table as it is; `aside` is where the new files are, from the folder on."""
+        """`columns` are those of the table as it is; `new` are the new files, where they are."""
         self._folder = folder
-        self._aside = aside
+        self._new = new
         self._type = type_
         self._sink = sink
         self._manifest = manifest
@@ -56,14 +56,10 @@ class Merge:
     def without_new_keys(self, before: Iterable[VersionFile], version: int, prefix: str) -> tuple[VersionFile, ...]:
         """The table's files, those of them written anew that have rows with the keys of new ones."""
         before = tuple(before)
-        if not self._manifest.files:
+        if not self._new:
             return before
         connection = self._connection()
-        new = [
-            VersionFile(path=f"{self._aside}/{file.path}", partition=_values(file.partition), bytes=file.bytes, rows=0)
-            for file in self._manifest.files
-        ]
-        attach(connection, "new", self._resolved(new))
+        attach(connection, "new", self._resolved(self._new))
         keys = sql.names(self._sink.keys)
         kept: list[VersionFile] = []
         for number, file in enumerate(before):
@@ -165,10 +161,6 @@ def _sums(connection: duckdb.DuckDBPyConnection, relation: str) -> tuple[object,
     query = f"SELECT count(*), sum(hash({sql.names(sorted(names))})::HUGEINT) FROM {relation}"
     rows: list[tuple[object, ...]] = connection.execute(query).fetchall()
     return rows[0]
-
-
-def _values(partition: dict[str, str]) -> dict[str, str | None]:
-    return {column: None if value == NO_VALUE else value for column, value in partition.items()}
 
 
 def _folders(file: VersionFile) -> str:

@@ -105,11 +105,13 @@ class TablePlace:
                 return self._was_published(current, manifest, version)
             target = self._next(sink, manifest, version, current)
             if not self._exchange(sink, manifest, target):
-                aside = self._aside_name(manifest.attempt)
-                if not self._kept_in_place:
-                    moves = [(f"{aside}/{old.path}", _final(old.path, version)) for old in manifest.files]
-                    known = {file.path for file in target.files}
-                    self._each(lambda move: self._folder.move(*move), [move for move in moves if move[1] in known])
+                try:
+                    self._give_names(manifest, target)
+                except StageError:
+                    # another process was first, and has cleared up
+                    if (now := newest(self._folder, self._field)) is not None and now.version >= version:
+                        return self._was_published(now, manifest, version)
+                    raise
                 self._folder.create(name_of(version), target.to_json())
             current = newest(self._folder, self._field)
             assert current is not None, "a version was published above"
@@ -147,9 +149,11 @@ class TablePlace:
         elif before and (sink.mode is WriteMode.UPSERT or sink.compaction.min_files):
             from forgelog.pipelines.io.merging import Merge
 
+            # a publication that was killed may have given some of the new files their names already
             aside = self._aside_name(manifest.attempt)
             columns = current.columns if current is not None else manifest.columns
-            merge = Merge(self._folder, aside, self._type, sink, manifest, self._context, columns)
+            places = [self._where(f"{aside}/{file.path}", each) for file, each in zip(manifest.files, new, strict=True)]
+            merge = Merge(self._folder, places, self._type, sink, manifest, self._context, columns)
             prefix = f"data/{manifest.attempt}/" if self._kept_in_place else ""
             if sink.mode is WriteMode.UPSERT:
                 kept = merge.without_new_keys(before, version, prefix)
@@ -166,6 +170,10 @@ class TablePlace:
             files=files,
             removes=removes,
         )
+
+    def _where(self, aside: str, published: VersionFile) -> VersionFile:
+        there = self._kept_in_place or self._folder.head(aside) is not None
+        return published.model_copy(update={"path": aside}) if there else published
 
     def _as_published(self, file: CommitFile, manifest: CommitManifest, version: int) -> VersionFile:
         path = f"data/{manifest.attempt}/{file.path}" if self._kept_in_place else _final(file.path, version)
@@ -221,6 +229,13 @@ class TablePlace:
         names = [(file.path, _final(file.path, target.version)) for file in manifest.files]
         aside = _beside(self._folder.path) / manifest.attempt
         return exchanged(self._folder.path, aside, names, target.model_copy(update={"removes": ()}), self._field)
+
+    def _give_names(self, manifest: CommitManifest, target: FolderVersion) -> None:
+        if self._kept_in_place:
+            return
+        aside = self._aside_name(manifest.attempt)
+        moves = [(f"{aside}/{old.path}", _final(old.path, target.version)) for old in manifest.files]
+        self._each(lambda move: self._folder.move(*move), moves)
 
     def _finish(self, current: FolderVersion, attempt: str) -> None:
         """Removes what the newest version does not have."""

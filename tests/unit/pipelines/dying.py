@@ -65,7 +65,9 @@ def _publish(
     for owner, name in steps():
         original = getattr(owner, name)
         if isinstance(owner, type):
-            setattr(owner, name, lambda self, *given, _original=original, **named: counted(_original, self, *given, **named))
+            setattr(
+                owner, name, lambda self, *given, _original=original, **named: counted(_original, self, *given, **named)
+            )
         else:
             setattr(owner, name, partial(counted, original))
     own = scratch / f"child-{os.getpid()}"
@@ -76,6 +78,13 @@ def _publish(
         print(error)
         os._exit(REFUSED)
     os._exit(SURVIVED)
+
+
+def _method(counted: Callable[..., Any], original: Any) -> Any:
+    def method(self: Any, *given: Any, **named: Any) -> Any:
+        return counted(original, self, *given, **named)
+
+    return method
 
 
 def local_steps() -> list[tuple[Any, str]]:
@@ -109,7 +118,6 @@ def ended(process: BaseProcess) -> int:
 def stopped(process: BaseProcess) -> Iterator[bool]:
     """Waits until a process has stopped itself, and wakes it at the end. False: it ended before."""
     assert process.pid is not None
-    process_id, status = 0, 0
     # the fork server is its parent: /proc tells, waitpid can't
     state = ""
     while process.is_alive():
@@ -120,4 +128,3 @@ def stopped(process: BaseProcess) -> Iterator[bool]:
     yield state == "T" and process.is_alive()
     if process.is_alive():
         os.kill(process.pid, signal.SIGCONT)
-    del process_id, status

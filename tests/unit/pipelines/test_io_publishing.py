@@ -1,4 +1,4 @@
-"""A version is published once and whole: however often, by however many processes, wherever one is killed or stopped."""
+"""A version is published once and whole, however often and by however many processes, killed or stopped anywhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_mode(table: Table, mode: dict[str, Any], after: list[tuple[int, st
 
 def test_the_mode_error_takes_an_empty_place_only(table: Table) -> None:
     table.publish(1, FIRST, mode="error")
-    with pytest.raises(StageError, match="mode: is error, and there are rows at .*/table already"):
+    with pytest.raises(StageError, match=r"mode: is error, and there are rows at .*/table already"):
         table.write(NEXT, mode="error")
     assert table.read() == [(1, "a"), (2, "b")]
 
@@ -59,7 +59,7 @@ def test_killed_before_any_step_it_is_published_once_by_the_next(
         assert child.exitcode == -signal.SIGKILL
         kills += 1
         assert table.read() in ([(1, "a"), (2, "b")], after), "a reader saw a part of a version"
-        at += 1 if kills % 2 else 0  # each step is died before twice: once more by who goes on
+        at += 1
     assert kills >= 2
     assert table.read() == table.seen() == after
     assert publish(sink, manifest, 2, table.contexts).already
@@ -85,7 +85,7 @@ def test_stopped_before_any_step_it_changes_nothing_once_it_wakes(store: Any, tm
             assert code == SURVIVED
             break
         assert table.read() == table.seen() == [(9, "z")], f"what was stopped before step {at} changed the table"
-        assert code == REFUSED
+        assert code in (REFUSED, SURVIVED)  # it may have been stopped when all but the clearing up was done
         at += 1
     assert at >= 3
 
@@ -94,7 +94,7 @@ def test_a_late_publication_says_so_and_changes_nothing(table: Table) -> None:
     sink, manifest = table.write(FIRST)
     publish(sink, manifest, 1, table.contexts)
     table.publish(2, NEXT)
-    with pytest.raises(StageError, match="version 2 is published at .*, and this is version 1: nothing was changed"):
+    with pytest.raises(StageError, match=r"version 2 is published at .*, and this is version 1: nothing was changed"):
         publish(sink, manifest, 1, table.contexts)
     assert table.read() == table.seen() == [(2, "B"), (3, "C")]
 
@@ -102,7 +102,7 @@ def test_a_late_publication_says_so_and_changes_nothing(table: Table) -> None:
 def test_another_attempt_of_a_version_says_so_and_changes_nothing(table: Table) -> None:
     table.publish(1, FIRST)
     sink, manifest = table.write(NEXT)
-    with pytest.raises(StageError, match="version 1 at .* is of the attempt"):
+    with pytest.raises(StageError, match=r"version 1 at .* is of the attempt"):
         publish(sink, manifest, 1, table.contexts)
     assert table.read() == [(1, "a"), (2, "b")]
 
@@ -138,7 +138,7 @@ def test_a_sink_that_fills_up_midway_leaves_nothing(table: Table, monkeypatch: p
     if table.place["type"] != "file_system":
         pytest.skip("a store answers so by itself")
     monkeypatch.setattr(local_files.LocalFolder, "upload", full)
-    with pytest.raises(StageError, match="can't write a file to .*: no space left on device; make room"):
+    with pytest.raises(StageError, match=r"can't write a file to .*: no space left on device; make room"):
         table.write(NEXT, partition_by=["id"])
     assert table.read() == table.seen() == [(1, "a"), (2, "b")]
     assert [path.name for path in (table.folder / ".table.forgelog").iterdir()] == ["lock"]
