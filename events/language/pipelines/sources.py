@@ -25,7 +25,7 @@ MAX_PATHS = 1_000
 
 DatasetName = Annotated[
     str,
-    StringConstraints(pattern=r"^$|^[a-z0-9]([a-z0-9_-]{0,118}[a-z0-9])?(\.[a-z2-7]{6})?(\.quarantine)?$"),
+    StringConstraints(pattern=r"^$|^[a-z0-9]([a-z0-9_-]{0,118}[a-z0-9])?(\.[a-z2-7]{5})?(\.quarantine)?$"),
     Field(examples=["clean-orders"]),
 ]
 """A dataset of the platform by its name in the project, or by its id. ``NAME.quarantine`` has its refused rows."""

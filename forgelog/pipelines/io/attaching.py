@@ -65,7 +65,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved
         types = ", ".join(
             f"CAST(NULL AS {column.type}) AS {sql.name(column.name)}" for column in (resolved.columns or source.columns)
         )
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.name(name)} AS SELECT {types} LIMIT 0")
+        connection.execute(f"CREATE OR REPLACE VIEW {sql.name(name)} AS SELECT {types} LIMIT 0")
     else:
         _attach_files(connection, name, resolved)
 
@@ -101,7 +101,7 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved, 
             sql.name(column.name) for column in resolved.partitions if column.name not in {each.name for each in wanted}
         ]
         query = f"SELECT {', '.join(parts + extra)} FROM ({query})"
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.name(name)} AS {query}")
+    connection.execute(f"CREATE OR REPLACE VIEW {sql.name(name)} AS {query}")
 
 
 def described(connection: duckdb.DuckDBPyConnection, relation: str) -> tuple[Column, ...]:

@@ -140,7 +140,7 @@ def _csv_query(paths: Sequence[str], options: dict[str, str]) -> str:
 
 def _tolerant(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], options: dict[str, str], most: int) -> str:
     """The rows as a table, read now: how many lines are bad is known only when all are read."""
-    number = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE temporary").fetchall()[0][0]
+    number = connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall()[0][0]
     table, rejects, scans = (f"forgelog_{kind}_{number}" for kind in ("rows", "rejects", "scans"))
     tolerant = options | {
         "store_rejects": "true",
@@ -148,7 +148,7 @@ def _tolerant(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], optio
         "rejects_scan": sql.text(scans),
         "rejects_limit": str(most + 1),
     }
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {_csv_query(paths, tolerant)}")
+    connection.execute(f"CREATE OR REPLACE TABLE {table} AS {_csv_query(paths, tolerant)}")
     lines = connection.execute(
         f"SELECT line, error_message, file_path FROM {rejects} JOIN {scans} USING (scan_id, file_id) ORDER BY line"
     ).fetchall()
