@@ -18,7 +18,8 @@ from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.formats import DataFormat, FileFormat, format_of
 from forgelog.pipelines.io import sql
 from forgelog.pipelines.io.context import Resolved, ResolvedFile
-from forgelog.pipelines.io.folders import Folder, open_folder, split
+from forgelog.pipelines.io.folders import Folder
+from forgelog.pipelines.io.opening import open_folder, split
 from forgelog.pipelines.io.readers import reader_of
 from forgelog.pipelines.io.reading_problems import reading_problem
 from forgelog.pipelines.problems import StageError

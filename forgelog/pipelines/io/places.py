@@ -25,7 +25,7 @@ from events.language.pipelines.formats import FileFormat
 from events.language.pipelines.manifests import CommitFile, CommitManifest
 from events.language.pipelines.sinks import DataSink
 from forgelog.pipelines.io.context import IoContext, Published
-from forgelog.pipelines.io.folders import datasets_root, whole_url
+from forgelog.pipelines.io.opening import datasets_root, whole_url
 from forgelog.pipelines.io.paths import filled, is_wild, literal
 from forgelog.pipelines.problems import StageError
 

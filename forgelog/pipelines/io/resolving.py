@@ -11,8 +11,9 @@ from events.language.pipelines.connections import FILE_PLACES, DataSourceType
 from events.language.pipelines.formats import FileFormat
 from events.language.pipelines.sources import DataSource
 from forgelog.pipelines.io.context import DatasetAt, IoContext, Resolved, ResolvedFile
-from forgelog.pipelines.io.folders import Folder, open_folder, split, type_of_url, whole_url
+from forgelog.pipelines.io.folders import Folder
 from forgelog.pipelines.io.listing import MAX_FILES, listed
+from forgelog.pipelines.io.opening import open_folder, split, type_of_url, whole_url
 from forgelog.pipelines.io.paths import filled, is_wild, literal, partition_of
 from forgelog.pipelines.io.versions import FolderVersion, newest, read_version
 from forgelog.pipelines.problems import StageError

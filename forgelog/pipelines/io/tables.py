@@ -31,9 +31,10 @@ from events.language.pipelines.manifests import NO_VALUE, CommitFile, CommitMani
 from events.language.pipelines.sinks import DataSink, OverwriteScope, WriteMode
 from forgelog.pipelines.io.context import IoContext, Published
 from forgelog.pipelines.io.exchanging import exchanged
-from forgelog.pipelines.io.folders import Folder, open_folder, type_of_url
+from forgelog.pipelines.io.folders import Folder
 from forgelog.pipelines.io.late import other_attempt, superseded
 from forgelog.pipelines.io.local import LocalFolder, locked
+from forgelog.pipelines.io.opening import open_folder, type_of_url
 from forgelog.pipelines.io.paths import hidden, partition_of
 from forgelog.pipelines.io.versions import (
     UNKNOWN,
