@@ -36,6 +36,8 @@ class Ran:
     """With all queries, those too that were not known before functions had run."""
     given: Mapping[str, str]
     """Functions' results that are queries over relations (frames of narwhals, DuckDB's relations): name → query."""
+    took: Mapping[str, tuple[str, ...]]
+    """The relations that each function took."""
 
 
 def run(
@@ -73,7 +75,7 @@ def run_plan(
     for function, path in plan.udfs:
         code = vectorized(function, found(functions, function.module, function.function, path), path)
         create_function(connection, function, code, path)
-    state = _State(connection, plan, functions, scratch, set(plan.inputs), {})
+    state = _State(connection, plan, functions, scratch, set(plan.inputs), {}, {})
     for nth in range(len(plan.relations)):
         relation = state.plan.relations[nth]
         if relation.spark:
@@ -85,8 +87,8 @@ def run_plan(
     if plan.output not in state.made:
         state.make(plan.output, keep)
     elif keep is not CacheLevel.NONE and plan.output in plan.inputs:
-        return Ran(state.kept_copy(plan.output, keep), state.plan, state.given)
-    return Ran(plan.output, state.plan, state.given)
+        return Ran(state.kept_copy(plan.output, keep), state.plan, state.given, state.took)
+    return Ran(plan.output, state.plan, state.given, state.took)
 
 
 def describe(connection: Any, relation: str) -> Schema:
@@ -128,6 +130,7 @@ class _State:
     made: set[str]
     """Relations that the connection has."""
     given: dict[str, str]
+    took: dict[str, tuple[str, ...]]
 
     def make(self, name: str, level: CacheLevel) -> None:
         relation = self.plan[name]
@@ -166,6 +169,7 @@ class _State:
         for name in named.values():
             if name not in self.made:
                 self.make(name, CacheLevel.NONE)
+        self.took[relation.name] = tuple(named.values())
         taken = {arg: frames.frame(self.connection, name, settings.frame, field) for arg, name in named.items()}
         try:
             result = code(**taken, **values)
