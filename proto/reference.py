@@ -161,6 +161,8 @@ def _words(annotation: Any) -> str:
         words = f"map to {_words(get_args(kind)[1])}"
     elif kind is AwareDatetime or kind is datetime:
         words = "time"
+    elif kind is Any:
+        words = "any value"
     elif issubclass(kind, Model | StrEnum):
         words = f"[{told_apart(kind)}](#{_anchor(kind)})"
     else:

@@ -27,7 +27,7 @@ from events.language.deployments import models as deployed
 from events.language.experiments import datasets, search_space, tuning_pruning
 from events.language.jobs import spec, spec_isolation, spec_monitoring, spec_placement, spec_service, spec_training
 from events.language.planned import Planned
-from proto import GenerationError
+from proto import GenerationError, pipeline_samples
 from proto.shapes import unwrap
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
@@ -174,6 +174,7 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
     routing.RoutedRevision: {"weight": routing.WHOLE},
     routing.RoutingRule: {"match": "exact", "value": "beta"},
     routing.PublicKey: {"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+    **pipeline_samples.FULL,
 }
 """Values that rules across fields ask for; a plain guess would break them."""
 _LEAST: Mapping[type[Model], Mapping[str, Any]] = {
@@ -184,6 +185,7 @@ _LEAST: Mapping[type[Model], Mapping[str, Any]] = {
     alerts.DeploymentAlert: {"type": "error_rate", "threshold": 5.0},
     routing.RoutingRule: {"value": "beta"},
     routing.PublicKey: {"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+    **pipeline_samples.LEAST,
 }
 """The same, of an example."""
 
@@ -225,6 +227,8 @@ def _value(name: str, annotation: Any, metadata: tuple[Any, ...], *, every: bool
         return {_value("key", key, (), every=every): _value("value", value, (), every=every)}
     if kind is AwareDatetime:
         return TIME
+    if kind is Any:
+        return "sample"
     if issubclass(kind, Model):
         return _data(kind, every=every)
     if issubclass(kind, StrEnum):

@@ -1260,6 +1260,151 @@ class DeadLetterRow(Answer, message="forgelog.log.v1.DeadLetter"):
     replayed: bool
 
 
+class DatasetRow(Answer, message="forgelog.pipelines.v1.Dataset"):
+    """A dataset that pipelines write, or that lineage tells of."""
+
+    dataset_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    name: str
+    location: str
+    """Where its data is; empty if nothing was published yet."""
+    version: int
+    """The newest published version; 0: none. 0 to 2147483647."""
+    committed: int
+    """The newest version. It waits to be published if it is not `version` and was not abandoned. 0 to
+    2147483647."""
+    pipeline_id: str
+    """What made the newest published version."""
+    run_id: str
+    rows: int
+    """Of the newest published version, as `bytes` and `columns`. At least 0."""
+    bytes: int
+    """At least 0."""
+    columns: list[Answer]
+    """At most 2000 entries."""
+    schema_version: int
+    """0 to 2147483647."""
+    quality_score: float | None
+    """Of the newest evaluation: the mean of its rules' pass rates. Missing if no rule was evaluated."""
+    contract: Answer
+    rules: list[Answer]
+    stale: bool
+    """Whether the newest published version is older than the contract allows."""
+    anomalous: bool
+    """Whether the newest published version has far more or fewer rows than those before it."""
+    subscribers: list[str]
+    """Pipelines that are told of its versions."""
+    created_at: datetime | None
+    updated_at: datetime | None
+    published_at: datetime | None
+
+
+class DataVersionRow(Answer, message="forgelog.pipelines.v1.DataVersion"):
+    """A version of a dataset: who made it, of what, and how good it is."""
+
+    dataset_id: str
+    """At most 128 characters."""
+    version: int
+    """0 to 2147483647."""
+    project: str
+    """At most 127 characters."""
+    status: str
+    reason: str
+    """Why it was abandoned."""
+    pipeline_id: str
+    pipeline_version: int
+    """0 to 2147483647."""
+    run_id: str
+    stage_id: str
+    attempt: int
+    """0 to 2147483647."""
+    rows: int
+    """At least 0."""
+    bytes: int
+    """At least 0."""
+    quarantined: int
+    """Rows that rules have set aside. At least 0."""
+    columns: list[Answer]
+    """At most 2000 entries."""
+    location: str
+    quality_score: float | None
+    outcomes: list[Answer]
+    inputs: list[Answer]
+    lineage: Answer
+    transformations: list[Answer]
+    median_rows: float | None
+    """Of an anomaly: the median of the versions before it."""
+    committed_at: datetime | None
+    published_at: datetime | None
+
+
+class DataSchemaRow(Answer, message="forgelog.pipelines.v1.DataSchema"):
+    """A schema that a dataset has had, from a version on."""
+
+    dataset_id: str
+    """At most 128 characters."""
+    schema_version: int
+    """0 to 2147483647."""
+    version: int
+    """The first version that has it. 0 to 2147483647."""
+    columns: list[Answer]
+    """At most 2000 entries."""
+    changes: list[Answer]
+    """From the schema before it."""
+    changed_at: datetime | None
+
+
+class QualityCheckRow(Answer, message="forgelog.pipelines.v1.QualityCheck"):
+    """What came of one rule in one evaluation."""
+
+    run_id: str
+    stage_id: str
+    attempt: int
+    """0 to 2147483647."""
+    rule_id: str
+    revision: int
+    """Of a dataset's own rule; 0 of a rule of the stage. 0 to 2147483647."""
+    pipeline_id: str
+    dataset_id: str
+    """Empty if the stage failed before its output asked to become a version."""
+    version: int
+    """The version that the output became; 0: none. 0 to 2147483647."""
+    type: str
+    severity: str
+    threshold: float
+    rows: int
+    """At least 0."""
+    passed: int
+    """At least 0."""
+    failed: int
+    """At least 0."""
+    pass_rate: float
+    breached: bool
+    stops: bool
+    quarantined: int
+    """At least 0."""
+    evaluated_at: datetime | None
+
+
+class RuleRecordRow(Answer, message="forgelog.pipelines.v1.RuleRecord"):
+    """How a rule has done on a dataset so far."""
+
+    dataset_id: str
+    """At most 128 characters."""
+    rule_id: str
+    evaluations: int
+    """At least 0."""
+    breaches: int
+    """At least 0."""
+    failed: int
+    """Rows that failed, of all evaluations. At least 0."""
+    pass_rate: float | None
+    """At the last evaluation. Default 1."""
+    evaluated_at: datetime | None
+
+
 class PipelineRow(Answer, message="forgelog.pipelines.v1.Pipeline"):
     """A pipeline, with its newest version."""
 

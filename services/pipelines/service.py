@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.hosting import Answering, Service, Servicer
+from events.writer.deciders import Deciders
+from forgelog_pb.pipelines.v1.dataset_queries_pb2_grpc import add_DatasetQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.queries_pb2_grpc import add_PipelineQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.work_pb2_grpc import add_WorkQueriesServicer_to_server
+from services.pipelines.dataset.decide import Datasets
+from services.pipelines.dataset.queries import DatasetQueriesServicer
 from services.pipelines.pipeline.decide import Pipelines
 from services.pipelines.projections import PROJECTION
 from services.pipelines.queries import PipelineQueriesServicer
@@ -14,13 +18,18 @@ from services.pipelines.work_orders import WorkOrders
 from services.pipelines.work_queries import WorkQueriesServicer
 
 
+def deciders() -> Deciders:
+    return Deciders(Pipelines(), Datasets())
+
+
 def servicers(answering: Answering) -> Sequence[Servicer]:
     read, package = answering.read, "forgelog.pipelines.v1"
     work = WorkQueriesServicer(WorkOrders(answering.settings))
     return [
         (PipelineQueriesServicer(read), add_PipelineQueriesServicer_to_server, f"{package}.PipelineQueries"),
+        (DatasetQueriesServicer(read), add_DatasetQueriesServicer_to_server, f"{package}.DatasetQueries"),
         (work, add_WorkQueriesServicer_to_server, f"{package}.WorkQueries"),
     ]
 
 
-SERVICE = Service(deciders=Pipelines, projection=PROJECTION, servicers=servicers)
+SERVICE = Service(deciders=deciders, projection=PROJECTION, servicers=servicers)

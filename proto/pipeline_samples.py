@@ -1,0 +1,101 @@
+"""Values of the models of pipelines that rules across fields ask for: see `proto.samples`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from events.language.base import Model
+from events.language.pipelines import (
+    connections,
+    formats,
+    lineage,
+    manifests,
+    quality,
+    relational,
+    sinks,
+    sources,
+    transformations,
+)
+
+_CSV = {"type": "csv", "compression": "gzip", "csv": {"delimiter": ";"}, "json_layout": "lines", "row_group_rows": 2048}
+_FILES = {"type": "s3", "path": "s3://bucket/orders/*.csv"}
+_RULE = {"rule_id": "has-amount", "type": "completeness", "columns": ["amount"]}
+_FILTER = {"id": "positive", "type": "filter", "filter": {"where": "amount > 0"}}
+
+FULL: Mapping[type[Model], Mapping[str, Any]] = {
+    connections.Connection: {"secret": {"name": "warehouse"}},
+    formats.CsvOptions: {
+        "delimiter": ";",
+        "quote": '"',
+        "escape": '"',
+        "comment": "#",
+        "decimal": ",",
+        "encoding": "utf-8",
+    },
+    formats.DataFormat: {**_CSV},
+    quality.DataQualityRule: {
+        "type": "range",
+        "columns": ["amount"],
+        "expression": "",
+        "level": "row",
+        "minimum": "0",
+        "maximum": "1000",
+        "pattern": "",
+        "keep_first_by": "",
+    },
+    quality.RuleOutcome: {"rows": 2, "pass_rate": 0.5},
+    sources.DataSource: {
+        **_FILES,
+        "paths": [],
+        "table": "",
+        "query": "",
+        "topic": "",
+        "dataset": "",
+        "version": 0,
+        "format": _CSV,
+        "partitions": [{"name": "day", "type": "DATE"}],
+        "streaming": None,
+    },
+    sinks.DataSink: {
+        "type": "file_system",
+        "path": "/data/clean",
+        "table": "",
+        "topic": "",
+        "dataset": "",
+        "format": {"type": "parquet"},
+        "mode": "overwrite",
+        "scope": "table",
+        "keys": [],
+    },
+    relational.MapSettings: {"keep": []},
+    relational.JoinSettings: {"type": "left", "on": ""},
+    relational.WindowFrame: {"unit": "rows"},
+    transformations.CustomSettings: {"sql": "", "spark": "", "columns": []},
+    transformations.Transformation: {
+        **_FILTER,
+        **dict.fromkeys(("map", "join", "aggregate", "window", "sort", "custom")),
+        "udfs": [],
+    },
+    lineage.LineageEdges: {
+        "columns": [{"column": "total", "dataset": "raw", "source": "amount"}],
+        "tables": ["raw"],
+        "unresolved": "",
+    },
+    manifests.CommitFile: {"checksum": "4f" * 32},
+    manifests.CommitManifest: {"files_object": None},
+}
+
+LEAST: Mapping[type[Model], Mapping[str, Any]] = {
+    quality.DataQualityRule: _RULE,
+    quality.RuleOutcome: {"rows": 2, "pass_rate": 0.5},
+    sources.DataSource: _FILES,
+    sinks.DataSink: {"type": "file_system", "path": "/data/clean"},
+    relational.MapSettings: {"keep": ["amount"]},
+    relational.JoinSettings: {"using": ["id"]},
+    relational.AggregateSettings: {"group_by": ["day"]},
+    transformations.CustomSettings: {"sql": "select * from raw"},
+    transformations.Repartition: {"partitions": 8},
+    transformations.Transformation: _FILTER,
+    lineage.LineageInput: {"dataset_id": "clean-orders", "version": 3},
+}

@@ -1,0 +1,1 @@
+"""The aggregate that decides a dataset: its versions, and what they must be."""

@@ -1,0 +1,155 @@
+"""Answers about datasets, their versions, quality and lineage, from the projection's tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from events.language.convert import to_message
+from events.projections.tables import Db
+from events.queries.listing import INT4, Listing
+from events.queries.queries import ReadModel, invalid, not_found, read_options
+from forgelog_pb.pipelines.v1 import dataset_queries_pb2 as pb
+from forgelog_pb.pipelines.v1 import dataset_queries_pb2_grpc as rpc
+from forgelog_pb.pipelines.v1 import types_pb2 as types
+from services.pipelines.dataset.lineage_queries import lineage
+
+_DATASETS = Listing(
+    pb.ListDatasetsRequest,
+    "datasets",
+    order={"created_at": datetime, "dataset_id": str},
+    descending=True,
+    filters={
+        "project": "project",
+        "name": "(strpos(name, lower({value})) > 0 or strpos(location, {value}) > 0)",
+        "stale": "stale",
+    },
+)
+
+_VERSIONS = Listing(
+    pb.ListDataVersionsRequest,
+    "data_versions",
+    order={"version": INT4},
+    descending=True,
+    filters={"dataset_id": "dataset_id", "statuses": "status"},
+)
+
+_SCHEMAS = Listing(
+    pb.ListDataSchemasRequest,
+    "data_schemas",
+    order={"schema_version": INT4},
+    descending=True,
+    filters={"dataset_id": "dataset_id"},
+)
+
+_CHECKS = Listing(
+    pb.ListQualityChecksRequest,
+    "quality_checks",
+    order={
+        "evaluated_at": datetime,
+        "run_id": str,
+        "stage_id": str,
+        "attempt": INT4,
+        "rule_id": str,
+        "revision": INT4,
+    },
+    descending=True,
+    filters={
+        "dataset_id": "dataset_id",
+        "pipeline_id": "pipeline_id",
+        "run_id": "run_id",
+        "rule_id": "rule_id",
+        "breached": "breached",
+    },
+)
+
+_RECORDS = Listing(
+    pb.ListRuleRecordsRequest, "rule_records", order={"rule_id": str}, filters={"dataset_id": "dataset_id"}
+)
+
+
+class DatasetQueriesServicer(rpc.DatasetQueriesServicer):
+    def __init__(self, read: ReadModel) -> None:
+        self._read = read
+
+    async def GetDataset(self, request: Any, context: Any) -> Any:
+        options, id = read_options(request.options), request.dataset_id
+        if not id and not (request.project and request.name):
+            raise invalid("dataset_id: is empty; give it, or project and name")
+        async with self._read.view(**options) as db:
+            if id:
+                row = await db.fetchrow("select * from datasets where dataset_id = $1", id)
+            else:
+                of_name = "select * from datasets where project = $1 and name = $2"
+                row = await db.fetchrow(of_name, request.project, request.name)
+        if row is None:
+            raise not_found("dataset", id or request.name, options["as_of"])
+        return pb.GetDatasetResponse(dataset=_message(row, types.Dataset))
+
+    async def ListDatasets(self, request: Any, context: Any) -> Any:
+        query = _DATASETS.query(request)
+        async with self._read.view(**read_options(request.options)) as db:
+            page = await query.fetch(db)
+        found = [_message(row, types.Dataset) for row in page.rows]
+        return pb.ListDatasetsResponse(datasets=found, next_cursor=page.next_cursor)
+
+    async def GetDataVersion(self, request: Any, context: Any) -> Any:
+        options, id = read_options(request.options), request.dataset_id
+        async with self._read.view(**options) as db:
+            await check_dataset(db, id, options["as_of"])
+            number = request.version or await db.fetchval("select version from datasets where dataset_id = $1", id)
+            key = "where dataset_id = $1 and version = $2"
+            row = await db.fetchrow(f"select * from data_versions {key}", id, number)
+            files = await db.fetchrow(f"select * from data_manifests {key}", id, number)
+        if row is None or files is None:
+            raise not_found("version", f"{id}/{request.version or 'newest'}", options["as_of"])
+        version, manifest = _message(row, types.DataVersion), _message(files, types.DataManifest)
+        return pb.GetDataVersionResponse(version=version, files=manifest)
+
+    async def ListDataVersions(self, request: Any, context: Any) -> Any:
+        rows, cursor = await self._of_dataset(_VERSIONS, request)
+        found = [_message(row, types.DataVersion) for row in rows]
+        return pb.ListDataVersionsResponse(versions=found, next_cursor=cursor)
+
+    async def ListDataSchemas(self, request: Any, context: Any) -> Any:
+        rows, cursor = await self._of_dataset(_SCHEMAS, request)
+        found = [_message(row, types.DataSchema) for row in rows]
+        return pb.ListDataSchemasResponse(schemas=found, next_cursor=cursor)
+
+    async def ListRuleRecords(self, request: Any, context: Any) -> Any:
+        rows, cursor = await self._of_dataset(_RECORDS, request)
+        found = [_message(row, types.RuleRecord) for row in rows]
+        return pb.ListRuleRecordsResponse(records=found, next_cursor=cursor)
+
+    async def ListQualityChecks(self, request: Any, context: Any) -> Any:
+        query = _CHECKS.query(request)
+        async with self._read.view(**read_options(request.options)) as db:
+            page = await query.fetch(db)
+        found = [_message(row, types.QualityCheck) for row in page.rows]
+        return pb.ListQualityChecksResponse(checks=found, next_cursor=page.next_cursor)
+
+    async def GetDataLineage(self, request: Any, context: Any) -> Any:
+        options = read_options(request.options)
+        async with self._read.view(**options) as db:
+            return await lineage(db, request, options["as_of"])
+
+    async def _of_dataset(self, listing: Listing, request: Any) -> tuple[Any, str]:
+        options, id = read_options(request.options), request.dataset_id
+        if not id:
+            raise invalid("dataset_id: is empty; give the dataset")
+        query = listing.query(request)
+        async with self._read.view(**options) as db:
+            page = await query.fetch(db)
+            if not page.rows:
+                await check_dataset(db, id, options["as_of"])
+        return page.rows, page.next_cursor
+
+
+async def check_dataset(db: Db, id: str, as_of: datetime | None) -> None:
+    """Raises QueryError if there is no such dataset."""
+    if await db.fetchval("select 1 from datasets where dataset_id = $1", id) is None:
+        raise not_found("dataset", id, as_of)
+
+
+def _message(row: Any, kind: Any) -> Any:
+    return to_message(dict(row), kind)
