@@ -233,6 +233,7 @@ OWN = (
             "events.language.deployments.steering",
             "events.language.deployments.reasons",
             "events.language.deployments.keys",
+            "events.language.deployments.following",
         ),
         kinds=(("Deployment", "forgelog.manifest.deployments:DEPLOYMENT"),),
         from_agents=True,

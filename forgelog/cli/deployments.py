@@ -80,6 +80,10 @@ def deploy(
         list[str] | None,
         typer.Option("--trusted-type", metavar="TYPE", help="A type of skops that may be made (repeatable)."),
     ] = None,
+    follow: Annotated[
+        bool | None,
+        typer.Option("--follow/--no-follow", help="Update it whenever the alias or environment means another version."),
+    ] = None,
     message: Annotated[str, typer.Option("--note", help="What is changed and why; the revision shows it.")] = "",
     wait: WaitOption = False,
     output: OutputOption = Format.TABLE,
@@ -91,7 +95,7 @@ def deploy(
     options = {
         "replicas": replicas, "strategy": strategy, "cpus": cpus, "memory": memory, "gpus": gpus, "queue": queue,
         "env": pairs(env), "trust_pickle": trust_pickle, "scale": scale, "min": least, "max": most,
-        "trusted_types": trusted_type,
+        "trusted_types": trusted_type, "follow": follow,
     }  # fmt: skip
 
     async def work(client: AsyncClient) -> list[tuple[Any, int]]:
@@ -145,7 +149,8 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
             spec = without_none(known.spec)
     except NotFound:
         pass
-    spec["model"] = ref.choice()
+    followed = (spec.get("model") or {}).get("follow", False) if options["follow"] is None else options["follow"]
+    spec["model"] = {**ref.choice(), **({"follow": True} if followed else {})}
     if options["replicas"] is not None:
         spec["replicas"] = options["replicas"]
     places = (

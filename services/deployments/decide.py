@@ -2,6 +2,7 @@
 
 CreateDeployment ─► DeploymentCreated, RevisionCreated
 UpdateDeployment ─► RevisionCreated, or DeploymentUpdated where replicas stay as they are
+RenewDeployment ─► RevisionCreated (an alias that it follows has moved: `services.deployments.following`)
 ScaleDeployment ─► DeploymentScaled; TerminateDeployment ─► TerminationRequested
 RevisionCreated ─► (asks experiments for the model's version) ResolveRevision ─► RevisionResolved or RevisionRejected
 what follows from the state and the time: `services.deployments.rollout`
@@ -24,6 +25,7 @@ from events.language.deployments.commands import (
     OfDeployment,
     PauseRollout,
     PromoteRollout,
+    RenewDeployment,
     ResolveRevision,
     ResumeRollout,
     ScaleDeployment,
@@ -89,7 +91,7 @@ from events.log.ids import named_id
 from events.process.replica_keys import replicas_key
 from events.process.settings import Settings
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
-from services.deployments import endpoint_keys, hearing, resolving, rollout, splitting, steering
+from services.deployments import endpoint_keys, following, hearing, resolving, rollout, splitting, steering
 from services.deployments.fold import evolve
 from services.deployments.issuer import issuer
 from services.deployments.loads import Load, Report
@@ -107,6 +109,7 @@ class Deployments(Decider[Deployment]):
     commands = (
         CreateDeployment,
         UpdateDeployment,
+        RenewDeployment,
         ScaleDeployment,
         TerminateDeployment,
         ResolveRevision,
@@ -201,6 +204,8 @@ class Deployments(Decider[Deployment]):
         match command:
             case UpdateDeployment():
                 return _updated(state, command)
+            case RenewDeployment():
+                return following.renewed(state, command)
             case ScaleDeployment():
                 return _scaled(state, command)
             case UndoRollout():
@@ -223,7 +228,7 @@ class Deployments(Decider[Deployment]):
     def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
         match event:
             case RevisionCreated():
-                return resolving.questions(event, at.project)
+                return resolving.questions(event, at.project) or following.order(event)
             case ReplicaRequested():
                 return [Order(SubmitJob(job_id=event.job_id, spec=event.spec))]
         assert isinstance(event, ReplicaReleased)
@@ -231,7 +236,8 @@ class Deployments(Decider[Deployment]):
 
     def answered(self, event: Event, question: Question, answer: Any, at: DecisionContext) -> Sequence[Order]:
         assert isinstance(event, RevisionCreated)
-        return [Order(resolving.resolution(event, answer, at.project))]
+        found = Order(resolving.resolution(event, answer, at.project))
+        return [found, *following.order(event, resolving.model_id(answer))]
 
     def refused(self, state: Deployment, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
         if refusal.command_type == ResolveRevision.type_name():

@@ -38,14 +38,18 @@ def questions(event: RevisionCreated, project: str) -> Sequence[Question]:
     choice = event.spec.model
     if choice is None or event.source_revision:
         return []
-    request = GetModelVersionRequest(
-        project=project,
-        name=choice.name,
-        number=choice.number or 0,
-        alias=choice.alias,
-        environment=choice.environment,
+    which = (
+        {"number": event.model_number}  # what an alias means may be known here before it is in the tables there
+        if event.model_number
+        else {"number": choice.number or 0, "alias": choice.alias, "environment": choice.environment}
     )
+    request = GetModelVersionRequest(project=project, name=choice.name, **which)
     return [Question("experiments", RegistryQueriesStub, "GetModelVersion", request)]
+
+
+def model_id(answer: Any) -> str:
+    """Of the model that an answer is about; empty if there is none."""
+    return "" if isinstance(answer, Refused) else str(answer.version.model_id)
 
 
 def resolution(event: RevisionCreated, answer: Any, project: str) -> ResolveRevision:

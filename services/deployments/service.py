@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from events.hosting import Answering, Service, Servicer
 from events.streams.intake import Intake
+from events.writer.deciders import Deciders
 from forgelog_pb.deployments.v1.key_queries_pb2_grpc import add_KeyQueriesServicer_to_server
 from forgelog_pb.deployments.v1.queries_pb2_grpc import add_DeploymentQueriesServicer_to_server
 from forgelog_pb.deployments.v1.telemetry_queries_pb2_grpc import add_TelemetryQueriesServicer_to_server
 from services.deployments.decide import Deployments
+from services.deployments.following import Followers
 from services.deployments.issuer import issuer
 from services.deployments.key_queries import KeyQueriesServicer
 from services.deployments.projections import PROJECTION
@@ -38,8 +40,12 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
     ]
 
 
+def deciders() -> Deciders:
+    return Deciders(Deployments(), Followers())
+
+
 SERVICE = Service(
-    deciders=Deployments,
+    deciders=deciders,
     projection=PROJECTION,
     servicers=servicers,
     intakes=(_requests,),

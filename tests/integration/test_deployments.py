@@ -8,6 +8,7 @@ import signal
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,3 +99,22 @@ async def test_a_model_that_there_is_not_is_told_with_its_name(client: AsyncClie
     (revision,) = await client.deployments.revisions("ghost")
     assert revision.status == "rejected"
     await client.deployments.terminate("ghost")
+
+
+async def test_a_deployment_follows_an_alias_of_its_model(client: AsyncClient, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("w")
+    await client.models.register("followed-model")
+    for number in (1, 2, 3):
+        await client.models.create_version("followed-model", folder=tmp_path / "weights", wait=False)
+        if number == 1:
+            await client.models.set_alias("followed-model", "champion", 1)
+    model = {"name": "followed-model", "alias": "champion", "follow": True}
+    await client.deployments.create("follower", spec("one", replicas=0, model=model))
+    assert (await client.deployments.wait("follower", timeout=PATIENCE)).model["number"] == 1
+
+    await client.models.set_alias("followed-model", "champion", 2)
+    await client.models.set_alias("followed-model", "champion", 3)
+    await until(client, "follower", lambda row: row.model["number"] == 3 and not row.rollout_revision)
+    newest = (await client.deployments.revisions("follower"))[0]
+    assert newest.note == "version 3 of followed-model has the alias champion"
+    await client.deployments.terminate("follower")

@@ -12,6 +12,8 @@ from events.language.deployments.models import (
     DeploymentSpec,
     NewDeploymentName,
     Note,
+    OptionalAlias,
+    OptionalEnvironment,
     Reason,
     ResolvedModel,
     RevisionWeight,
@@ -19,6 +21,7 @@ from events.language.deployments.models import (
 )
 from events.language.deployments.routing import WHOLE, OptionalRevision, RevisionNumber
 from events.language.deployments.scaling import ReplicaCount
+from events.language.experiments.registry.models import VersionNumber
 
 
 class DeploymentCommand(Command):
@@ -86,6 +89,15 @@ class ResolveRevision(OfDeployment):
         if self.model is not None and self.problem:
             raise ValueError("model and problem are both given; a revision has the one or the other")
         return self
+
+
+class RenewDeployment(OfDeployment):
+    """From the platform: another version has the alias that a deployment follows, or is live in the environment."""
+
+    alias: OptionalAlias = ""
+    environment: OptionalEnvironment = ""
+    number: VersionNumber
+    version_id: Identifier
 
 
 class SetTraffic(OfDeployment):

@@ -96,6 +96,8 @@ class RevisionCreated(DeploymentEvent):
     note: Note = ""
     source_revision: OptionalRevision = 0
     """The earlier revision that it repeats, if it undoes later ones."""
+    model_number: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """The version of its model that it is to serve; 0: that which its spec means now."""
 
 
 class RevisionResolved(DeploymentEvent):

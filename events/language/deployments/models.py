@@ -78,23 +78,32 @@ Reason = Annotated[str, StringConstraints(max_length=MAX_REASON)]
 Note = Annotated[str, StringConstraints(max_length=4_000)]
 
 
+OptionalAlias = Annotated[str, StringConstraints(pattern=r"^$|^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")]
+"""Of a model's version, such as ``champion``; empty: none."""
+
+OptionalEnvironment = Annotated[str, StringConstraints(pattern=r"^$|^[a-z0-9][a-z0-9._-]{0,62}$")]
+"""In which a version is live, such as ``production``; empty: none."""
+
+
 class ModelChoice(Model):
     """Which version of a registered model is served. Of `number`, `alias` and `environment` one is given; without any
     it is the newest version."""
 
     name: ModelName
     number: VersionNumber | None = None
-    alias: Annotated[str, StringConstraints(pattern=r"^$|^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")] = ""
+    alias: OptionalAlias = ""
     """The version that has this alias when the revision is made, such as ``champion``."""
-    environment: Annotated[str, StringConstraints(pattern=r"^$|^[a-z0-9][a-z0-9._-]{0,62}$")] = ""
+    environment: OptionalEnvironment = ""
     """The version that is live there when the revision is made, such as ``production``."""
-    follow: Annotated[bool, Planned("updates when an alias moves")] = False
+    follow: bool = False
     """Whether the deployment is updated when another version gets the alias, or is live in the environment."""
 
     @model_validator(mode="after")
     def _one(self) -> ModelChoice:
         if sum((self.number is not None, bool(self.alias), bool(self.environment))) > 1:
             raise ValueError("number, alias and environment each name a version; give one of them")
+        if self.follow and not (self.alias or self.environment):
+            raise ValueError("follow is for an alias or an environment, which may mean another version later; give one")
         return self
 
 

@@ -12,6 +12,7 @@ from events.language.deployments.commands import (
     CreateDeployment,
     PauseRollout,
     PromoteRollout,
+    RenewDeployment,
     ResolveRevision,
     ResumeRollout,
     ScaleDeployment,
@@ -21,6 +22,7 @@ from events.language.deployments.commands import (
     UpdateDeployment,
 )
 from events.language.deployments.enums import RolloutStrategy
+from events.language.deployments.following import FollowVersion
 from events.language.deployments.keys import IssueEndpointKey, RevokeEndpointKey
 from events.language.deployments.models import DeploymentSpec, RolloutPolicy
 from events.language.deployments.scaling import AutoScalingPolicy
@@ -32,6 +34,7 @@ from events.language.deployments.steering import (
     SetAutoScaling,
 )
 from events.language.deployments.traffic import LatencySketch, ReplicaUsage, RevisionTraffic, TrafficCounts
+from events.language.experiments.registry.events import AliasSet, EnvironmentSet
 from events.language.jobs import (
     ExitReason,
     JobCancelled,
@@ -102,9 +105,34 @@ def _traffic(id: str, router: str, revision: int, seconds: float, requests: int,
 
 _task = {"job_id": _jobs, "node_id": st.just("n1"), "task": st.just(0), "attempt": _attempts, "changed_at": st.just(AT)}
 
+_ALIASES = st.sampled_from(["champion", "stable"])
+_VERSIONS = st.sampled_from(["v1", "v3"])
+_followed = {"project": st.just(DEFAULT_PROJECT), "model_id": st.sampled_from(["m1", "m2"]), "number": REVISIONS}
+
+followers = st.one_of(
+    st.builds(
+        lambda id, model, alias: FollowVersion(
+            project=DEFAULT_PROJECT, deployment_id=id, model_id=model, alias=alias, environment="" if alias else "live"
+        ),
+        IDS,
+        st.sampled_from(["", "m1"]),
+        st.sampled_from(["", "champion"]),
+    ),
+    st.builds(AliasSet, **_followed, alias=_ALIASES, version_id=_VERSIONS, period=REVISIONS),
+    st.builds(
+        EnvironmentSet,
+        **_followed,
+        environment=st.just("live"),
+        version_id=_VERSIONS,
+        period=REVISIONS,
+        actor=st.just("ada"),
+    ),
+)
+
 deployments = st.one_of(
     st.builds(lambda name, spec: CreateDeployment(deployment_id=name, name=name, spec=spec), IDS, _specs),
     st.builds(UpdateDeployment, **_of, spec=_specs),
+    st.builds(RenewDeployment, **_of, alias=_ALIASES, number=REVISIONS, version_id=_VERSIONS),
     st.builds(ScaleDeployment, **_of, replicas=st.integers(0, 4)),
     st.builds(TerminateDeployment, **_of),
     st.builds(

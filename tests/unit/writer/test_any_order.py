@@ -52,6 +52,7 @@ from events.language.resources import (
 from events.language.scheduling import ConfigureQueue, CreateQueue, DeleteQueue, QueueStatus, SchedulingPolicy
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext
 from services.deployments.decide import Deployments
+from services.deployments.following import Followers
 from services.experiments.catalogue.decide import Catalogues
 from services.experiments.datasets.decide import DatasetCatalogues
 from services.experiments.joblink.decide import JobLinks
@@ -318,6 +319,7 @@ PLAYED: Mapping[type[Decider[Any]], st.SearchStrategy[Input]] = {
     Registries: registry_inputs.registry,
     DatasetCatalogues: registry_inputs.datasets,
     Deployments: deployments.deployments,
+    Followers: deployments.followers,
     Pipelines: pipelines.pipelines,
 }
 
