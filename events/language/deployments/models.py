@@ -223,11 +223,11 @@ class TrafficRules(Model):
 class DeploymentSecurity(Model):
     """How a deployment's connections are protected."""
 
-    tls_secret: OptionalIdentifier = ""
+    tls_secret: Annotated[OptionalIdentifier, Planned("routers that read secrets")] = ""
     """Secret with the certificate and key of the endpoints' own ports; plain HTTP when empty."""
-    client_ca_secret: OptionalIdentifier = ""
+    client_ca_secret: Annotated[OptionalIdentifier, Planned("routers that read secrets")] = ""
     """Secret with the certificates that clients' certificates must be signed by; clients need none when empty."""
-    network: NetworkAccess = NetworkAccess.INTERNET
+    network: Annotated[NetworkAccess, Planned("node agents that isolate processes")] = NetworkAccess.INTERNET
     """Whom replicas may talk to."""
 
 
@@ -270,9 +270,7 @@ class DeploymentSpec(Model):
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
     """How long a replica that is to go may still answer what it has."""
     observability: DeploymentObservability = DeploymentObservability()
-    security: Annotated[DeploymentSecurity, Planned("routers with TLS, and node agents that isolate processes")] = (
-        DeploymentSecurity()
-    )
+    security: DeploymentSecurity = DeploymentSecurity()
 
     @model_validator(mode="after")
     def _complete(self) -> DeploymentSpec:
