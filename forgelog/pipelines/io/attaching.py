@@ -48,7 +48,21 @@ def attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved)
 
 def _attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved) -> None:
     source = resolved.source
-    if not resolved.files:
+    if source.type is DataSourceType.DATABASE:
+        from forgelog.pipelines.io.databases import extract
+
+        _view(connection, name, resolved, f"SELECT * FROM read_parquet({sql.text(str(extract(resolved)))})")
+    elif source.type is DataSourceType.KAFKA:
+        from forgelog.pipelines.io.topics import read_records
+
+        _view(connection, name, resolved, read_records(connection, resolved))
+    elif source.format is not None and source.format.type is FileFormat.DELTA:
+        from forgelog.pipelines.io.delta import table_as_arrow
+
+        rows = f"{name}__delta"
+        connection.register(rows, table_as_arrow(resolved))
+        _view(connection, name, resolved, f"SELECT * FROM {sql.name(rows)}")
+    elif not resolved.files:
         types = ", ".join(
             f"CAST(NULL AS {column.type}) AS {sql.name(column.name)}" for column in (resolved.columns or source.columns)
         )
@@ -122,6 +136,8 @@ def _format(resolved: Resolved) -> DataFormat:
 
 def _read_in_place(resolved: Resolved) -> bool:
     if not resolved.files or resolved.type is DataSourceType.HTTP:
+        return False
+    if resolved.source.format is not None and resolved.source.format.type is FileFormat.DELTA:
         return False
     format_ = _format(resolved)
     return reader_of(format_.type).in_place(format_)

@@ -38,7 +38,7 @@ def brought(
         above.mkdir(parents=True, exist_ok=True)
         name = quote(urlsplit(file.url).path.rsplit("/", 1)[-1] or "file", safe=" ")
         path = above / (name + ending)
-        with _local(file, folder, above / f"raw-{name}") as raw:
+        with _local(file, folder, resolved, above / f"raw-{name}") as raw:
             if convert is not None:
                 convert(raw, path, file.url)
             elif raw != path:
@@ -48,7 +48,7 @@ def brought(
 
 
 @contextmanager
-def _local(file: ResolvedFile, folder: Folder | None, path: Path) -> Iterator[Path]:
+def _local(file: ResolvedFile, folder: Folder | None, resolved: Resolved, path: Path) -> Iterator[Path]:
     """A file of the node with the bytes of `file`."""
     from forgelog.pipelines.io.local import LocalFolder
 
@@ -56,12 +56,16 @@ def _local(file: ResolvedFile, folder: Folder | None, path: Path) -> Iterator[Pa
         yield Path(file.url)
         return
     try:
-        assert folder is not None, "files of the web are not read yet"
-        root = folder.url.rstrip("/") + "/"
-        with path.open("wb") as out:
-            for start in range(0, file.size, _PART):
-                end = min(start + _PART, file.size)
-                out.write(folder.read_range(file.url.removeprefix(root), start, end))
+        if folder is None:
+            from forgelog.pipelines.io.web import download
+
+            download(file, resolved.connection, resolved.context, path)
+        else:
+            root = folder.url.rstrip("/") + "/"
+            with path.open("wb") as out:
+                for start in range(0, file.size, _PART):
+                    end = min(start + _PART, file.size)
+                    out.write(folder.read_range(file.url.removeprefix(root), start, end))
         yield path
     finally:
         path.unlink(missing_ok=True)

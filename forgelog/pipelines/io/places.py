@@ -61,10 +61,22 @@ def place_of(sink: DataSink, context: IoContext) -> Place:
 
 def place_at(sink: DataSink, base: str, context: IoContext) -> Place:
     """The place of a sink whose base is known."""
-    delta = sink.file_format.type is FileFormat.DELTA
-    if sink.type in (DataSourceType.DATABASE, DataSourceType.KAFKA, DataSourceType.HTTP) or delta:
-        what = "format delta" if delta else f"type {sink.type}"
-        raise StageError("type", f"sinks of {what} can't be written yet", "write files or a dataset")
+    if sink.type is DataSourceType.DATABASE:
+        from forgelog.pipelines.io.database_sink import DatabasePlace
+
+        return DatabasePlace(sink, base, context)
+    if sink.type is DataSourceType.KAFKA:
+        from forgelog.pipelines.io.topic_sink import TopicPlace
+
+        return TopicPlace(sink, base, context)
+    if sink.type is DataSourceType.HTTP:
+        from forgelog.pipelines.io.web_sink import WebPlace
+
+        return WebPlace(sink, base, context)
+    if sink.file_format.type is FileFormat.DELTA:
+        from forgelog.pipelines.io.delta_sink import DeltaPlace
+
+        return DeltaPlace(sink, base, context)
     from forgelog.pipelines.io.tables import TablePlace
 
     return TablePlace(sink, base, context)
@@ -84,4 +96,8 @@ def _base(sink: DataSink, context: IoContext) -> str:
     if is_wild(path):
         raise StageError("path", f"{shown(path)} has a wild card, and a sink is one place", "name the folder")
     path = literal(path)
+    if sink.type is DataSourceType.HTTP:
+        from forgelog.pipelines.io.web import web_url
+
+        return web_url(path, sink.connection, "path")
     return whole_url(path, sink.connection, sink.type, "path").rstrip("/")

@@ -27,7 +27,7 @@ def resolve(source: DataSource, context: IoContext) -> Resolved:
 def _resolve_files(source: DataSource, context: IoContext) -> Resolved:
     single = len(source.paths) == 0
     if source.format is not None and source.format.type is FileFormat.DELTA:
-        raise StageError("format.type", "tables of Delta Lake can't be read yet", "read other files")
+        return _resolve_delta(source, context)
     files: dict[str, ResolvedFile] = {}
     for number, path in enumerate(source.patterns):
         field = "path" if single else f"paths[{number}]"
@@ -125,8 +125,48 @@ def _in_another_place(source: DataSource, context: IoContext, found: DatasetAt) 
     return replace(resolve(other, context), dataset_id=found.dataset_id, version=found.version)
 
 
-def _resolve_later(source: DataSource, _context: IoContext) -> Resolved:
-    raise StageError("type", f"sources of type {source.type} can't be read yet", "read files or a dataset")
+def _resolve_delta(source: DataSource, context: IoContext) -> Resolved:
+    from forgelog.pipelines.io.delta import table_state
+
+    if len(source.patterns) != 1 or is_wild(source.patterns[0]):
+        raise StageError("path", "is not one table", "give the folder of one table of Delta Lake")
+    path = literal(filled(source.patterns[0], context, "path"))
+    url = whole_url(path, source.connection, source.type, "path").rstrip("/")
+    version, size = table_state(url, source.type, source.connection, context)
+    return Resolved(
+        source,
+        context,
+        identity=(f"delta {url} {version}",),
+        files=(ResolvedFile(url, size, str(version)),),
+        connection=source.connection,
+        type=source.type,
+        version=version,
+    )
+
+
+def _resolve_http(source: DataSource, context: IoContext) -> Resolved:
+    from forgelog.pipelines.io.web import looked_at
+
+    field = "path" if source.path else "paths"
+    files = tuple(looked_at(path, source.connection, context, field) for path in source.patterns)
+    known = all(file.etag for file in files)
+    return Resolved(
+        source, context, _identity(files) if known else (), files, connection=source.connection, type=source.type
+    )
+
+
+def _resolve_database(source: DataSource, context: IoContext) -> Resolved:
+    # nothing tells cheaply whether a table has changed
+    return Resolved(source, context, (), connection=source.connection, type=source.type)
+
+
+def _resolve_topic(source: DataSource, context: IoContext) -> Resolved:
+    from forgelog.pipelines.io.topics import offsets_to_read
+
+    offsets = offsets_to_read(source, context)
+    place = f"kafka {source.connection.url} {source.topic}"
+    identity = (place, *(f"{partition} {start} {end}" for partition, (start, end) in sorted(offsets.items())))
+    return Resolved(source, context, identity, offsets=offsets, connection=source.connection, type=source.type)
 
 
 _RESOLVERS: dict[DataSourceType, Callable[[DataSource, IoContext], Resolved]] = {
@@ -134,8 +174,8 @@ _RESOLVERS: dict[DataSourceType, Callable[[DataSource, IoContext], Resolved]] = 
     DataSourceType.GCS: _resolve_files,
     DataSourceType.AZURE_BLOB: _resolve_files,
     DataSourceType.FILE_SYSTEM: _resolve_files,
-    DataSourceType.HTTP: _resolve_later,
-    DataSourceType.DATABASE: _resolve_later,
-    DataSourceType.KAFKA: _resolve_later,
+    DataSourceType.HTTP: _resolve_http,
+    DataSourceType.DATABASE: _resolve_database,
+    DataSourceType.KAFKA: _resolve_topic,
     DataSourceType.DATASET: _resolve_dataset,
 }
