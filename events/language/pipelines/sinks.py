@@ -162,6 +162,6 @@ _FORMATS: dict[DataSourceType, frozenset[FileFormat]] = {
     DataSourceType.FILE_SYSTEM: frozenset(FileFormat),
     DataSourceType.HTTP: frozenset({FileFormat.JSON}),
     DataSourceType.DATABASE: frozenset(),
-    DataSourceType.KAFKA: frozenset({FileFormat.JSON, FileFormat.AVRO}),
+    DataSourceType.KAFKA: frozenset({FileFormat.JSON}),
     DataSourceType.DATASET: frozenset({FileFormat.PARQUET}),
 }

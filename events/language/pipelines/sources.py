@@ -83,15 +83,13 @@ class Streaming(Model):
     """Of a run that is given no offsets."""
     max_records: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
     """Most records of one run, of all partitions together."""
-    event_time: ColumnName | None = None
+    event_time: Annotated[ColumnName | None, Planned("windows")] = None
     """The column that says when a row's event was; none: the record's own time."""
-    delay_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 0.0
+    delay_seconds: Annotated[float, Field(ge=0, le=31_536_000), Planned("windows")] = 0.0
     """How late events may come: the watermark is the greatest event time less this."""
-    idle_seconds: Annotated[float, Field(gt=0, le=31_536_000)] = 300.0
+    idle_seconds: Annotated[float, Field(gt=0, le=31_536_000), Planned("windows")] = 300.0
     """A partition without records for this long does not hold the watermark back."""
-    late: Annotated[LatePolicy, Planned("windows", values=frozenset({LatePolicy.SIDE, LatePolicy.UPDATE}))] = (
-        LatePolicy.DROP
-    )
+    late: Annotated[LatePolicy, Planned("windows")] = LatePolicy.DROP
 
 
 class DataSource(Model):
@@ -111,7 +109,7 @@ class DataSource(Model):
     table: TableName = ""
     """Of a database."""
     query: Query = ""
-    """Of a database, instead of a table."""
+    """Of a database, instead of a table. ``$name``, ``$interval_start`` and ``$interval_end`` are values of the run."""
     topic: TopicName = ""
     """Of Kafka."""
     dataset: DatasetName = ""
@@ -119,7 +117,7 @@ class DataSource(Model):
     version: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """Of a dataset; 0: the newest published one."""
     format: DataFormat | None = None
-    """Of files, and of Kafka's values (``json`` or ``avro``); none: as the names of the files tell."""
+    """Of files, and of Kafka's values (``json``); none: as the names of the files tell."""
     columns: Columns = ()
     """The columns to read, with their types. A value that can't be such is an error. Empty: they are found, see
     `infer`."""
@@ -158,8 +156,8 @@ class DataSource(Model):
     @model_validator(mode="after")
     def _of_files(self) -> DataSource:
         kind = self.format.type if self.format is not None else None
-        if self.type is DataSourceType.KAFKA and kind not in (None, FileFormat.JSON, FileFormat.AVRO):
-            raise ValueError(f"format {kind} is none of Kafka's values; choose json or avro")
+        if self.type is DataSourceType.KAFKA and kind not in (None, FileFormat.JSON):
+            raise ValueError(f"format {kind} is none of Kafka's values; choose json")
         if self.type in (DataSourceType.DATABASE, DataSourceType.DATASET) and kind is not None:
             raise ValueError(f"format is nothing of a source of type {self.type}; leave it out")
         if self.partitions and self.type not in FILE_PLACES - {DataSourceType.DATASET}:

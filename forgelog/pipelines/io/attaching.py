@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from events.language.common import shown
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.formats import DataFormat, FileFormat, format_of
@@ -22,6 +21,7 @@ from forgelog.pipelines.io.folders import Folder
 from forgelog.pipelines.io.opening import open_folder, split
 from forgelog.pipelines.io.readers import reader_of
 from forgelog.pipelines.io.reading_problems import reading_problem
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 if TYPE_CHECKING:
@@ -51,17 +51,11 @@ def _attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved
     if source.type is DataSourceType.DATABASE:
         from forgelog.pipelines.io.databases import extract
 
-        _view(connection, name, resolved, f"SELECT * FROM read_parquet({sql.text(str(extract(resolved)))})")
+        _view(connection, name, resolved, extract(resolved))
     elif source.type is DataSourceType.KAFKA:
         from forgelog.pipelines.io.topics import read_records
 
         _view(connection, name, resolved, read_records(connection, resolved))
-    elif source.format is not None and source.format.type is FileFormat.DELTA:
-        from forgelog.pipelines.io.delta import table_as_arrow
-
-        rows = f"{name}__delta"
-        connection.register(rows, table_as_arrow(resolved))
-        _view(connection, name, resolved, f"SELECT * FROM {sql.name(rows)}")
     elif not resolved.files:
         types = ", ".join(
             f"CAST(NULL AS {column.type}) AS {sql.name(column.name)}" for column in (resolved.columns or source.columns)
@@ -117,8 +111,10 @@ def _query_columns(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[C
 
 def _format(resolved: Resolved) -> DataFormat:
     source = resolved.source
-    if source.format is not None:
+    if source.format is not None and source.format.type is not FileFormat.DELTA:
         return source.format
+    if source.format is not None:
+        return DataFormat(type=FileFormat.PARQUET)
     if source.type is DataSourceType.DATASET or resolved.columns:
         return format_of(resolved.files[0].url) or DataFormat(type=FileFormat.PARQUET)
     kinds: dict[FileFormat, tuple[str, DataFormat]] = {}
@@ -136,8 +132,6 @@ def _format(resolved: Resolved) -> DataFormat:
 
 def _read_in_place(resolved: Resolved) -> bool:
     if not resolved.files or resolved.type is DataSourceType.HTTP:
-        return False
-    if resolved.source.format is not None and resolved.source.format.type is FileFormat.DELTA:
         return False
     format_ = _format(resolved)
     return reader_of(format_.type).in_place(format_)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote, urlsplit
 
-from events.language.common import shown
 from events.language.pipelines.formats import TextEncoding
 from forgelog.pipelines.io.context import Resolved, ResolvedFile
 from forgelog.pipelines.io.folders import Folder
 from forgelog.pipelines.io.paths import partition_name
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 _PART = 8 << 20

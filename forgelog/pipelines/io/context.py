@@ -46,8 +46,6 @@ class IoContext:
     """A published version of a dataset by its name or id; 0 is the newest one. Raises LookupError."""
     offsets: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Of a topic's partitions: the first offset to read, and the first not to. Empty: up to the present end."""
-    watermark: datetime | None = None
-    """Of the stream, as the last run left it: rows of an earlier event time are late."""
 
 
 class ResolvedFile(NamedTuple):
@@ -84,8 +82,6 @@ class Resolved:
     """Of a dataset."""
     offsets: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Of a topic's partitions: what is read."""
-    watermark: datetime | None = None
-    """Of a stream: where it stands after these rows. Known once they are attached."""
 
     @property
     def bytes(self) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from events.language.common import shown
 from events.language.pipelines.formats import Compression
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError, needs_extra
 
 _ROWS = 20_000

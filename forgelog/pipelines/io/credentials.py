@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from events.language.common import shown
 from events.language.pipelines.connections import Connection, DataSourceType
 from forgelog.pipelines.io.context import IoContext
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 _MAIN = {

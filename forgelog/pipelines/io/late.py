@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from events.language.common import shown
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 

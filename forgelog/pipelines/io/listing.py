@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from events.language.common import shown
 from events.language.pipelines.connections import Connection, DataSourceType
 from forgelog.pipelines.io.context import IoContext
 from forgelog.pipelines.io.folders import Entry, Folder
 from forgelog.pipelines.io.opening import open_folder, split, whole_url
 from forgelog.pipelines.io.paths import filled, fixed_part, hidden, is_wild, literal, matches
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 MAX_FILES = 100_000

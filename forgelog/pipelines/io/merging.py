@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from events.language.common import shown
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.formats import FileFormat
@@ -24,6 +23,7 @@ from forgelog.pipelines.io.copying import write_files
 from forgelog.pipelines.io.folders import Folder
 from forgelog.pipelines.io.paths import partition_name
 from forgelog.pipelines.io.versions import VersionFile
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 if TYPE_CHECKING:

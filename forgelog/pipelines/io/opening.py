@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
 
-from events.language.common import shown
 from events.language.pipelines.connections import STORES, Connection, DataSourceType
 from forgelog.pipelines.io.context import IoContext
 from forgelog.pipelines.io.credentials import options_of
 from forgelog.pipelines.io.folders import Folder
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 SCHEMES = {

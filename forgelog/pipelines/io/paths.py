@@ -8,10 +8,10 @@ from datetime import date, datetime
 from fnmatch import fnmatchcase
 from urllib.parse import quote, unquote
 
-from events.language.common import shown
 from events.language.pipelines.connections import PLACEHOLDER
 from events.language.pipelines.manifests import NO_VALUE
 from forgelog.pipelines.io.context import IoContext
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 _WILD = re.compile(r"[*?\[]")

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from events.language.common import shown
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.formats import FileFormat
@@ -27,6 +26,7 @@ from events.language.pipelines.sinks import DataSink
 from forgelog.pipelines.io.context import IoContext, Published
 from forgelog.pipelines.io.opening import datasets_root, whole_url
 from forgelog.pipelines.io.paths import filled, is_wild, literal
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 

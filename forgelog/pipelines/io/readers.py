@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from events.language.common import shown
 from events.language.pipelines.formats import Compression, CsvOptions, DataFormat, FileFormat, JsonLayout, TextEncoding
 from events.language.pipelines.sources import SchemaDrift
 from forgelog.pipelines.io import sql
 from forgelog.pipelines.io.bringing import brought, transcoded
 from forgelog.pipelines.io.context import Resolved
 from forgelog.pipelines.io.folders import Folder
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ class _Csv:
             fixed["names"] = sql.texts(column.name for column in own)
             fixed["types"] = sql.texts(column.type for column in own)
         elif wanted:
-            query = _csv_query(paths, fixed | {"all_varchar": "true"})
+            as_text = {"all_varchar": "true", "ignore_errors": str(options.max_bad_rows > 0).lower()}
+            query = _csv_query(paths, fixed | as_text)
             there = [row[0] for row in connection.execute(f"DESCRIBE {query}").fetchall()]
             types = {name: wanted[name.lower()].type for name in there if name.lower() in wanted.keys() - partitions}
             if types:
@@ -139,25 +140,28 @@ def _csv_query(paths: Sequence[str], options: dict[str, str]) -> str:
 
 
 def _tolerant(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], options: dict[str, str], most: int) -> str:
-    """The rows as a table, read now: how many lines are bad is known only when all are read."""
+    """The rows as tables, read now: how many lines are bad is known only when all are read."""
     number = connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall()[0][0]
-    table, rejects, scans = (f"forgelog_{kind}_{number}" for kind in ("rows", "rejects", "scans"))
-    tolerant = options | {
-        "store_rejects": "true",
-        "rejects_table": sql.text(rejects),
-        "rejects_scan": sql.text(scans),
-        "rejects_limit": str(most + 1),
-    }
-    connection.execute(f"CREATE OR REPLACE TABLE {table} AS {_csv_query(paths, tolerant)}")
-    lines = connection.execute(
-        f"SELECT line, error_message, file_path FROM {rejects} JOIN {scans} USING (scan_id, file_id) ORDER BY line"
-    ).fetchall()
-    bad = {(line, path) for line, _, path in lines}
-    if len(bad) > most:
-        line, message, path = lines[0]
-        problem = f"more than {most} lines can't be read; one is line {line} of {shown(path)}: {message}"
-        raise StageError("format.csv.max_bad_rows", problem, "correct them, or let more be left out")
-    return f"SELECT * FROM {table}"
+    tables, bad = [], 0
+    for place, path in enumerate(paths):
+        table, rejects, scans = (f"forgelog_{kind}_{number}_{place}" for kind in ("rows", "rejects", "scans"))
+        tolerant = options | {
+            "union_by_name": "false",  # which does not go with rejects
+            "store_rejects": "true",
+            "rejects_table": sql.text(rejects),
+            "rejects_scan": sql.text(scans),
+            "rejects_limit": str(most + 1),
+        }
+        connection.execute(f"CREATE OR REPLACE TABLE {table} AS {_csv_query([path], tolerant)}")
+        query = f"SELECT line, any_value(error_message) FROM {rejects} GROUP BY line ORDER BY line"
+        lines = connection.execute(query).fetchall()
+        bad += len(lines)
+        if bad > most:
+            line, message = lines[0]
+            problem = f"more than {most} lines can't be read; one is line {line} of {shown(path)}: {message}"
+            raise StageError("format.csv.max_bad_rows", problem, "correct them, or let more be left out")
+        tables.append(f"SELECT * FROM {table}")
+    return " UNION ALL BY NAME ".join(tables)
 
 
 class _Json:

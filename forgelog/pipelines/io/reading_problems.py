@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from forgelog.pipelines.io.context import Resolved
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 _VIRTUAL = re.compile(r"in[0-9a-f]{16}://(\d+)/[^\s'\"]*")
@@ -17,21 +18,41 @@ def reading_problem(error: Exception, resolved: Resolved) -> StageError:
     said = _VIRTUAL.sub(lambda found: _url(resolved, int(found[1])), str(error))
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
+    if first.startswith("Traceback"):  # of our own file system, below DuckDB
+        problem = lines[-1].removeprefix("forgelog.pipelines.problems.StageError: ").removeprefix("path: ")
+        return StageError("path", problem[:1_000], "run the stage again", transient=True)
+    if found := _CSV_LINE.search(said):
+        return _csv_problem(int(found[1]), lines, resolved)
     field, remedy = "path", "see whether the file is whole, and write it again if it is not"
-    if "nicode" in said or "utf-8" in said or "UTF-8" in said:
-        field = "format.csv.encoding"
-        remedy = "say how the file is encoded, such as latin-1 or windows-1252, or give a path without it"
-    elif "magic bytes" in said or "too small to be a Parquet" in said:
-        pass
-    elif "CSV Error" in said or "sniff" in said.lower():
-        field, first = "format.csv", " ".join(lines[:3])
-        remedy = "correct the line, change the options, or let max_bad_rows lines be left out"
-    elif "onversion" in first or "ast" in first:
-        field = "columns" if resolved.source.columns else "infer"
-        remedy = "correct the value or the column's type; infer.sample_rows: -1 looks at all rows for types"
+    if "sniffing" in first:
+        field, remedy = "format.csv", "say how the file is laid out: delimiter, quote, header, skip_lines"
+    elif "onversion Error" in first or "ould not cast" in first:
+        field, remedy = _type_field(resolved), "correct the value or the column's type"
     elif "JSON" in first or "json" in first:
         field, remedy = "format.json_layout", "see whether the file is JSON of that layout"
     return StageError(field, first[:1_000], remedy)
+
+
+_CSV_LINE = re.compile(r"CSV Error on Line: (\d+)")
+
+
+def _csv_problem(number: int, lines: list[str], resolved: Resolved) -> StageError:
+    """DuckDB says where, what, some advice for those who call it, and the options of its reader."""
+    file = next((line.removeprefix("file = ") for line in lines if line.startswith("file = ")), "the file")
+    messages = [line for line in lines[1:] if not line.startswith(("Original Line:", "CSV Error on"))]
+    what = messages[0] if messages else lines[0]
+    where = f"line {number} of {shown(file)}: {what[:500]}"
+    if "nicode" in what:
+        remedy = "say how the file is encoded, such as latin-1 or windows-1252, or give a path without it"
+        return StageError("format.csv.encoding", where, remedy)
+    if "converting" in what:
+        remedy = "correct the value, or give the column's type in columns; infer.sample_rows: -1 looks at all rows"
+        return StageError(_type_field(resolved), where, remedy)
+    return StageError("format.csv", where, "correct the line, change the options, or set max_bad_rows")
+
+
+def _type_field(resolved: Resolved) -> str:
+    return "columns" if resolved.source.columns else "infer"
 
 
 def _url(resolved: Resolved, number: int) -> str:

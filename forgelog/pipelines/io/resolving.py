@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from events.language.common import shown
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import FILE_PLACES, DataSourceType
 from events.language.pipelines.formats import FileFormat
@@ -16,6 +15,7 @@ from forgelog.pipelines.io.listing import MAX_FILES, listed
 from forgelog.pipelines.io.opening import open_folder, split, type_of_url, whole_url
 from forgelog.pipelines.io.paths import filled, is_wild, literal, partition_of
 from forgelog.pipelines.io.versions import FolderVersion, newest, read_version
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 
@@ -126,18 +126,20 @@ def _in_another_place(source: DataSource, context: IoContext, found: DatasetAt) 
 
 
 def _resolve_delta(source: DataSource, context: IoContext) -> Resolved:
-    from forgelog.pipelines.io.delta import table_state
+    from forgelog.pipelines.io.delta import table_files
 
     if len(source.patterns) != 1 or is_wild(source.patterns[0]):
         raise StageError("path", "is not one table", "give the folder of one table of Delta Lake")
     path = literal(filled(source.patterns[0], context, "path"))
     url = whole_url(path, source.connection, source.type, "path").rstrip("/")
-    version, size = table_state(url, source.type, source.connection, context)
+    version, files, partitions, columns = table_files(url, source.type, source.connection, context)
     return Resolved(
         source,
         context,
         identity=(f"delta {url} {version}",),
-        files=(ResolvedFile(url, size, str(version)),),
+        files=files,
+        partitions=partitions,
+        columns=columns,
         connection=source.connection,
         type=source.type,
         version=version,

@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from events.language.common import shown
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.formats import format_of
@@ -44,6 +43,7 @@ from forgelog.pipelines.io.versions import (
     newest,
     numbers,
 )
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 _T = TypeVar("_T")

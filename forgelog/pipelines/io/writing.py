@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from events.language.common import shown
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.manifests import CommitManifest
@@ -22,10 +21,14 @@ from forgelog.pipelines.io.context import IoContext
 from forgelog.pipelines.io.copying import write_files
 from forgelog.pipelines.io.places import place_of
 from forgelog.pipelines.io.reading_problems import own_problem
+from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 if TYPE_CHECKING:
     import duckdb
+
+
+_WHOLE = "DECIMAL(38,0)"
 
 
 def write_aside(
@@ -37,7 +40,7 @@ def write_aside(
     """
     import duckdb
 
-    columns = _columns(connection, query)
+    query, columns = _exact(query, _columns(connection, query))
     _check_columns(sink, columns)
     place = place_of(sink, context)
     place.check(sink)
@@ -71,6 +74,16 @@ def write_aside(
 def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Column, ...]:
     rows = connection.execute(f"DESCRIBE {query}").fetchall()
     return tuple(Column(name=row[0], type=row[1]) for row in rows)
+
+
+def _exact(query: str, columns: tuple[Column, ...]) -> tuple[str, tuple[Column, ...]]:
+    """Sums of whole numbers are HUGEINT, which Parquet has not: DuckDB would write floating-point numbers."""
+    wide = {column.name for column in columns if column.type in ("HUGEINT", "UHUGEINT")}
+    if not wide:
+        return query, columns
+    casts = ", ".join(f"CAST({sql.name(name)} AS {_WHOLE}) AS {sql.name(name)}" for name in sorted(wide))
+    exact = tuple(column.model_copy(update={"type": _WHOLE}) if column.name in wide else column for column in columns)
+    return f"SELECT * REPLACE ({casts}) FROM ({query})", exact
 
 
 def _check_columns(sink: DataSink, columns: tuple[Column, ...]) -> None:

@@ -19,7 +19,7 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "azure_blob", "path": "az://container/in/", "partitions": [{"name": "day", "type": "DATE"}]},
     {"type": "http", "path": "https://example.org/cities.csv"},
     {"type": "database", "table": "sales.orders", "connection": {"url": "postgresql://reader@db/shop"}},
-    {"type": "kafka", "topic": "clicks", "connection": {"url": "host:9092"}, "streaming": {"delay_seconds": 60}},
+    {"type": "kafka", "topic": "clicks", "connection": {"url": "host:9092"}, "streaming": {"max_records": 60}},
     {"type": "dataset", "dataset": "clean", "version": 7},
     {"type": "file_system", "path": "/data/x[[]1].csv", "format": {"type": "csv", "csv": {"delimiter": ";"}}},
 ]
@@ -48,7 +48,7 @@ def test_there_is_one_such_source_of_each_type() -> None:
         ),
         (
             {"type": "kafka", "topic": "t", "connection": {"url": "h:1"}, "format": {"type": "csv"}},
-            "choose json or avro",
+            "choose json",
         ),
         ({"type": "dataset", "dataset": "Orders"}, "should match pattern"),
         ({"type": "file_system", "path": "/a", "version": 1}, "version is nothing but a dataset's"),

@@ -20,7 +20,19 @@ from forgelog.pipelines.problems import StageError
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["tests.unit.pipelines.dying", "forgelog.pipelines.io.tables", "forgelog.pipelines.io.merging", "duckdb", "obstore"]
+    [
+        "tests.unit.pipelines.dying",
+        "forgelog.pipelines.io.tables",
+        "forgelog.pipelines.io.merging",
+        "forgelog.pipelines.io.database_sink",
+        "forgelog.pipelines.io.delta_sink",
+        "adbc_driver_postgresql.dbapi",
+        "aiokafka.admin",
+        "deltalake",
+        "duckdb",
+        "obstore",
+        "pyarrow.parquet",
+    ]
 )
 
 SURVIVED, REFUSED = 0, 3
@@ -105,6 +117,40 @@ def store_steps() -> list[tuple[Any, str]]:
     from forgelog.pipelines.io.stores import StoreFolder
 
     return [(StoreFolder, name) for name in ("create", "upload", "move", "remove", "remove_folder")]
+
+
+def sqlite_steps() -> list[tuple[Any, str]]:
+    from forgelog.pipelines.io.database_dialects import _Sqlite
+
+    return [(_Sqlite, "run"), (_Sqlite, "commit")]
+
+
+def duckdb_steps() -> list[tuple[Any, str]]:
+    from forgelog.pipelines.io.database_dialects import _Duck
+
+    return [(_Duck, "run"), (_Duck, "commit")]
+
+
+def delta_steps() -> list[tuple[Any, str]]:
+    from forgelog.pipelines.io.delta_sink import DeltaPlace
+
+    return [(DeltaPlace, "_commit"), (DeltaPlace, "discard")]
+
+
+def postgres_steps() -> list[tuple[Any, str]]:
+    from forgelog.pipelines.io.database_dialects import _Postgres
+
+    return [(_Postgres, "run"), (_Postgres, "commit")]
+
+
+def topic_steps() -> list[tuple[Any, str]]:
+    """The second step is the first record."""
+    from aiokafka import AIOKafkaProducer
+
+    from forgelog.pipelines.io.spooled import Spool
+
+    calls = ("start", "send", "send_offsets_to_transaction", "commit_transaction")
+    return [*((AIOKafkaProducer, name) for name in calls), (Spool, "remove")]
 
 
 def ended(process: BaseProcess) -> int:

@@ -50,10 +50,10 @@ class Table:
     """``type``, ``path`` and ``connection`` of its sinks and sources."""
     folder: Path
     """Of the test's own."""
-    contexts: IoContext = field(init=False)
+    contexts: IoContext = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        self.contexts = context_of(self.folder)
+        self.contexts = self.contexts or context_of(self.folder)
 
     def sink(self, **given: Any) -> DataSink:
         return DataSink.model_validate(self.place | given)
