@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from events.language.base import Model
@@ -13,13 +14,20 @@ from events.language.pipelines import (
     manifests,
     quality,
     relational,
+    run_commands,
+    schedule,
     sinks,
+    sla,
     sources,
+    stages,
     transformations,
+    triggers,
+    work,
 )
 
 _CSV = {"type": "csv", "compression": "gzip", "csv": {"delimiter": ";"}, "json_layout": "lines", "row_group_rows": 2048}
 _FILES = {"type": "s3", "path": "s3://bucket/orders/*.csv"}
+_LATER = datetime(2026, 1, 3, 3, 4, 5, 678901, UTC)
 _RULE = {"rule_id": "has-amount", "type": "completeness", "columns": ["amount"]}
 _FILTER = {"id": "positive", "type": "filter", "filter": {"where": "amount > 0"}}
 
@@ -84,6 +92,15 @@ FULL: Mapping[type[Model], Mapping[str, Any]] = {
     },
     manifests.CommitFile: {"checksum": "4f" * 32},
     manifests.CommitManifest: {"files_object": None},
+    work.StageOutput: {"inline": "", "value": "", "dataset_id": "", "dataset_version": 0},
+    schedule.Interval: {"end": _LATER},
+    schedule.Schedule: {"every_seconds": None, "end_at": _LATER},
+    triggers.Trigger: {"topic": None, "files": None},
+    stages.StageInput: {"stage": ""},
+    stages.ForEach: {"count": 0, "input": ""},
+    stages.StageSpec: {"job": None, "sink": None, "for_each": {"count": 10}, "executors": 0},
+    run_commands.RunPipeline: {"trigger": "api", "interval_end": _LATER},
+    run_commands.ReportStageEnded: {"outcome": "failed"},
 }
 
 LEAST: Mapping[type[Model], Mapping[str, Any]] = {
@@ -98,4 +115,10 @@ LEAST: Mapping[type[Model], Mapping[str, Any]] = {
     transformations.Repartition: {"partitions": 8},
     transformations.Transformation: _FILTER,
     lineage.LineageInput: {"dataset_id": "clean-orders", "version": 3},
+    schedule.Interval: {"end": _LATER},
+    schedule.Schedule: {"cron": "30 1 * * *"},
+    triggers.Trigger: {"dataset": {"datasets": ["clean-orders"]}},
+    sla.Sla: {"finish_within_seconds": 3600.0},
+    stages.StageInput: {"source": _FILES},
+    stages.ForEach: {"count": 10},
 }

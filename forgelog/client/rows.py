@@ -1426,6 +1426,11 @@ class PipelineRow(Answer, message="forgelog.pipelines.v1.Pipeline"):
     """The pipeline that it was made from; empty if it was copied from none."""
     stages: int
     """How many stages it has. 0 to 2147483647."""
+    runs: int
+    """How many runs it has had. 0 to 2147483647."""
+    last_run_status: str | None
+    """How the run stands, or ended, that was queued or ended last."""
+    last_run_at: datetime | None
     created_at: datetime | None
     updated_at: datetime | None
     retired_at: datetime | None
@@ -1445,3 +1450,134 @@ class PipelineVersionRow(Answer, message="forgelog.pipelines.v1.PipelineVersion"
     parent: str
     author: str
     defined_at: datetime | None
+
+
+class PipelineRunRow(Answer, message="forgelog.pipelines.v1.PipelineRun"):
+    """A run of a pipeline."""
+
+    run_id: str
+    """At most 128 characters."""
+    pipeline_id: str
+    """At most 128 characters."""
+    number: int
+    """0 to 2147483647."""
+    project: str
+    """At most 127 characters."""
+    pipeline_version: int
+    """0 to 2147483647."""
+    status: str
+    reason: str
+    """Why it is paused, has failed or was cancelled."""
+    trigger: str
+    trigger_id: str
+    requester: str
+    """Who it acts for."""
+    parameters: dict[str, str]
+    """At most 200 entries."""
+    interval_start: datetime | None
+    interval_end: datetime | None
+    debug: bool
+    note: str
+    stages: int
+    """How many stages have begun or ended. 0 to 2147483647."""
+    completed: int
+    """0 to 2147483647."""
+    failed: int
+    """0 to 2147483647."""
+    skipped: int
+    """0 to 2147483647."""
+    running: int
+    """0 to 2147483647."""
+    current_stages: list[str]
+    """Those that are worked on."""
+    retries: int
+    """Attempts that failed and were tried again. 0 to 2147483647."""
+    rows_read: int
+    """At least 0."""
+    rows_written: int
+    """At least 0."""
+    bytes_read: int
+    """At least 0."""
+    bytes_written: int
+    """At least 0."""
+    rejected_rows: int
+    """Rows that rules have set aside. At least 0."""
+    cpu_seconds: float
+    """Of CPUs that its stages used."""
+    memory_byte_seconds: float
+    """Peak memory of each stage times its duration."""
+    inputs: list[str]
+    """Datasets, and places outside, that it has read."""
+    outputs: list[str]
+    """Datasets that it has written, each with its version: `clean-orders/3`."""
+    queued_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime | None
+
+
+class StageRunRow(Answer, message="forgelog.pipelines.v1.StageRun"):
+    """A stage of a run that has begun, or was skipped."""
+
+    run_id: str
+    """At most 128 characters."""
+    stage_id: str
+    pipeline_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    status: str
+    attempt: int
+    """The last one. 0 to 2147483647."""
+    reason: str
+    """Why it was skipped, is tried again or has failed."""
+    failure: Answer
+    worker: str
+    """The job that has, or had, the last attempt."""
+    phase: str | None
+    tasks: int
+    """Of a stage that is done for each of something: how many there are. 0 to 2147483647."""
+    tasks_completed: int
+    """0 to 2147483647."""
+    tasks_failed: int
+    """0 to 2147483647."""
+    metrics: Answer
+    """Of the last attempt; where its log is, too."""
+    output: Answer
+    outcomes: list[Answer]
+    """Of rules that were evaluated."""
+    dataset_id: str
+    """What it writes."""
+    dataset_version: int
+    """0 to 2147483647."""
+    location: str
+    cached_from: str
+    """The run whose result was taken."""
+    dispatched_at: datetime | None
+    started_at: datetime | None
+    retry_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime | None
+
+
+class PipelineWorkerRow(Answer, message="forgelog.pipelines.v1.PipelineWorker"):
+    """A worker of a pipeline."""
+
+    worker: str
+    """The job that it is. At most 128 characters."""
+    pipeline_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    pipeline_version: int
+    """Whose code it has. 0 to 2147483647."""
+    stage_id: str
+    """Of a worker for one stage."""
+    ready: bool
+    reason: str
+    """Why it has ended, or is to end."""
+    requested_at: datetime | None
+    ready_at: datetime | None
+    released_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime | None

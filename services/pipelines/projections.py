@@ -6,30 +6,40 @@ from collections.abc import Iterable
 
 from events.language.pipelines.dataset_messages import DatasetEvent
 from events.language.pipelines.events import PipelineEvent
+from events.language.pipelines.run_events import RunEnded, RunEvent, RunQueued, WorkerEvent
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Rows, Table
 from services.pipelines.dataset import rows as dataset
 from services.pipelines.pipeline import rows as pipeline
+from services.pipelines.pipeline import run_rows as runs
+
+_OF_PIPELINE = (PipelineEvent, RunQueued, RunEnded)
 
 
 class PipelinesProjection(Projection):
     """Folds events.pipelines."""
 
     context = "pipelines"
-    version = 1
-    tables = (*pipeline.TABLES, *dataset.TABLES)
+    version = 2
+    tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
-        if isinstance(recorded.data, PipelineEvent):
-            yield from pipeline.touched(recorded.data)
-        elif isinstance(recorded.data, DatasetEvent):
-            yield from dataset.touched(recorded.data)
+        event = recorded.data
+        if isinstance(event, RunEvent | WorkerEvent):
+            yield from runs.touched(event)
+        elif isinstance(event, DatasetEvent):
+            yield from dataset.touched(event)
+        if isinstance(event, _OF_PIPELINE):
+            yield from pipeline.touched(event)
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
-        if isinstance(recorded.data, PipelineEvent):
-            pipeline.put(recorded, recorded.data, rows)
-        elif isinstance(recorded.data, DatasetEvent):
-            dataset.put(recorded, recorded.data, rows)
+        event = recorded.data
+        if isinstance(event, RunEvent | WorkerEvent):
+            runs.put(recorded, event, rows)
+        elif isinstance(event, DatasetEvent):
+            dataset.put(recorded, event, rows)
+        if isinstance(event, _OF_PIPELINE):
+            pipeline.put(recorded, event, rows)
 
 
 PROJECTION = PipelinesProjection()

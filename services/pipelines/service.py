@@ -8,12 +8,14 @@ from events.hosting import Answering, Service, Servicer
 from events.writer.deciders import Deciders
 from forgelog_pb.pipelines.v1.dataset_queries_pb2_grpc import add_DatasetQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.queries_pb2_grpc import add_PipelineQueriesServicer_to_server
+from forgelog_pb.pipelines.v1.run_queries_pb2_grpc import add_RunQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.work_pb2_grpc import add_WorkQueriesServicer_to_server
 from services.pipelines.dataset.decide import Datasets
 from services.pipelines.dataset.queries import DatasetQueriesServicer
 from services.pipelines.pipeline.decide import Pipelines
 from services.pipelines.projections import PROJECTION
 from services.pipelines.queries import PipelineQueriesServicer
+from services.pipelines.run_queries import RunQueriesServicer
 from services.pipelines.work_orders import WorkOrders
 from services.pipelines.work_queries import WorkQueriesServicer
 
@@ -28,6 +30,7 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
     return [
         (PipelineQueriesServicer(read), add_PipelineQueriesServicer_to_server, f"{package}.PipelineQueries"),
         (DatasetQueriesServicer(read), add_DatasetQueriesServicer_to_server, f"{package}.DatasetQueries"),
+        (RunQueriesServicer(read), add_RunQueriesServicer_to_server, f"{package}.RunQueries"),
         (work, add_WorkQueriesServicer_to_server, f"{package}.WorkQueries"),
     ]
 

@@ -8,8 +8,11 @@ from pydantic import Field
 
 from events.language.base import Model
 from events.language.common import Identifier, ProjectName, Timestamp
-from events.language.pipelines.enums import PipelineStatus
+from events.language.pipelines.enums import PipelineStatus, RunTrigger, StagePhase, StageStatus
+from events.language.pipelines.parameters import Parameters
 from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.quality import RuleOutcome
+from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 31)]
 
@@ -33,6 +36,11 @@ class Pipeline(Model):
     """The pipeline that it was made from; empty if it was copied from none."""
     stages: _Count = 0
     """How many stages it has."""
+    runs: _Count = 0
+    """How many runs it has had."""
+    last_run_status: PipelineStatus | None = None
+    """How the run stands, or ended, that was queued or ended last."""
+    last_run_at: Timestamp | None = None
     created_at: Timestamp
     updated_at: Timestamp
     retired_at: Timestamp | None = None
@@ -49,3 +57,112 @@ class PipelineVersion(Model):
     parent: str = ""
     author: str
     defined_at: Timestamp
+
+
+class PipelineRun(Model):
+    """A run of a pipeline."""
+
+    run_id: Identifier
+    pipeline_id: Identifier
+    number: _Count
+    project: ProjectName
+    pipeline_version: _Count
+    status: PipelineStatus
+    reason: str = ""
+    """Why it is paused, has failed or was cancelled."""
+    trigger: RunTrigger
+    trigger_id: str = ""
+    requester: str
+    """Who it acts for."""
+    parameters: Parameters
+    interval_start: Timestamp | None = None
+    interval_end: Timestamp | None = None
+    debug: bool = False
+    note: str = ""
+    stages: _Count = 0
+    """How many stages have begun or ended."""
+    completed: _Count = 0
+    failed: _Count = 0
+    skipped: _Count = 0
+    running: _Count = 0
+    current_stages: tuple[str, ...] = ()
+    """Those that are worked on."""
+    retries: _Count = 0
+    """Attempts that failed and were tried again."""
+    rows_read: Annotated[int, Field(ge=0)] = 0
+    rows_written: Annotated[int, Field(ge=0)] = 0
+    bytes_read: Annotated[int, Field(ge=0)] = 0
+    bytes_written: Annotated[int, Field(ge=0)] = 0
+    rejected_rows: Annotated[int, Field(ge=0)] = 0
+    """Rows that rules have set aside."""
+    cpu_seconds: float = 0.0
+    """Of CPUs that its stages used."""
+    memory_byte_seconds: float = 0.0
+    """Peak memory of each stage times its duration."""
+    inputs: tuple[str, ...] = ()
+    """Datasets, and places outside, that it has read."""
+    outputs: tuple[str, ...] = ()
+    """Datasets that it has written, each with its version: ``clean-orders/3``."""
+    queued_at: Timestamp
+    started_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
+    updated_at: Timestamp
+
+
+class StageRun(Model):
+    """A stage of a run that has begun, or was skipped."""
+
+    run_id: Identifier
+    stage_id: str
+    pipeline_id: Identifier
+    project: ProjectName
+    status: StageStatus
+    attempt: _Count = 0
+    """The last one."""
+    reason: str = ""
+    """Why it was skipped, is tried again or has failed."""
+    failure: StageFailure | None = None
+    worker: str = ""
+    """The job that has, or had, the last attempt."""
+    phase: StagePhase | None = None
+    tasks: _Count = 0
+    """Of a stage that is done for each of something: how many there are."""
+    tasks_completed: _Count = 0
+    tasks_failed: _Count = 0
+    metrics: StageMetrics = StageMetrics()
+    """Of the last attempt; where its log is, too."""
+    output: StageOutput | None = None
+    outcomes: tuple[RuleOutcome, ...] = ()
+    """Of rules that were evaluated."""
+    dataset_id: str = ""
+    """What it writes."""
+    dataset_version: _Count = 0
+    location: str = ""
+    cached_from: str = ""
+    """The run whose result was taken."""
+    dispatched_at: Timestamp | None = None
+    started_at: Timestamp | None = None
+    retry_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
+    updated_at: Timestamp
+
+
+class PipelineWorker(Model):
+    """A worker of a pipeline."""
+
+    worker: Identifier
+    """The job that it is."""
+    pipeline_id: Identifier
+    project: ProjectName
+    pipeline_version: _Count
+    """Whose code it has."""
+    stage_id: str = ""
+    """Of a worker for one stage."""
+    ready: bool = False
+    reason: str = ""
+    """Why it has ended, or is to end."""
+    requested_at: Timestamp
+    ready_at: Timestamp | None = None
+    released_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
+    updated_at: Timestamp

@@ -5,11 +5,90 @@ The service refuses a definition by it; clients ask it beforehand.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
 from events.language.common import FieldError
+from events.language.pipelines.clock import validity
+from events.language.pipelines.conditions import problems as condition_problems
+from events.language.pipelines.enums import RunWhen, StageCache, StageExecution
 from events.language.pipelines.graph import MOST_ERRORS, graph_errors
+from events.language.pipelines.parameters import ParameterSpec, ParameterType, spec_problems, typed
 from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.stages import StageSpec
+from events.language.pipelines.transformations import chain_problems
+
+_SAMPLES: dict[ParameterType, Any] = {
+    ParameterType.STRING: "text",
+    ParameterType.INTEGER: 1,
+    ParameterType.NUMBER: 1.0,
+    ParameterType.BOOLEAN: True,
+    ParameterType.DATE: date(2026, 5, 9),
+    ParameterType.TIMESTAMP: datetime(2026, 5, 9, tzinfo=UTC),
+}
 
 
 def spec_errors(spec: PipelineSpec) -> list[FieldError]:
     """What is wrong with a pipeline, at most `MOST_ERRORS`; their fields begin with ``spec``. Empty: it can be run."""
-    return graph_errors(spec.stages)[:MOST_ERRORS]
+    errors = [
+        *graph_errors(spec.stages),
+        *spec_problems(spec.parameters, "spec.parameters"),
+        *validity.problems(spec.schedule, spec.sla),
+    ]
+    stages = {stage.id: stage for stage in spec.stages}
+    samples = {name: _sample(each) for name, each in spec.parameters.items()}
+    for number, stage in enumerate(spec.stages):
+        errors += _of_stage(stage, stages, samples, f"spec.stages[{number}]")
+    return errors[:MOST_ERRORS]
+
+
+def _of_stage(
+    stage: StageSpec, stages: dict[str, StageSpec], samples: dict[str, Any], path: str
+) -> Iterator[FieldError]:
+    needs = stage.needs()
+    if stage.condition:
+        yield from condition_problems(stage.condition, needs, samples, f"{path}.condition")
+    if not needs and stage.run_when is not RunWhen.ALL_OK:
+        yield _error(
+            f"{path}.run_when", f"is {stage.run_when}, and it waits for no stage", "leave it out, or give after"
+        )
+    for name, given in stage.inputs.items():
+        source = stages.get(given.stage)
+        if source is not None and source.job is not None:
+            hint = "take the output of a stage that has one, or name it in after"
+            yield _error(f"{path}.inputs.{name}.stage", f"is {given.stage!r}, a job, which has no output", hint)
+    if stage.transformations:
+        yield from chain_problems(stage.transformations, tuple(stage.inputs), f"{path}.transformations")
+    elif stage.sink is not None and len(stage.inputs) != 1:
+        problem = f"has no transformation, and {len(stage.inputs)} inputs; what it writes can't be told"
+        yield _error(f"{path}.transformations", problem, "give one input, or a transformation")
+    if stage.parallelism is not None and stage.for_each is None:
+        yield _error(f"{path}.parallelism", "is nothing of a stage without for_each", "leave it out, or give for_each")
+    wanted = stage.resources
+    more = stage.execution is StageExecution.OWN or wanted.gpus or wanted.cpus or wanted.memory_bytes
+    if stage.for_each is not None and more:
+        hint = "leave it out, and give execution.worker what a task needs"
+        yield _error(f"{path}.resources", "is of a stage whose tasks are done by the pipeline's workers", hint)
+    if stage.cache is StageCache.CONTENT and stage.for_each is not None:
+        yield _error(f"{path}.cache", "is content, and its tasks are not kept", "leave it out")
+    if stage.job is not None and stage.execution is StageExecution.SHARED and stage.resources.gpus:
+        yield _error(f"{path}.resources", "is nothing of a stage that is a job", "give job.resources")
+
+
+def _sample(spec: ParameterSpec) -> Any:
+    """A value as a parameter may have."""
+    if spec.default is not None:
+        found = typed({"it": spec}, {"it": spec.default})["it"]
+        return _SAMPLES[spec.type] if found is None else found
+    return _SAMPLES[spec.type]
+
+
+def _error(field: str, problem: str, hint: str) -> FieldError:
+    return FieldError(field=field, problem=problem, hint=hint)
+
+
+def summary(errors: list[FieldError], what: str) -> str:
+    """Errors in a sentence."""
+    first = f"{errors[0].field} {errors[0].problem}"
+    return first if len(errors) == 1 else f"{what} has {len(errors)} errors; the first: {first}"

@@ -32,7 +32,8 @@ STAGE_MOVES: Moves[StageStatus] = {
     # Completed at once: nothing has changed since an earlier run. Failed at once: its condition can't be evaluated.
     S.PENDING: frozenset({S.RUNNING, S.SKIPPED, S.COMPLETED, S.FAILED}),
     S.RUNNING: frozenset({S.COMPLETED, S.FAILED, S.RETRYING, S.SKIPPED}),
-    S.RETRYING: frozenset({S.RUNNING, S.SKIPPED}),
+    # Failed at once: no worker gets ready. Completed at once: it has no task.
+    S.RETRYING: frozenset({S.RUNNING, S.SKIPPED, S.FAILED, S.COMPLETED}),
     # The run is retried: what failed is done again, and what was skipped because of it waits for it.
     S.FAILED: frozenset({S.RETRYING}),
     S.SKIPPED: frozenset({S.PENDING}),

@@ -7,7 +7,16 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from events.language.base import Model
+from events.language.common import DEFAULT_QUEUE, Identifier
+from events.language.jobs.spec import EnvName, JobPriority, LabelKey, LabelValue, SecretRef, Text, Toleration
+from events.language.objects import ObjectRef
+from events.language.pipelines.enums import PipelineEngine
+from events.language.pipelines.parameters import MAX_PARAMETERS, ParameterName, ParameterSpec
+from events.language.pipelines.schedule import Schedule
+from events.language.pipelines.sla import Sla
 from events.language.pipelines.stages import Description, StageSpec
+from events.language.pipelines.triggers import Trigger
+from events.language.planned import Planned
 
 MAX_STAGES = 1_000
 """Most stages of a pipeline."""
@@ -22,6 +31,9 @@ PipelineName = Annotated[
 VersionNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Which version of its pipeline; the first is 1."""
 
+RunNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""Which run of its pipeline; the first is 1."""
+
 MAX_REASON = 1_000
 """Most characters of a reason."""
 
@@ -32,6 +44,41 @@ Note = Annotated[str, StringConstraints(max_length=4_000)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 
 
+class WorkerResources(Model):
+    """What each of a pipeline's workers has. A stage may use all of it."""
+
+    cpus: float = Field(default=1.0, gt=0, le=4096)
+    memory_bytes: int = Field(default=1 << 30, ge=256 << 20, le=1 << 50)
+    storage_bytes: int = Field(default=0, ge=0, le=1 << 55)
+    """Scratch space on the node's local disk."""
+
+
+class Execution(Model):
+    """How runs are worked on."""
+
+    max_active_runs: int = Field(default=1, ge=1, le=1_000)
+    """Runs under way at a time; the others are queued."""
+    max_parallel_stages: int = Field(default=100, ge=1, le=1_000)
+    """Stages of a run that are worked on at a time."""
+    fail_fast: bool = False
+    """Whether a run ends at once when a stage of it has failed."""
+    max_workers: int = Field(default=4, ge=1, le=1_000)
+    """Workers at a time. There are as many as there are stages to work on, at most so many."""
+    keep_warm_seconds: float = Field(default=600.0, ge=0, le=86_400)
+    """How long a worker without a stage stays."""
+    worker: WorkerResources = WorkerResources()
+    queue: Identifier = DEFAULT_QUEUE
+    """Of the jobs that its workers are."""
+    priority: JobPriority = JobPriority.NORMAL
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)
+    """Labels of the nodes that its workers may be on."""
+    tolerations: tuple[Toleration, ...] = Field(default=(), max_length=32)
+    variables: dict[EnvName, Text] = Field(default_factory=dict, max_length=900)
+    """Of its workers' environment."""
+    secrets: tuple[SecretRef, ...] = Field(default=(), max_length=100)
+    """For the user's own code; those of connections need not be named again."""
+
+
 class PipelineSpec(Model):
     """A pipeline: its stages, and how they are run."""
 
@@ -40,3 +87,14 @@ class PipelineSpec(Model):
     """In any order: what a stage waits for says when it begins."""
     tags: tuple[Tag, ...] = Field(default=(), max_length=100)
     """For people, and for lists."""
+    parameters: dict[ParameterName, ParameterSpec] = Field(default_factory=dict, max_length=MAX_PARAMETERS)
+    """What its runs may be given."""
+    schedule: Annotated[Schedule | None, Planned("the clock of pipelines")] = None
+    triggers: Annotated[tuple[Trigger, ...], Planned("triggers of pipelines")] = Field(default=(), max_length=64)
+    sla: Annotated[Sla | None, Planned("the clock of pipelines")] = None
+    execution: Execution = Execution()
+    code: ObjectRef | None = None
+    """The user's own Python: the manifest of a folder's files, which is the working directory of the workers."""
+    engine: Annotated[PipelineEngine, Planned("Spark", values=frozenset({PipelineEngine.SPARK}))] = (
+        PipelineEngine.DUCKDB
+    )

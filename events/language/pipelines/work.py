@@ -103,6 +103,14 @@ class FailureKind(StrEnum):
     """Its process ended."""
     CANCELLED = "cancelled"
     """It was stopped on request."""
+    LOST = "lost"
+    """Its worker or its node is gone."""
+    REFUSED = "refused"
+    """Its job, or its worker's, was not taken or did not start."""
+    CONDITION = "condition"
+    """Its condition could not be evaluated."""
+    COMMIT = "commit"
+    """The dataset did not take its output as a version."""
 
 
 class StageFailure(Model):

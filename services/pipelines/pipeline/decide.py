@@ -1,18 +1,33 @@
-"""A pipeline's life. Pure.
+"""A pipeline's life, with its runs, their stages, and its workers. Pure.
 
 DefinePipeline ─► PipelineDefined, a version; ActivatePipeline ─► PipelineActivated
 PausePipeline ─► PipelinePaused; ResumePipeline ─► PipelineResumed; RetirePipeline ─► PipelineRetired
+RunPipeline ─► RunQueued; CancelRun, PauseRun, ResumeRun, RetryRun ─► `services.pipelines.pipeline.runs`
+what follows from the state and the time: `services.pipelines.pipeline.stepping`
+WorkerRequested ─► (order) SubmitJob; WorkerReleased ─► (order) CancelJob; ReportWorkerReady ─► WorkerReady
+reports of workers about stages: `services.pipelines.pipeline.reports`
+events of jobs: `services.pipelines.pipeline.hearing`
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, FieldError, Refused, absent, refused
+from events.language.common import CommandRejected, ErrorCode, Refused, absent, refused
+from events.language.jobs import (
+    CancelJob,
+    JobCancelled,
+    JobCompleted,
+    JobExited,
+    JobFailed,
+    JobStarted,
+    SubmitJob,
+)
 from events.language.moves import check_move
-from events.language.pipelines.checks import spec_errors
+from events.language.pipelines.checks import spec_errors, summary
 from events.language.pipelines.commands import (
     ActivatePipeline,
     DefinePipeline,
@@ -30,8 +45,56 @@ from events.language.pipelines.events import (
     PipelineRetired,
 )
 from events.language.pipelines.moves import PIPELINE_MOVES
+from events.language.pipelines.run_commands import (
+    CancelRun,
+    OfRun,
+    PauseRun,
+    ReportStageEnded,
+    ReportStagePrepared,
+    ReportStageProgress,
+    ReportStagePublished,
+    ReportStageResolved,
+    ReportStageStarted,
+    ReportWorkerReady,
+    ResumeRun,
+    RetryRun,
+    RunPipeline,
+    StageReport,
+)
+from events.language.pipelines.run_events import (
+    CommitRequested,
+    ConditionHeld,
+    FanOutPlanned,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunPaused,
+    RunQueued,
+    RunResumed,
+    RunRetried,
+    RunStarted,
+    StageCommitted,
+    StageCompleted,
+    StageDispatched,
+    StageFailed,
+    StageProgressed,
+    StagePublished,
+    StageResolved,
+    StageRetrying,
+    StageSkipped,
+    StageStarted,
+    StageStopped,
+    StageStopRequested,
+    TasksEnded,
+    WorkerGone,
+    WorkerReady,
+    WorkerReleased,
+    WorkerRequested,
+)
 from events.log.ids import named_id
-from events.writer.decider import Decider, DecisionContext
+from events.process.settings import Settings
+from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
+from services.pipelines.pipeline import hearing, reports, runs, stepping
 from services.pipelines.pipeline.fold import evolve
 from services.pipelines.pipeline.state import Pipeline
 from services.pipelines.refusals import forbidden
@@ -44,27 +107,102 @@ class Pipelines(Decider[Pipeline]):
 
     context = "pipelines"
     aggregate = "pipeline"
-    commands = (DefinePipeline, ActivatePipeline, PausePipeline, ResumePipeline, RetirePipeline)
-    events = (PipelineDefined, PipelineActivated, PipelinePaused, PipelineResumed, PipelineRetired)
+    commands = (
+        DefinePipeline,
+        ActivatePipeline,
+        PausePipeline,
+        ResumePipeline,
+        RetirePipeline,
+        RunPipeline,
+        CancelRun,
+        PauseRun,
+        ResumeRun,
+        RetryRun,
+        ReportWorkerReady,
+        ReportStageStarted,
+        ReportStageProgress,
+        ReportStageResolved,
+        ReportStagePrepared,
+        ReportStagePublished,
+        ReportStageEnded,
+    )
+    events = (
+        PipelineDefined,
+        PipelineActivated,
+        PipelinePaused,
+        PipelineResumed,
+        PipelineRetired,
+        RunQueued,
+        RunStarted,
+        RunPaused,
+        RunResumed,
+        RunRetried,
+        RunCompleted,
+        RunFailed,
+        RunCancelled,
+        ConditionHeld,
+        StageDispatched,
+        StageStarted,
+        StageProgressed,
+        StageResolved,
+        FanOutPlanned,
+        TasksEnded,
+        CommitRequested,
+        StageCommitted,
+        StagePublished,
+        StageCompleted,
+        StageRetrying,
+        StageFailed,
+        StageSkipped,
+        StageStopRequested,
+        StageStopped,
+        WorkerRequested,
+        WorkerReady,
+        WorkerReleased,
+        WorkerGone,
+    )
+    routes: ClassVar = dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN)
+    dispatching = frozenset({WorkerRequested, WorkerReleased, StageDispatched})
+    asks = ("jobs",)
+
+    def __init__(self, datasets: str = "") -> None:
+        """`datasets`: the URL below which datasets are kept; left out, that of the settings that `prepare` gets."""
+        self._datasets = datasets
+
+    def prepare(self, settings: Settings) -> None:
+        self._datasets = self._datasets or settings.datasets_url
 
     def initial(self, key: str) -> Pipeline:
         return Pipeline()
 
     def evolve(self, state: Pipeline, event: Event, time: datetime) -> Pipeline:
-        return evolve(state, event)
+        return evolve(state, event, time)
+
+    def holds(self, state: Pipeline, aggregate: str, id: str) -> bool:
+        return aggregate != "pipeline_run" or id in state.runs
 
     def may_passivate(self, state: Pipeline) -> bool:
-        return True
+        return not state.workers and not any(run.status is not PipelineStatus.FAILED for run in state.runs.values())
 
     def decide(self, state: Pipeline, command: Command, context: DecisionContext) -> Sequence[Event]:
         if isinstance(command, DefinePipeline):
             return _defined(state, command, context)
+        if isinstance(command, StageReport):
+            if state.status is None:
+                raise absent("pipeline_id", f"there is no pipeline {command.pipeline_id!r}", _SHOWN)
+            return reports.reported(state, command, context.project, context.now)
         assert isinstance(command, OfPipeline)
         id = command.pipeline_id
+        if isinstance(command, ReportWorkerReady):
+            return _ready(state, command)
         if state.status in (None, PipelineStatus.CANCELLED):
             problem = f"there is no pipeline {id!r}" if state.status is None else f"pipeline {id} is retired"
             raise absent("pipeline_id", problem, _SHOWN)
         match command:
+            case RunPipeline():
+                return runs.asked(state, command, context)
+            case OfRun():
+                return runs.steered(state, command, context)
             case ActivatePipeline():
                 return _activated(state, id)
             case PausePipeline():
@@ -72,7 +210,34 @@ class Pipelines(Decider[Pipeline]):
             case ResumePipeline():
                 return _resumed(state, id)
         assert isinstance(command, RetirePipeline)
-        return [PipelineRetired(pipeline_id=id, reason=command.reason)]
+        return _retired(state, command)
+
+    def react(self, state: Pipeline, event: Event, context: DecisionContext) -> Sequence[Event]:
+        return [*hearing.heard(state, context.subject, event, context.now)]
+
+    def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
+        match event:
+            case WorkerRequested():
+                return [Order(SubmitJob(job_id=event.worker, spec=event.job))]
+            case WorkerReleased():
+                return [Order(CancelJob(job_id=event.worker, reason=event.reason))]
+        assert isinstance(event, StageDispatched)
+        return [] if event.job is None else [Order(SubmitJob(job_id=event.worker, spec=event.job))]
+
+    def refused(self, state: Pipeline, refusal: CommandRejected, context: DecisionContext) -> Sequence[Event]:
+        return [*hearing.refused(state, context.subject, refusal, context.now)]
+
+    def after_batch(self, state: Pipeline, context: DecisionContext) -> Sequence[Event]:
+        return stepping.step(state, self._at(state, context))
+
+    def due(self, state: Pipeline) -> datetime | None:
+        return stepping.due(state)
+
+    def wake(self, state: Pipeline, context: DecisionContext) -> Sequence[Event]:
+        return stepping.step(state, self._at(state, context))
+
+    def _at(self, state: Pipeline, context: DecisionContext) -> stepping.At:
+        return stepping.At(context.subject, state.project, context.now, self._datasets)
 
 
 def _defined(state: Pipeline, command: DefinePipeline, context: DecisionContext) -> Sequence[Event]:
@@ -81,7 +246,7 @@ def _defined(state: Pipeline, command: DefinePipeline, context: DecisionContext)
         problem = f"is {id!r}, and pipeline {name} has the id {named_id(name, context.project)}"
         raise refused(ErrorCode.INVALID_ARGUMENT, "pipeline_id", problem, "leave it out")
     if errors := spec_errors(command.spec):
-        raise Refused(ErrorCode.INVALID_ARGUMENT, _summary(errors), errors)
+        raise Refused(ErrorCode.INVALID_ARGUMENT, summary(errors, "the pipeline"), errors)
     if state.status not in (None, PipelineStatus.CANCELLED) and state.spec == command.spec:
         return []
     return [
@@ -95,11 +260,6 @@ def _defined(state: Pipeline, command: DefinePipeline, context: DecisionContext)
             parent=command.parent or state.parent,
         )
     ]
-
-
-def _summary(errors: Sequence[FieldError]) -> str:
-    first = f"{errors[0].field} {errors[0].problem}"
-    return first if len(errors) == 1 else f"the pipeline has {len(errors)} errors; the first: {first}"
 
 
 def _activated(state: Pipeline, id: str) -> Sequence[Event]:
@@ -125,3 +285,20 @@ def _resumed(state: Pipeline, id: str) -> Sequence[Event]:
     if state.status is PipelineStatus.DRAFT:
         raise forbidden("pipeline_id", f"pipeline {id} is a draft and not paused", "activate it")
     return [PipelineResumed(pipeline_id=id)]
+
+
+def _retired(state: Pipeline, command: RetirePipeline) -> Sequence[Event]:
+    """Its runs are cancelled, those that have failed are forgotten, and its workers go."""
+    id, found = command.pipeline_id, list[Event]()
+    for run_id, run in state.runs.items():
+        if run.status is not PipelineStatus.FAILED:
+            found += runs.cancelled(run, run_id, id, command.reason or "its pipeline is retired")
+    return [*found, PipelineRetired(pipeline_id=id, reason=command.reason)]
+
+
+def _ready(state: Pipeline, command: ReportWorkerReady) -> Sequence[Event]:
+    worker = state.workers.get(command.worker)
+    if worker is None or worker.released:
+        problem = f"{command.worker} is no worker of pipeline {command.pipeline_id} any more"
+        raise refused(ErrorCode.ABORTED, "worker", problem, "end")
+    return [] if worker.ready else [WorkerReady(pipeline_id=command.pipeline_id, worker=command.worker)]

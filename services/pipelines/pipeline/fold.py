@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from events.language.base import Event
 from events.language.moves import check_move
-from events.language.pipelines.enums import PipelineStatus
+from events.language.pipelines.enums import PipelineStatus, StageStatus
 from events.language.pipelines.events import (
     PipelineActivated,
     PipelineDefined,
@@ -12,8 +14,28 @@ from events.language.pipelines.events import (
     PipelineResumed,
     PipelineRetired,
 )
-from events.language.pipelines.moves import PIPELINE_MOVES
-from services.pipelines.pipeline.state import Pipeline
+from events.language.pipelines.moves import PIPELINE_MOVES, RUN_MOVES
+from events.language.pipelines.run_events import (
+    RunCancelled,
+    RunCompleted,
+    RunEnded,
+    RunEvent,
+    RunFailed,
+    RunPaused,
+    RunQueued,
+    RunResumed,
+    RunRetried,
+    RunStarted,
+    StageEvent,
+    WorkerEvent,
+    WorkerGone,
+    WorkerReady,
+    WorkerReleased,
+    WorkerRequested,
+)
+from services.pipelines.pipeline import stage_fold
+from services.pipelines.pipeline.readiness import consider
+from services.pipelines.pipeline.state import ENDED, KEPT_FAILED, KEPT_VERSIONS, Pipeline, Run, Worker
 
 _STATUS = {
     PipelineActivated: PipelineStatus.ACTIVE,
@@ -21,17 +43,46 @@ _STATUS = {
     PipelineResumed: PipelineStatus.ACTIVE,
     PipelineRetired: PipelineStatus.CANCELLED,
 }
+_RUN_STATUS = {
+    RunStarted: PipelineStatus.RUNNING,
+    RunPaused: PipelineStatus.PAUSED,
+    RunResumed: PipelineStatus.RUNNING,
+    RunRetried: PipelineStatus.RUNNING,
+    RunCompleted: PipelineStatus.COMPLETED,
+    RunFailed: PipelineStatus.FAILED,
+    RunCancelled: PipelineStatus.CANCELLED,
+}
+_MOST_WORKER_PAUSE = 60.0
+"""Seconds before a worker is asked for in place of one that did not get ready, at most."""
 
 
-def evolve(state: Pipeline, event: Event) -> Pipeline:
+def evolve(state: Pipeline, event: Event, time: datetime) -> Pipeline:
     """The state after an event; it is changed in place, but for a pipeline that begins anew."""
     match event:
         case PipelineDefined():
-            if state.status in (None, PipelineStatus.CANCELLED):
-                state = Pipeline(PipelineStatus.DRAFT, event.name, event.project, state.version)
-            state.version, state.spec, state.parent = event.pipeline_version, event.spec, event.parent
+            return _defined(state, event)
         case PipelineActivated() | PipelinePaused() | PipelineResumed() | PipelineRetired():
             _move(state, _STATUS[type(event)], event.pipeline_id)
+        case WorkerEvent():
+            _worker(state, event, time)
+        case RunQueued():
+            state.runs[event.run_id] = _queued(event, time)
+            state.last_run = event.number
+        case StageEvent():
+            stage_fold.evolve(state, event, time)
+        case RunEvent():
+            _run(state, event, time)
+    return state
+
+
+def _defined(state: Pipeline, event: PipelineDefined) -> Pipeline:
+    if state.status in (None, PipelineStatus.CANCELLED):
+        kept = (state.last_run, state.workers, state.last_worker, state.specs)
+        state = Pipeline(PipelineStatus.DRAFT, event.name, event.project)
+        state.last_run, state.workers, state.last_worker, state.specs = kept
+    state.version, state.spec, state.parent = event.pipeline_version, event.spec, event.parent
+    state.specs[state.version] = event.spec
+    _forget_versions(state)
     return state
 
 
@@ -39,3 +90,95 @@ def _move(state: Pipeline, status: PipelineStatus, id: str) -> None:
     assert state.status is not None, "the decider lets nothing come before the definition"
     check_move(PIPELINE_MOVES, state.status, status, f"pipeline {id}")
     state.status = status
+
+
+def _forget_versions(state: Pipeline) -> None:
+    """Keep the specs of the newest versions, and of those that runs and workers have."""
+    used = {run.version for run in state.runs.values()} | {worker.version for worker in state.workers.values()}
+    for version in sorted(state.specs)[:-KEPT_VERSIONS]:
+        if version not in used:
+            del state.specs[version]
+            state.graphs.pop(version, None)
+
+
+def _queued(event: RunQueued, time: datetime) -> Run:
+    return Run(
+        number=event.number,
+        version=event.pipeline_version,
+        trigger=event.trigger,
+        queued_at=time,
+        trigger_id=event.trigger_id,
+        parameters=dict(event.parameters),
+        interval_start=event.interval_start,
+        interval_end=event.interval_end,
+        rank=event.rank,
+        debug=event.debug,
+    )
+
+
+def _run(state: Pipeline, event: RunEvent, time: datetime) -> None:
+    run = state.runs[event.run_id]
+    status = _RUN_STATUS[type(event)]
+    check_move(RUN_MOVES, run.status, status, f"run {event.run_id}")
+    run.status = status
+    match event:
+        case RunStarted():
+            run.started_at = time
+            run.open = len(state.graph(run.version).stages)
+            consider(state, run, list(state.graph(run.version).stages))
+        case RunRetried():
+            _retried(state, run, time)
+        case RunEnded():
+            _ended(state, event, run)
+
+
+def _retried(state: Pipeline, run: Run, time: datetime) -> None:
+    for id, stage in list(run.stages.items()):
+        if stage.status is StageStatus.FAILED:
+            stage.status, stage.retry_at, stage.retries, stage.losses = StageStatus.RETRYING, time, 0, 0
+            run.retrying.append(id)
+        elif stage.status is StageStatus.SKIPPED and not stage.kept_skip:
+            del run.stages[id]
+    run.failed.clear()
+    graph = state.graph(run.version)
+    ended = {id for id, stage in run.stages.items() if stage.status in ENDED}
+    run.open = len(graph.stages) - len(ended)
+    consider(state, run, [id for id in graph.stages if id not in run.stages])
+
+
+def _ended(state: Pipeline, event: RunEnded, run: Run) -> None:
+    run.ready.clear()
+    run.unneeded.clear()
+    run.busy.clear()
+    run.retrying.clear()
+    if isinstance(event, RunFailed):
+        run.stages = {id: stage for id, stage in run.stages.items() if stage.status in ENDED}
+        failed = [id for id, each in state.runs.items() if each.status is PipelineStatus.FAILED]
+        for id in failed[:-KEPT_FAILED]:
+            del state.runs[id]
+    else:
+        del state.runs[event.run_id]
+    _forget_versions(state)
+
+
+def _worker(state: Pipeline, event: WorkerEvent, time: datetime) -> None:
+    match event:
+        case WorkerRequested():
+            state.workers[event.worker] = Worker(
+                event.number, event.pipeline_version, time, event.run_id, event.stage_id
+            )
+            state.last_worker, state.worker_retry_at = event.number, None
+        case WorkerReady():
+            worker = state.workers[event.worker]
+            worker.ready, worker.idle_since = True, time
+            state.worker_failures, state.worker_retry_at = 0, None
+        case WorkerReleased():
+            state.workers[event.worker].released = True
+        case WorkerGone():
+            worker = state.workers.pop(event.worker)
+            if not worker.ready and not worker.released and not worker.is_job:
+                state.worker_failures += 1
+                pause = min(_MOST_WORKER_PAUSE, 2.0 ** min(state.worker_failures - 1, 10))
+                state.worker_retry_at = time + timedelta(seconds=pause)
+            stage_fold.lost(state, event.worker)
+            _forget_versions(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from events.language.pipelines.answers import Pipeline, PipelineVersion
 from events.language.pipelines.enums import PipelineStatus
@@ -14,6 +14,7 @@ from events.language.pipelines.events import (
     PipelineResumed,
     PipelineRetired,
 )
+from events.language.pipelines.run_events import RunCancelled, RunCompleted, RunEnded, RunFailed, RunQueued
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.row_models import table_of
@@ -30,15 +31,21 @@ VERSIONS = table_of(PipelineVersion, "pipeline_versions", key=("pipeline_id", "v
 
 TABLES = (PIPELINES, VERSIONS)
 
+END_STATUS: Mapping[type[RunEnded], PipelineStatus] = {
+    RunCompleted: PipelineStatus.COMPLETED,
+    RunFailed: PipelineStatus.FAILED,
+    RunCancelled: PipelineStatus.CANCELLED,
+}
 
-def touched(event: PipelineEvent) -> Iterable[tuple[Table, Key]]:
+
+def touched(event: PipelineEvent | RunQueued | RunEnded) -> Iterable[tuple[Table, Key]]:
     """The rows that an event reads or writes."""
     yield PIPELINES, (event.pipeline_id,)
     if isinstance(event, PipelineDefined):
         yield VERSIONS, (event.pipeline_id, event.pipeline_version)
 
 
-def put(recorded: Recorded, event: PipelineEvent, rows: Rows) -> None:
+def put(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded, rows: Rows) -> None:
     found = rows.get(PIPELINES, (event.pipeline_id,))
     if isinstance(event, PipelineDefined):
         rows.put(PIPELINES, _defined(recorded, event, found))
@@ -67,6 +74,7 @@ def _defined(recorded: Recorded, event: PipelineDefined, found: Row | None) -> R
         name=event.name,
         status=PipelineStatus.DRAFT.value,
         created_at=time if found is None else found["created_at"],
+        runs=0 if found is None else found["runs"],
         **said,
     )
 
@@ -84,14 +92,20 @@ def _version(recorded: Recorded, event: PipelineDefined) -> Row:
     )
 
 
-def _change(recorded: Recorded, event: PipelineEvent) -> Row:
+def _change(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded) -> Row:
     """What an event changes in its pipeline's row."""
+    time = recorded.meta.time
     match event:
+        case RunQueued():
+            queued = PipelineStatus.QUEUED.value
+            return {"runs": event.number, "last_run_status": queued, "last_run_at": time}
+        case RunEnded():
+            return {"last_run_status": END_STATUS[type(event)].value, "last_run_at": time}
         case PipelineActivated() | PipelineResumed():
             return {"status": PipelineStatus.ACTIVE.value, "reason": ""}
         case PipelinePaused():
             return {"status": PipelineStatus.PAUSED.value, "reason": event.reason}
         case PipelineRetired():
-            retired = {"retired_at": recorded.meta.time}
+            retired = {"retired_at": time}
             return {"status": PipelineStatus.CANCELLED.value, "reason": event.reason, **retired}
     return {}

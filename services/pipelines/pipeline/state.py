@@ -1,11 +1,162 @@
-"""What a pipeline remembers of itself."""
+"""What a pipeline remembers of itself, its runs, their stages, and its workers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated
 
-from events.language.pipelines.enums import PipelineStatus
+from pydantic import Field
+
+from events.language.objects import ObjectRef
+from events.language.pipelines.commits import CommitRequest
+from events.language.pipelines.enums import PipelineStatus, RunTrigger, StageStatus
 from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
+from services.pipelines.pipeline.graphs import Graph
+
+KEPT_VERSIONS = 3
+"""Versions that can be run although there are newer ones."""
+KEPT_FAILED = 10
+"""Failed runs that can be retried."""
+KEPT_RESULTS = 200
+"""Results of stages that are found again by their key."""
+
+ENDED = frozenset({StageStatus.COMPLETED, StageStatus.FAILED, StageStatus.SKIPPED})
+LIVE = frozenset({PipelineStatus.RUNNING, PipelineStatus.PAUSED})
+
+
+@dataclass(slots=True)
+class Range:
+    """Tasks of a stage that a worker has."""
+
+    last: int
+    worker: str
+    dispatched_at: datetime
+
+
+@dataclass(slots=True)
+class Tasks:
+    """The tasks of a stage that is done for each of something."""
+
+    count: int
+    items: ObjectRef | None = None
+    waiting: list[list[int]] = field(default_factory=list)
+    """Ranges that no worker has: first and last."""
+    running: dict[int, Range] = field(default_factory=dict)
+    """By the first task."""
+    failed: list[int] = field(default_factory=list)
+    """In this attempt."""
+    failure: StageFailure | None = None
+    outputs: list[tuple[int, StageOutput]] = field(default_factory=list)
+    """By the first task of their range."""
+    task_seconds: float = 0.0
+    """What a task takes, as the last ranges tell; 0: not known."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """A stage of a run that could begin at least."""
+
+    status: StageStatus = StageStatus.PENDING
+    attempt: int = 0
+    """The last one; 0 before the first."""
+    worker: str = ""
+    """Which has the attempt; empty if none has."""
+    admitted: bool = False
+    """Whether its condition held."""
+    excused: bool = False
+    """Whether it was skipped without anything having failed, or its failure does not count."""
+    kept_skip: bool = False
+    """Whether it stays skipped when the run is retried."""
+    dispatched_at: datetime | None = None
+    started_at: datetime | None = None
+    """Of the attempt."""
+    progressed_at: datetime | None = None
+    retry_at: datetime | None = None
+    retries: int = 0
+    """Those that count."""
+    losses: int = 0
+    resolved: bool = False
+    cache_key: str = ""
+    commit: CommitRequest | None = None
+    """What was asked of its dataset."""
+    dataset_version: int = 0
+    """The version that its output is; 0: not decided."""
+    published: bool = False
+    tasks: Tasks | None = None
+    outputs: list[StageOutput] = field(default_factory=list)
+    metrics: StageMetrics = field(default_factory=StageMetrics)
+
+
+@dataclass(slots=True)
+class Run:
+    """A run that has not ended, or has failed and may be retried."""
+
+    number: int
+    version: int
+    trigger: RunTrigger
+    queued_at: datetime
+    trigger_id: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
+    interval_start: datetime | None = None
+    interval_end: datetime | None = None
+    rank: int = 0
+    debug: bool = False
+    status: PipelineStatus = PipelineStatus.QUEUED
+    started_at: datetime | None = None
+    stages: dict[str, Stage] = field(default_factory=dict)
+    open: int = 0
+    """How many stages have not ended."""
+    ready: list[str] = field(default_factory=list)
+    """Stages that may begin."""
+    unneeded: dict[str, str] = field(default_factory=dict)
+    """Stages to be skipped, and why."""
+    busy: list[str] = field(default_factory=list)
+    """Stages that are worked on, or wait for a worker amid their work."""
+    retrying: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Assigned:
+    """What a worker has to do."""
+
+    run_id: str
+    stage_id: str
+    attempt: int
+    first_task: int | None = None
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker whose job has not ended."""
+
+    number: int
+    version: int
+    """Of the pipeline, whose code it has."""
+    requested_at: datetime
+    run_id: str = ""
+    """Of a worker for one stage: the run."""
+    stage_id: str = ""
+    ready: bool = False
+    assigned: list[Assigned] = field(default_factory=list)
+    stopping: Assigned | None = None
+    """An attempt that it was told to stop, and has not said that it did."""
+    stop_by: datetime | None = None
+    idle_since: datetime | None = None
+    released: bool = False
+    is_job: bool = False
+    """Whether it is a stage's own command, and no program of ours."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What a stage made, by the key of all that it depends on."""
+
+    run_id: str
+    outputs: list[StageOutput]
 
 
 @dataclass(slots=True)
@@ -21,3 +172,32 @@ class Pipeline:
     spec: PipelineSpec | None = None
     """Of the newest version."""
     parent: str = ""
+    specs: dict[int, PipelineSpec] = field(default_factory=dict)
+    """Of versions that are kept for runs."""
+    runs: dict[str, Run] = field(default_factory=dict)
+    last_run: int = 0
+    workers: dict[str, Worker] = field(default_factory=dict)
+    last_worker: int = 0
+    worker_failures: int = 0
+    """Workers in a row that ended before they were ready."""
+    worker_retry_at: datetime | None = None
+    """No worker is asked for before then."""
+    results: dict[str, Result] = field(default_factory=dict)
+    graphs: Annotated[dict[int, Graph], Field(exclude=True)] = field(default_factory=dict)
+    """By version; made when they are needed."""
+
+    def graph(self, version: int) -> Graph:
+        """The graph of a version that is kept."""
+        found = self.graphs.get(version)
+        if found is None:
+            found = self.graphs[version] = Graph.of(self.specs[version])
+        return found
+
+    def live(self) -> Iterator[tuple[str, Run]]:
+        """Runs under way."""
+        for id, run in self.runs.items():
+            if run.status in LIVE:
+                yield id, run
+
+    def spec_of(self, run: Run) -> PipelineSpec:
+        return self.specs[run.version]

@@ -7,9 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from events.language.base import Command, Event
+from events.language.jobs import ExitReason, JobExited, TaskExit
 from events.language.pipelines.commands import DefinePipeline
+from events.language.pipelines.enums import StageOutcome
 from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.run_commands import (
+    ReportStageEnded,
+    ReportStageStarted,
+    ReportWorkerReady,
+    RunPipeline,
+)
+from events.language.pipelines.run_events import StageDispatched, WorkerRequested
 from events.language.pipelines.stages import StageSpec
+from events.language.pipelines.work import FailureKind, StageFailure
 from events.log.ids import with_assigned_id
 from events.writer.decider import DecisionContext
 from services.pipelines.pipeline.decide import Pipelines
@@ -37,7 +47,7 @@ class Desk:
     """Decides as the writer does: each event is folded, and then `after_batch` is asked until it has nothing."""
 
     def __init__(self, project: str = PROJECT) -> None:
-        self.decider = Pipelines()
+        self.decider = Pipelines("/data/datasets")
         self.state: Pipeline = self.decider.initial(ID)
         self.project = project
         self.now = NOON
@@ -83,3 +93,74 @@ class Desk:
         for event in found:
             self.state = self.decider.evolve(self.state, event, self.now)
         return found
+
+
+class RunDesk(Desk):
+    """A desk with runs: the jobs of its workers start when they are asked for, and its workers say what they are told
+    to."""
+
+    def __init__(self, *written: str | StageSpec, workers: bool = True, **fields: Any) -> None:
+        super().__init__()
+        made = tuple(each if isinstance(each, StageSpec) else stages(each)[0] for each in written)
+        self.send(DefinePipeline(name=ID, spec=PipelineSpec(stages=made, **fields)))
+        self.serves = workers
+
+    def take(self, decided: Sequence[Event]) -> list[Event]:
+        found = super().take(decided)
+        if getattr(self, "serves", False):
+            for each in found:
+                if isinstance(each, WorkerRequested):
+                    found = [*found, *self.send(ReportWorkerReady(pipeline_id=ID, worker=each.worker))]
+        return found
+
+    def run(self, number: int = 1, **fields: Any) -> list[Event]:
+        return self.send(RunPipeline(pipeline_id=ID, **fields))
+
+    def order(self, stage: str) -> StageDispatched:
+        """The last order of a stage."""
+        return next(
+            each for each in reversed(self.events) if isinstance(each, StageDispatched) and each.stage_id == stage
+        )
+
+    def about(self, stage: str) -> dict[str, Any]:
+        """What names an attempt in reports, as the last order says."""
+        order = self.order(stage)
+        return {
+            "run_id": order.run_id,
+            "pipeline_id": ID,
+            "stage_id": stage,
+            "attempt": order.attempt,
+            "worker": order.worker,
+        }
+
+    def begin(self, stage: str) -> list[Event]:
+        return self.send(ReportStageStarted(**self.about(stage)))
+
+    def complete(self, *names: str, **fields: Any) -> list[Event]:
+        found: list[Event] = []
+        for stage in names:
+            found += self.send(ReportStageEnded(**self.about(stage), outcome=StageOutcome.COMPLETED, **fields))
+        return found
+
+    def fail(self, stage: str, problem: str = "it broke", kind: FailureKind = FailureKind.ERROR) -> list[Event]:
+        failure = StageFailure(kind=kind, problem=problem)
+        return self.send(ReportStageEnded(**self.about(stage), outcome=StageOutcome.FAILED, failure=failure))
+
+    def lose(self, worker: str, reason: ExitReason = ExitReason.LOST) -> list[Event]:
+        """A worker's process ends."""
+        exit = TaskExit(task=0, attempt=1, reason=reason, ended_at=self.now)
+        return self.hear(JobExited(job_id=worker, node_id="n1", tasks=(exit,)))
+
+    def statuses(self, run_id: str = f"{ID}.1") -> dict[str, str]:
+        """Stage → how it stands, of those that have begun or were skipped."""
+        return {id: stage.status.value for id, stage in self.state.runs[run_id].stages.items()}
+
+
+def kinds(events: Iterable[Event]) -> list[str]:
+    """What happened, in words."""
+    return [type(event).__name__ for event in events]
+
+
+def begun(events: Iterable[Event]) -> list[str]:
+    """The stages that workers are to do."""
+    return [event.stage_id for event in events if isinstance(event, StageDispatched)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from events.language.common import DEFAULT_PROJECT, utc
+from events.language.jobs import ExitReason, JobCancelled, JobExited, TaskCounts, TaskExit
 from events.language.pipelines.commands import (
     ActivatePipeline,
     DefinePipeline,
@@ -11,19 +13,93 @@ from events.language.pipelines.commands import (
     ResumePipeline,
     RetirePipeline,
 )
-from events.language.pipelines.pipeline import PipelineSpec
-from events.language.pipelines.stages import StageSpec
+from events.language.pipelines.enums import RunWhen, StageCache, StageOutcome
+from events.language.pipelines.pipeline import Execution, PipelineSpec
+from events.language.pipelines.run_commands import (
+    CancelRun,
+    PauseRun,
+    ReportStageEnded,
+    ReportStageProgress,
+    ReportStageResolved,
+    ReportStageStarted,
+    ReportWorkerReady,
+    ResumeRun,
+    RetryRun,
+    RunPipeline,
+)
+from events.language.pipelines.stages import ForEach, StageRetry, StageSpec
+from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
 
+AT = utc(1_760_000_000)
 IDS = st.sampled_from(["sales", "stock"])
 STAGES = ("load", "clean", "report")
 
 _stages = st.builds(
-    lambda id, after: StageSpec(id=id, after=tuple(after)),
+    lambda id, after, run_when, retries, skip, limit, each, cache: StageSpec(
+        id=id,
+        after=tuple(after),
+        run_when=run_when if after else RunWhen.ALL_OK,
+        retry=StageRetry(max=retries, backoff_seconds=3),
+        skip_on_failure=skip,
+        timeout_seconds=limit,
+        for_each=ForEach(count=40) if each else None,
+        cache=StageCache.NONE if each else cache,
+        condition="stages.load.status == 'completed'" if "load" in after and skip else "",
+    ),
     st.sampled_from(STAGES),
     st.lists(st.sampled_from(STAGES), max_size=2),
+    st.sampled_from(RunWhen),
+    st.integers(0, 2),
+    st.booleans(),
+    st.sampled_from([None, 20.0]),
+    st.booleans(),
+    st.sampled_from(StageCache),
 )
-_specs = st.builds(lambda stages: PipelineSpec(stages=tuple(stages)), st.lists(_stages, min_size=1, max_size=3))
+_executions = st.builds(
+    Execution,
+    max_active_runs=st.integers(1, 2),
+    fail_fast=st.booleans(),
+    max_workers=st.integers(1, 3),
+    keep_warm_seconds=st.sampled_from([0.0, 30.0]),
+)
+_specs = st.builds(
+    lambda stages, execution: PipelineSpec(stages=tuple(stages), execution=execution),
+    st.lists(_stages, min_size=1, max_size=3, unique_by=lambda stage: stage.id),
+    _executions,
+)
 _of = {"pipeline_id": IDS}
+_run = {**_of, "number": st.integers(1, 3)}
+_workers = st.builds(lambda id, number: f"pipe.{id}.w{number}", IDS, st.integers(1, 4))
+
+
+@st.composite
+def _about(draw: st.DrawFn) -> dict[str, object]:
+    id = draw(IDS)
+    return {
+        "run_id": f"{id}.{draw(st.integers(1, 3))}",
+        "pipeline_id": id,
+        "stage_id": draw(st.sampled_from(STAGES)),
+        "attempt": draw(st.integers(1, 3)),
+        "worker": f"pipe.{id}.w{draw(st.integers(1, 4))}",
+    }
+
+
+def _ended(about: dict[str, object], outcome: StageOutcome, kind: FailureKind, first: int | None) -> ReportStageEnded:
+    failure = StageFailure(kind=kind, problem="it broke") if outcome is StageOutcome.FAILED else None
+    return ReportStageEnded(
+        **about,  # type: ignore[arg-type]
+        outcome=outcome,
+        failure=failure,
+        first_task=first,
+        metrics=StageMetrics(seconds=0.1),
+    )
+
+
+def _exited(worker: str, reason: ExitReason) -> JobExited:
+    return JobExited(job_id=worker, node_id="n1", tasks=(TaskExit(task=0, attempt=1, reason=reason, ended_at=AT),))
+
+
+_job_ended = {"project": st.just(DEFAULT_PROJECT), "counts": st.just(TaskCounts(total=1, cancelled=1))}
 
 pipelines = st.one_of(
     st.builds(lambda name, spec: DefinePipeline(pipeline_id=name, name=name, spec=spec), IDS, _specs),
@@ -31,5 +107,21 @@ pipelines = st.one_of(
     st.builds(PausePipeline, **_of),
     st.builds(ResumePipeline, **_of),
     st.builds(RetirePipeline, **_of),
+    st.builds(RunPipeline, **_of),
+    st.builds(RunPipeline, **_of),
+    st.builds(CancelRun, **_run),
+    st.builds(PauseRun, **_run),
+    st.builds(ResumeRun, **_run),
+    st.builds(RetryRun, **_run),
+    st.builds(lambda id, number: ReportWorkerReady(pipeline_id=id, worker=f"pipe.{id}.w{number}"), IDS, st.integers(1, 3)),
+    _about().map(lambda about: ReportStageStarted(**about)),
+    _about().map(lambda about: ReportStageResolved(**about, cache_key="4f" * 32)),
+    _about().map(lambda about: ReportStageProgress(**about, metrics=StageMetrics(rows_read=1))),
+    st.builds(_ended, _about(), st.sampled_from(StageOutcome), st.sampled_from(FailureKind), st.just(None)),
+    st.builds(
+        _ended, _about(), st.sampled_from(StageOutcome), st.sampled_from(FailureKind), st.sampled_from([0, 16, 20, 32])
+    ),
+    st.builds(_exited, _workers, st.sampled_from(ExitReason)),
+    st.builds(JobCancelled, job_id=_workers, **_job_ended),
     st.floats(0, 100),
 )

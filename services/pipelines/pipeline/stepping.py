@@ -1,0 +1,262 @@
+"""What follows from a pipeline's state and the time: runs begin, stages are given out, time-outs pass, runs end. Pure.
+
+`step` returns the first of these that there is something of; the next call sees the state after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from events.language.base import Event
+from events.language.pipelines import parameters
+from events.language.pipelines.conditions import ConditionError, holds, run_value, stage_value
+from events.language.pipelines.enums import (
+    PipelineStatus,
+    RunTrigger,
+    SkipReason,
+    StageStatus,
+    StopReason,
+)
+from events.language.pipelines.run_events import (
+    ConditionHeld,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    StageCompleted,
+    StageSkipped,
+    StageStopRequested,
+    WorkerReleased,
+)
+from events.language.pipelines.work import FailureKind, StageFailure
+from services.pipelines.pipeline import dispatching
+from services.pipelines.pipeline.failures import failed
+from services.pipelines.pipeline.runs import stopped
+from services.pipelines.pipeline.state import Pipeline, Run, Stage
+
+START_SECONDS = 120.0
+"""Time that a worker has to begin with what it was given."""
+
+
+class At(NamedTuple):
+    """Of which pipeline a step is, and when."""
+
+    id: str
+    project: str
+    now: datetime
+    datasets: str
+    """Where datasets are kept."""
+
+
+def step(state: Pipeline, at: At) -> list[Event]:
+    """What is to happen now; empty if nothing is."""
+    if state.status is None:
+        return []
+    for part in _PARTS:
+        if found := part(state, at):
+            return found
+    return []
+
+
+def due(state: Pipeline) -> datetime | None:
+    """When there is something to do although nothing happens; None: never."""
+    return min(_times(state), default=None)
+
+
+def _times(state: Pipeline) -> Iterator[datetime]:
+    yield from _orders_at(state)
+    for _, run in state.live():
+        for id in run.busy:
+            if (time := _timeout_at(state, run, id)) is not None:
+                yield time
+    for worker in state.workers.values():
+        if worker.stop_by is not None and not worker.released:
+            yield worker.stop_by
+        if (time := dispatching.idle_until(state, worker)) is not None:
+            yield time
+
+
+def _orders_at(state: Pipeline) -> Iterator[datetime]:
+    """When an order can be given, or a worker asked for, that can't be now: of times that pauses end at, the first at
+    which there is one. (At others what waits for a worker is still waiting.)"""
+    times = {stage.retry_at for _, run in state.live() for id in run.retrying if (stage := run.stages[id]).retry_at}
+    if state.worker_retry_at is not None:
+        times.add(state.worker_retry_at)
+    for time in sorted(filter(None, times)):
+        if dispatching.dispatched(state, state.name, state.project, time, ""):
+            yield time
+            return
+
+
+def _started(state: Pipeline, at: At) -> list[Event]:
+    """Queued runs whose turn it is."""
+    if state.status not in (PipelineStatus.DRAFT, PipelineStatus.ACTIVE) or state.spec is None:
+        return []
+    queued = {id: run for id, run in state.runs.items() if run.status is PipelineStatus.QUEUED}
+    if not queued:
+        return []
+    # A backfill queues no more runs than may be under way.
+    found = [id for id, run in queued.items() if run.trigger is RunTrigger.BACKFILL]
+    waiting = sorted((run.rank, run.number, id) for id, run in queued.items() if run.trigger is not RunTrigger.BACKFILL)
+    under_way = sum(run.trigger is not RunTrigger.BACKFILL for _, run in state.live())
+    found += [id for _, _, id in waiting[: max(0, state.spec.execution.max_active_runs - under_way)]]
+    return [RunStarted(run_id=id, pipeline_id=at.id) for id in found]
+
+
+def _decided(state: Pipeline, at: At) -> list[Event]:
+    """Stages that are not needed, and those whose condition can be evaluated."""
+    found: list[Event] = []
+    for run_id, run in state.live():
+        if run.status is not PipelineStatus.RUNNING:
+            continue
+        graph = state.graph(run.version)
+        names = {"run_id": run_id, "pipeline_id": at.id}
+        for stage_id, why in run.unneeded.items():
+            found.append(StageSkipped(**names, stage_id=stage_id, reason=SkipReason.NOT_NEEDED, message=why[:1_000]))
+        for stage_id in run.ready:
+            spec = graph.stages[stage_id]
+            if spec.condition and not run.stages[stage_id].admitted:
+                found.append(_condition(state, run, {**names, "stage_id": stage_id}, spec.condition, at.now))
+    return found
+
+
+def _condition(state: Pipeline, run: Run, names: dict[str, Any], text: str, now: datetime) -> Event:
+    stages = {id: _known(run.stages.get(id)) for id in state.graph(run.version).needs[names["stage_id"]]}
+    values = parameters.typed(state.spec_of(run).parameters, run.parameters)
+    of_run = run_value(run.number, run.trigger.value, run.interval_start, run.interval_end)
+    try:
+        if holds(text, stages, values, of_run):
+            return ConditionHeld(**names)
+    except ConditionError as error:
+        problem = f"its condition can't be evaluated: {error}"
+        remedy = "mend the condition, and retry the run"
+        failure = StageFailure(kind=FailureKind.CONDITION, field="condition", problem=problem, remedy=remedy)
+        return failed(state, run, names, failure, now, retried=False)
+    return StageSkipped(**names, reason=SkipReason.CONDITION, message=f"{text[:900]} is false")
+
+
+def _known(stage: Stage | None) -> dict[str, Any]:
+    """A stage as conditions know it."""
+    if stage is None:
+        return stage_value(StageStatus.PENDING.value)
+    outputs = stage.outputs
+    value = _value(outputs[0].value) if len(outputs) == 1 and outputs[0].value else None
+    return stage_value(
+        stage.status.value,
+        attempt=stage.attempt,
+        rows=sum(output.rows for output in outputs),
+        value=value,
+        metrics=stage.metrics.model_dump(),
+    )
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _ended(state: Pipeline, at: At) -> list[Event]:
+    """Runs whose stages have all ended, and those that a failure ends."""
+    found: list[Event] = []
+    for run_id, run in state.live():
+        names = {"run_id": run_id, "pipeline_id": at.id}
+        fast = bool(run.failed) and state.spec_of(run).execution.fail_fast
+        if run.open and not fast:
+            continue
+        if not run.failed:
+            found.append(RunCompleted(**names))
+            continue
+        if fast:
+            found += stopped(run, run_id, at.id, StopReason.FAIL_FAST, SkipReason.FAIL_FAST)
+        more = f" and {len(run.failed) - 1} more" if len(run.failed) > 1 else ""
+        found.append(RunFailed(**names, reason=f"stage {run.failed[0]}{more} failed"))
+    return found
+
+
+def _tasks(state: Pipeline, at: At) -> list[Event]:
+    """Stages all tasks of which have ended."""
+    found: list[Event] = []
+    for run_id, run in state.live():
+        for stage_id in [*run.busy, *run.ready]:
+            stage = run.stages[stage_id]
+            tasks = stage.tasks
+            if tasks is None or tasks.waiting or tasks.running:
+                continue
+            names = {"run_id": run_id, "pipeline_id": at.id, "stage_id": stage_id}
+            if not tasks.failed:
+                found.append(StageCompleted(**names, attempt=max(1, stage.attempt), metrics=stage.metrics))
+                continue
+            count = len(tasks.failed)
+            which = f"task {min(tasks.failed)}" if count == 1 else f"{count} of {tasks.count} tasks"
+            cause = tasks.failure or StageFailure(kind=FailureKind.ERROR, problem="it said nothing")
+            failure = cause.model_copy(update={"problem": f"{which} failed: {cause.problem}"[:4_000]})
+            found.append(failed(state, run, names, failure, at.now))
+    return found
+
+
+def _timeout_at(state: Pipeline, run: Run, stage_id: str) -> datetime | None:
+    """When an attempt has taken too long, or has not begun for too long."""
+    stage = run.stages[stage_id]
+    if not stage.worker or stage.dispatched_at is None or stage.dataset_version:
+        return None
+    limit = state.graph(run.version).stages[stage_id].timeout_seconds
+    if stage.started_at is not None:
+        return None if limit is None else stage.started_at + timedelta(seconds=limit)
+    worker = state.workers.get(stage.worker)
+    return None if worker is None or worker.is_job else stage.dispatched_at + timedelta(seconds=START_SECONDS)
+
+
+def _late(state: Pipeline, at: At) -> list[Event]:
+    """Attempts that have taken too long, and workers that do not answer."""
+    found: list[Event] = []
+    for run_id, run in state.live():
+        for stage_id in run.busy:
+            time = _timeout_at(state, run, stage_id)
+            if time is None or time > at.now:
+                continue
+            stage = run.stages[stage_id]
+            names = {"run_id": run_id, "pipeline_id": at.id, "stage_id": stage_id}
+            begun = stage.started_at is not None
+            limit = state.graph(run.version).stages[stage_id].timeout_seconds
+            problem = f"it took longer than {limit:g} seconds" if begun else "its worker has not begun with it"
+            failure = StageFailure(kind=FailureKind.TIMEOUT if begun else FailureKind.LOST, problem=problem)
+            stop = {"attempt": stage.attempt, "worker": stage.worker, "reason": StopReason.TIMEOUT}
+            found += [
+                StageStopRequested(**names, **stop),
+                failed(state, run, names, failure, at.now, worker=stage.worker),
+            ]
+    for worker_id, worker in state.workers.items():
+        silent = worker.stop_by is not None and worker.stop_by <= at.now
+        of_job = worker.stopping is not None and worker.is_job
+        if (silent or of_job) and not worker.released:
+            reason = "its stage is to be stopped" if of_job else "it has not stopped what it was to stop"
+            found.append(WorkerReleased(pipeline_id=at.id, worker=worker_id, reason=reason))
+    return found
+
+
+def _planned(state: Pipeline, at: At) -> list[Event]:
+    return dispatching.planned(state, at.id)
+
+
+def _dispatched(state: Pipeline, at: At) -> list[Event]:
+    return dispatching.dispatched(state, at.id, at.project, at.now, at.datasets)
+
+
+def _idle(state: Pipeline, at: At) -> list[Event]:
+    return dispatching.idle(state, at.id, at.now)
+
+
+_PARTS: tuple[Callable[[Pipeline, At], list[Event]], ...] = (
+    _late,
+    _decided,
+    _tasks,
+    _ended,
+    _started,
+    _planned,
+    _dispatched,
+    _idle,
+)
