@@ -1535,7 +1535,7 @@ class StageRunRow(Answer, message="forgelog.pipelines.v1.StageRun"):
     worker: str
     """The job that has, or had, the last attempt."""
     phase: str | None
-    tasks: int
+    task_count: int
     """Of a stage that is done for each of something: how many there are. 0 to 2147483647."""
     tasks_completed: int
     """0 to 2147483647."""

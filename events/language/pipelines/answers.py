@@ -125,7 +125,7 @@ class StageRun(Model):
     worker: str = ""
     """The job that has, or had, the last attempt."""
     phase: StagePhase | None = None
-    tasks: _Count = 0
+    task_count: _Count = 0
     """Of a stage that is done for each of something: how many there are."""
     tasks_completed: _Count = 0
     tasks_failed: _Count = 0

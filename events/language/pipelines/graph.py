@@ -50,7 +50,8 @@ def _named(stage: StageSpec) -> Iterator[tuple[str, str]]:
     for number, needed in enumerate(stage.after):
         yield f"after[{number}]", needed
     for name, given in stage.inputs.items():
-        yield f"inputs.{name}.stage", given.stage
+        if given.stage:
+            yield f"inputs.{name}.stage", given.stage
 
 
 def _unknown(field: str, needed: str, known: Iterable[str]) -> FieldError:

@@ -6,7 +6,7 @@ RunPipeline ─► RunQueued; CancelRun, PauseRun, ResumeRun, RetryRun ─► `s
 what follows from the state and the time: `services.pipelines.pipeline.stepping`
 WorkerRequested ─► (order) SubmitJob; WorkerReleased ─► (order) CancelJob; ReportWorkerReady ─► WorkerReady
 reports of workers about stages: `services.pipelines.pipeline.reports`
-events of jobs: `services.pipelines.pipeline.hearing`
+events of jobs: `services.pipelines.pipeline.hearing`; of datasets: `services.pipelines.pipeline.commits`
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ from events.language.pipelines.commands import (
     PausePipeline,
     ResumePipeline,
     RetirePipeline,
+)
+from events.language.pipelines.dataset_messages import (
+    CommitRefused,
+    OfStage,
+    VersionAbandoned,
+    VersionCommitted,
+    VersionPublished,
 )
 from events.language.pipelines.enums import PipelineStatus
 from events.language.pipelines.events import (
@@ -94,12 +101,17 @@ from events.language.pipelines.run_events import (
 from events.log.ids import named_id
 from events.process.settings import Settings
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
-from services.pipelines.pipeline import hearing, reports, runs, stepping
+from services.pipelines.pipeline import commits, hearing, reports, runs, stepping
 from services.pipelines.pipeline.fold import evolve
 from services.pipelines.pipeline.state import Pipeline
 from services.pipelines.refusals import forbidden
 
 _SHOWN = "forgelog pipeline ls shows them"
+
+
+def _of_pipeline(event: OfStage) -> tuple[str, ...]:
+    """The pipeline whose stage an event of a dataset is about."""
+    return (event.pipeline_id,)
 
 
 class Pipelines(Decider[Pipeline]):
@@ -161,7 +173,10 @@ class Pipelines(Decider[Pipeline]):
         WorkerReleased,
         WorkerGone,
     )
-    routes: ClassVar = dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN)
+    routes: ClassVar = {
+        **dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN),
+        **dict.fromkeys((VersionCommitted, CommitRefused, VersionPublished, VersionAbandoned), _of_pipeline),
+    }
     dispatching = frozenset({WorkerRequested, WorkerReleased, StageDispatched})
     asks = ("jobs",)
 
@@ -213,6 +228,8 @@ class Pipelines(Decider[Pipeline]):
         return _retired(state, command)
 
     def react(self, state: Pipeline, event: Event, context: DecisionContext) -> Sequence[Event]:
+        if isinstance(event, OfStage):
+            return [*commits.heard(state, event, context.now)]
         return [*hearing.heard(state, context.subject, event, context.now)]
 
     def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:

@@ -225,7 +225,7 @@ def _attempt(event: AttemptEvent, row: Any, time: datetime) -> Row:
         case StageProgressed():
             return {"metrics": _plain(event.metrics)}
         case FanOutPlanned():
-            return {"tasks": event.count}
+            return {"task_count": event.count}
         case TasksEnded():
             failed, count = len(event.failed_tasks), event.last_task - event.first_task + 1
             return {

@@ -113,7 +113,9 @@ pipelines = st.one_of(
     st.builds(PauseRun, **_run),
     st.builds(ResumeRun, **_run),
     st.builds(RetryRun, **_run),
-    st.builds(lambda id, number: ReportWorkerReady(pipeline_id=id, worker=f"pipe.{id}.w{number}"), IDS, st.integers(1, 3)),
+    st.builds(
+        lambda id, number: ReportWorkerReady(pipeline_id=id, worker=f"pipe.{id}.w{number}"), IDS, st.integers(1, 3)
+    ),
     _about().map(lambda about: ReportStageStarted(**about)),
     _about().map(lambda about: ReportStageResolved(**about, cache_key="4f" * 32)),
     _about().map(lambda about: ReportStageProgress(**about, metrics=StageMetrics(rows_read=1))),

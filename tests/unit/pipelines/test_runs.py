@@ -6,18 +6,30 @@ from typing import Any
 
 import pytest
 
-from events.language.base import Command
+from events.language.base import Command, Event
 from events.language.common import ErrorCode, Refused
-from events.language.jobs import ExitReason
+from events.language.jobs import ExitReason, JobExited, TaskExit
 from events.language.jobs.spec import JobMetadata, JobSpec
+from events.language.pipelines.columns import Column
 from events.language.pipelines.commands import ActivatePipeline, PausePipeline, ResumePipeline, RetirePipeline
+from events.language.pipelines.commits import CommitRequest
+from events.language.pipelines.connections import DataSourceType
+from events.language.pipelines.dataset_messages import (
+    CommitRefusal,
+    CommitRefused,
+    VersionCommitted,
+    VersionPublished,
+)
 from events.language.pipelines.enums import RetryOn, RunWhen, SkipReason, StageCache, StageExecution
+from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.parameters import ParameterSpec, ParameterType
 from events.language.pipelines.pipeline import Execution
 from events.language.pipelines.run_commands import (
     CancelRun,
     PauseRun,
     ReportStageEnded,
+    ReportStagePrepared,
+    ReportStagePublished,
     ReportStageResolved,
     ReportStageStarted,
     ResumeRun,
@@ -25,6 +37,7 @@ from events.language.pipelines.run_commands import (
     RunPipeline,
 )
 from events.language.pipelines.run_events import (
+    CommitRequested,
     RunFailed,
     RunQueued,
     StageCompleted,
@@ -37,6 +50,7 @@ from events.language.pipelines.run_events import (
     WorkerReleased,
     WorkerRequested,
 )
+from events.language.pipelines.sinks import DataSink, WriteMode
 from events.language.pipelines.stages import ForEach, StageInput, StageResources, StageRetry, StageSpec
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics, StageOutput
 from services.pipelines.pipeline.failures import pause
@@ -398,8 +412,6 @@ def test_a_stage_that_is_a_job_ends_with_it() -> None:
     assert order.job is not None
     assert order.job.environment.variables["FORGELOG_PIPELINE_RUN"] == "1"
     exit_ = {"task": 0, "attempt": 1, "ended_at": desk.now, "exit_code": 0}
-    from events.language.jobs import JobExited, TaskExit
-
     ended = desk.hear(JobExited(job_id=order.worker, node_id="n1", tasks=(TaskExit(**exit_),)))
     assert kinds(ended)[:2] == ["WorkerGone", "StageCompleted"]
     assert "after" in begun(ended)
@@ -510,3 +522,88 @@ def test_stopped_tasks_are_stopped_on_each_worker() -> None:
     desk.run()
     ended = desk.send(CancelRun(pipeline_id=ID, number=1))
     assert len({each.worker for each in ended if isinstance(each, StageStopRequested)}) == 2
+
+
+MANIFEST = CommitManifest(
+    attempt=f"{RUN}.clean.1",
+    type=DataSourceType.DATASET,
+    mode=WriteMode.OVERWRITE,
+    base="file:///data/datasets/clean",
+    aside="file:///data/datasets/clean/_forgelog/1",
+    columns=(Column(name="day", type="DATE"),),
+    rows=3,
+    bytes=100,
+)
+OF_STAGE = {"dataset_id": "clean-sales", "pipeline_id": ID, "run_id": RUN, "stage_id": "clean", "attempt": 1}
+
+
+def writing(**fields: Any) -> RunDesk:
+    """A run whose stage has written its output aside."""
+    sink = DataSink(type=DataSourceType.DATASET, dataset="clean-sales")
+    clean = StageSpec(id="clean", inputs={"raw": StageInput(stage="load")}, sink=sink, **fields)
+    desk = RunDesk("load", clean, StageSpec(id="report", inputs={"clean": StageInput(stage="clean")}))
+    desk.run()
+    desk.complete("load")
+    (requested, *_) = desk.send(ReportStagePrepared(**desk.about("clean"), manifest=MANIFEST))
+    assert isinstance(requested, CommitRequested)
+    assert requested.commit.dataset_id == "clean-sales"
+    return desk
+
+
+def committed(desk: RunDesk, version: int = 4) -> list[Event]:
+    request = desk.state.runs[RUN].stages["clean"].commit
+    return desk.hear(VersionCommitted(**OF_STAGE, dataset_version=version, request=request))
+
+
+def test_what_is_committed_is_published_and_then_the_stage_is_complete() -> None:
+    desk = writing()
+    assert kinds(committed(desk)) == ["StageCommitted", "StageDispatched"]
+    order = desk.order("clean")
+    assert (order.phase, order.dataset_id, order.dataset_version) == ("publish", "clean-sales", 4)
+    assert order.manifest == MANIFEST
+    assert kinds(desk.send(ReportStagePublished(**desk.about("clean"), dataset_version=4))) == ["StagePublished"]
+    ended = desk.hear(VersionPublished(**OF_STAGE, dataset_version=4))
+    assert kinds(ended)[:2] == ["StageCompleted", "StageDispatched"]
+    (given,) = desk.order("report").inputs
+    assert (given.output.dataset_id, given.output.dataset_version, given.output.rows) == ("clean-sales", 4, 3)
+
+
+def test_what_is_committed_is_published_by_another_worker_if_its_own_is_gone() -> None:
+    desk = writing()
+    first = desk.order("clean").worker
+    desk.lose(first)
+    assert desk.statuses()["clean"] == "running", "nothing is lost: the dataset decides"
+    committed(desk)
+    assert desk.order("clean").phase == "publish"
+    assert desk.order("clean").worker != first
+    desk.lose(desk.order("clean").worker)
+    assert desk.order("clean").phase == "publish"
+    assert desk.order("clean").attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("cause", "version", "then"),
+    [
+        (CommitRefusal.CONTRACT, 0, ["StageFailed", "StageSkipped", "RunFailed"]),
+        (CommitRefusal.QUALITY, 0, ["StageFailed", "StageSkipped", "RunFailed"]),
+        (CommitRefusal.RULES, 0, ["StageRetrying"]),
+        (CommitRefusal.STALE, 3, ["StageCommitted", "StageDispatched"]),
+    ],
+)
+def test_a_dataset_may_refuse(cause: CommitRefusal, version: int, then: list[str]) -> None:
+    desk = writing(retry=StageRetry(max=1))
+    refused = CommitRefused(**OF_STAGE, cause=cause, reason="total is gone", dataset_version=version)
+    assert kinds(desk.hear(refused)) == then
+
+
+def test_a_stage_that_writes_can_not_end_without_a_version() -> None:
+    desk = writing()
+    with pytest.raises(Refused, match="is not this worker's"):
+        desk.complete("clean")
+
+
+def test_a_decision_about_an_attempt_that_is_over_changes_nothing() -> None:
+    desk = writing()
+    desk.send(CancelRun(pipeline_id=ID, number=1))
+    request = CommitRequest(**{**OF_STAGE, "pipeline_version": 1}, manifest=MANIFEST)
+    assert desk.hear(VersionCommitted(**OF_STAGE, dataset_version=4, request=request)) == []
