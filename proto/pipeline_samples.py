@@ -39,7 +39,7 @@ FULL: Mapping[type[Model], Mapping[str, Any]] = {
         "escape": '"',
         "comment": "#",
         "decimal": ",",
-        "encoding": "utf-8",
+        "encoding": "utf_8",
     },
     formats.DataFormat: {**_CSV},
     quality.DataQualityRule: {

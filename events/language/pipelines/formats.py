@@ -71,13 +71,13 @@ _COMPRESSIONS = {
 class TextEncoding(StrEnum):
     """How the characters of a CSV file are bytes."""
 
-    UTF_8 = "utf-8"
+    UTF_8 = "utf_8"
     """Also with a byte order mark."""
-    UTF_16 = "utf-16"
+    UTF_16 = "utf_16"
     """With a byte order mark."""
-    LATIN_1 = "latin-1"
+    LATIN_1 = "latin_1"
     """ISO 8859-1; each sequence of bytes is text in it."""
-    WINDOWS_1252 = "windows-1252"
+    WINDOWS_1252 = "windows_1252"
 
 
 OneCharacter = Annotated[str, StringConstraints(min_length=1, max_length=1)]

@@ -5,7 +5,18 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from events.language.common import DEFAULT_PROJECT, utc
-from events.language.jobs import ExitReason, JobCancelled, JobExited, TaskCounts, TaskExit
+from events.language.jobs import (
+    ExitReason,
+    JobCancelled,
+    JobCompleted,
+    JobExited,
+    JobFailed,
+    JobStarted,
+    TaskCounts,
+    TaskExit,
+    TaskStart,
+)
+from events.language.pipelines.columns import Column
 from events.language.pipelines.commands import (
     ActivatePipeline,
     DefinePipeline,
@@ -13,13 +24,24 @@ from events.language.pipelines.commands import (
     ResumePipeline,
     RetirePipeline,
 )
+from events.language.pipelines.commits import CommitRequest
+from events.language.pipelines.connections import DataSourceType
+from events.language.pipelines.dataset_messages import (
+    CommitRefused,
+    VersionAbandoned,
+    VersionCommitted,
+    VersionPublished,
+)
 from events.language.pipelines.enums import RunWhen, StageCache, StageOutcome
+from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.pipeline import Execution, PipelineSpec
 from events.language.pipelines.run_commands import (
     CancelRun,
     PauseRun,
     ReportStageEnded,
+    ReportStagePrepared,
     ReportStageProgress,
+    ReportStagePublished,
     ReportStageResolved,
     ReportStageStarted,
     ReportWorkerReady,
@@ -27,7 +49,8 @@ from events.language.pipelines.run_commands import (
     RetryRun,
     RunPipeline,
 )
-from events.language.pipelines.stages import ForEach, StageRetry, StageSpec
+from events.language.pipelines.sinks import DataSink, WriteMode
+from events.language.pipelines.stages import ForEach, StageInput, StageRetry, StageSpec
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
 
 AT = utc(1_760_000_000)
@@ -35,7 +58,7 @@ IDS = st.sampled_from(["sales", "stock"])
 STAGES = ("load", "clean", "report")
 
 _stages = st.builds(
-    lambda id, after, run_when, retries, skip, limit, each, cache: StageSpec(
+    lambda id, after, run_when, retries, skip, limit, each, cache, writes: StageSpec(
         id=id,
         after=tuple(after),
         run_when=run_when if after else RunWhen.ALL_OK,
@@ -44,6 +67,10 @@ _stages = st.builds(
         timeout_seconds=limit,
         for_each=ForEach(count=40) if each else None,
         cache=StageCache.NONE if each else cache,
+        inputs={"raw": StageInput(stage="load")} if writes and not each and id != "load" else {},
+        sink=DataSink(type=DataSourceType.DATASET, dataset="clean-sales")
+        if writes and not each and id != "load"
+        else None,
         condition="stages.load.status == 'completed'" if "load" in after and skip else "",
     ),
     st.sampled_from(STAGES),
@@ -54,6 +81,7 @@ _stages = st.builds(
     st.sampled_from([None, 20.0]),
     st.booleans(),
     st.sampled_from(StageCache),
+    st.booleans(),
 )
 _executions = st.builds(
     Execution,
@@ -99,7 +127,37 @@ def _exited(worker: str, reason: ExitReason) -> JobExited:
     return JobExited(job_id=worker, node_id="n1", tasks=(TaskExit(task=0, attempt=1, reason=reason, ended_at=AT),))
 
 
-_job_ended = {"project": st.just(DEFAULT_PROJECT), "counts": st.just(TaskCounts(total=1, cancelled=1))}
+def _began(worker: str) -> JobStarted:
+    start = TaskStart(task=0, attempt=1, allocation_id="a", pid=1, started_at=AT)
+    return JobStarted(job_id=worker, node_id="n1", tasks=(start,))
+
+
+@st.composite
+def _of_stage(draw: st.DrawFn) -> dict[str, object]:
+    about = draw(_about())
+    return {"dataset_id": "clean-sales", **{name: value for name, value in about.items() if name != "worker"}}
+
+
+def _request(of: dict[str, object]) -> CommitRequest:
+    return CommitRequest(**of, pipeline_version=1, manifest=MANIFEST)  # type: ignore[arg-type]
+
+
+MANIFEST = CommitManifest(
+    attempt="sales.1.clean.1",
+    type=DataSourceType.DATASET,
+    mode=WriteMode.OVERWRITE,
+    base="file:///data/datasets/clean",
+    aside="file:///data/datasets/clean/_forgelog/1",
+    columns=(Column(name="day", type="DATE"),),
+    rows=3,
+    bytes=100,
+)
+
+_job_ended = {
+    "exit_code": st.just(1),
+    "project": st.just(DEFAULT_PROJECT),
+    "counts": st.just(TaskCounts(total=1, cancelled=1)),
+}
 
 pipelines = st.one_of(
     st.builds(lambda name, spec: DefinePipeline(pipeline_id=name, name=name, spec=spec), IDS, _specs),
@@ -124,6 +182,13 @@ pipelines = st.one_of(
         _ended, _about(), st.sampled_from(StageOutcome), st.sampled_from(FailureKind), st.sampled_from([0, 16, 20, 32])
     ),
     st.builds(_exited, _workers, st.sampled_from(ExitReason)),
-    st.builds(JobCancelled, job_id=_workers, **_job_ended),
+    st.builds(_began, _workers),
+    *(st.builds(kind, job_id=_workers, **_job_ended) for kind in (JobCancelled, JobCompleted, JobFailed)),
+    _about().map(lambda about: ReportStagePrepared(**about, manifest=MANIFEST)),
+    _about().map(lambda about: ReportStagePublished(**about, dataset_version=1)),
+    _of_stage().map(lambda of: VersionCommitted(**of, dataset_version=1, request=_request(of))),
+    _of_stage().map(lambda of: CommitRefused(**of, cause="rules", reason="they are others now")),
+    _of_stage().map(lambda of: VersionPublished(**of, dataset_version=1)),
+    _of_stage().map(lambda of: VersionAbandoned(**of, dataset_version=1)),
     st.floats(0, 100),
 )
