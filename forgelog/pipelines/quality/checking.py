@@ -92,7 +92,7 @@ def check(
     checked = _free_name(connection, f"{relation}_checked")
     try:
         flags = "".join(f", {condition} AS {identifier(flag)}" for flag, condition in conditions.items())
-        connection.execute(f"CREATE TEMP TABLE {identifier(checked)} AS SELECT *{flags} FROM {identifier(relation)}")
+        connection.execute(f"CREATE TABLE {identifier(checked)} AS SELECT *{flags} FROM {identifier(relation)}")
         counts, quarantined = _counted(connection, checked, asked)
     except _OF_A_RULE:
         _blame(connection, relation, asked, conditions)
@@ -173,8 +173,7 @@ def _counted(
         broken = f"NOT coalesce((SELECT {enclosed(one.rule.expression)} FROM ({bare}){where}), true)"
         wanted += [f"(SELECT count(*) FROM ({bare}){where})", f"CAST({broken} AS INTEGER)"]
     wanted.append(f"count(*) FILTER ({_set_aside(asked)})")
-    numbers = connection.execute(f"SELECT {', '.join(wanted)} FROM {table}").fetchone()
-    assert numbers is not None  # an aggregate has one row
+    (numbers,) = connection.execute(f"SELECT {', '.join(wanted)} FROM {table}").fetchall()
     return {one.flag: (numbers[2 * at], numbers[2 * at + 1]) for at, one in enumerate(asked)}, numbers[-1]
 
 
@@ -199,7 +198,7 @@ def _divided(
 ) -> Checked:
     rows, aside = _without_flags(checked, asked), _set_aside(asked)
     clean = _free_name(connection, f"{checked}_clean")
-    connection.execute(f"CREATE TEMP VIEW {identifier(clean)} AS {rows} WHERE NOT ({aside})")
+    connection.execute(f"CREATE VIEW {identifier(clean)} AS {rows} WHERE NOT ({aside})")
     quarantine = None
     if quarantined:
         quarantine = _free_name(connection, f"{checked}_quarantine")
@@ -209,7 +208,7 @@ def _divided(
         )
         flags = ", ".join(identifier(one.flag) for one in asked if one.of_rows)
         connection.execute(
-            f"CREATE TEMP VIEW {identifier(quarantine)} AS "
+            f"CREATE VIEW {identifier(quarantine)} AS "
             f"SELECT * EXCLUDE ({flags}), {said} FROM {identifier(checked)} WHERE {aside}"
         )
     outcomes = tuple(_outcome(one, *counts[one.flag]) for one in asked)
@@ -256,7 +255,7 @@ def _blame(
 ) -> None:
     """Raises StageError for the rule whose evaluation fails; what the relation's own query raises if that does."""
     rows = _free_name(connection, f"{relation}_rows")
-    connection.execute(f"CREATE TEMP TABLE {identifier(rows)} AS SELECT * FROM {identifier(relation)}")
+    connection.execute(f"CREATE TABLE {identifier(rows)} AS SELECT * FROM {identifier(relation)}")
     for one in asked:
         try:
             if one.of_rows:

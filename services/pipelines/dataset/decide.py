@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import ErrorCode, absent, refused
+from events.language.common import ErrorCode, Refused, absent, refused
 from events.language.pipelines.dataset_messages import (
     AbandonVersion,
     CommitHeld,
@@ -40,6 +41,7 @@ from events.language.pipelines.dataset_messages import (
     VolumeAnomaly,
 )
 from events.language.pipelines.quality import MAX_RULES
+from events.language.pipelines.run_events import CommitRequested, StagePublished
 from events.writer.decider import Decider, DecisionContext
 from services.pipelines.dataset import committing, recording
 from services.pipelines.dataset.fold import evolve
@@ -75,6 +77,11 @@ class Datasets(Decider[Dataset]):
         LineageRecorded,
     )
 
+    routes: ClassVar = {
+        CommitRequested: lambda event: (event.commit.dataset_id,),
+        StagePublished: lambda event: (event.dataset_id,),
+    }
+
     def initial(self, key: str) -> Dataset:
         return Dataset()
 
@@ -102,6 +109,19 @@ class Datasets(Decider[Dataset]):
         location = command.location if isinstance(command, RecordLineage) else ""
         begun = [defined(id, context.project, location)] if found and not state.project else []
         return [*begun, *found]
+
+    def react(self, state: Dataset, event: Event, context: DecisionContext) -> Sequence[Event]:
+        if isinstance(event, StagePublished):
+            return committing.published(state, event.dataset_version, event.location)
+        assert isinstance(event, CommitRequested)
+        request = event.commit
+        if state.project:
+            return committing.asked(state, request)
+        try:
+            begun = defined(request.dataset_id, context.project, request.manifest.base)
+        except Refused as error:
+            return [committing.unnamed(request, error.message)]
+        return [begun, *committing.asked(state, request)]
 
     def after_batch(self, state: Dataset, context: DecisionContext) -> Sequence[Event]:
         return committing.next_held(state)

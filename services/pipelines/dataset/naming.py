@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 
 from events.language.common import ErrorCode, refused
-from events.language.pipelines.commits import place_label
-from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.dataset_messages import DatasetDefined
-from events.language.pipelines.manifests import CommitManifest
-from events.language.pipelines.sinks import DataSink
-from events.log.ids import id_ending, named_id
+from events.log.ids import id_ending
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9_-]{0,118}[a-z0-9])?")
 
@@ -30,11 +26,3 @@ def defined(dataset_id: str, project: str, location: str = "") -> DatasetDefined
     """The beginning of a dataset. Raises `Refused` for an id that is none of the project's."""
     name = label_of(dataset_id, project)
     return DatasetDefined(dataset_id=dataset_id, project=project, name=name, location=location)
-
-
-def sink_dataset(sink: DataSink, manifest: CommitManifest, project: str) -> str:
-    """The id of the dataset that a sink writes: that of its name, or of the place where the data lies."""
-    if sink.type is DataSourceType.DATASET:
-        ending = id_ending(project)
-        return sink.dataset if ending and sink.dataset.endswith(ending) else named_id(sink.dataset, project)
-    return named_id(place_label(manifest.base), project)

@@ -12,11 +12,11 @@ from events.language.pipelines.commits import CommitRequest
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.quality import DataQualityRule, QualityRuleType, QualitySeverity, RuleOutcome
+from events.language.pipelines.run_events import CommitRequested, StagePublished
 from events.language.pipelines.sinks import WriteMode
 from events.writer.decider import DecisionContext
-from services.pipelines.dataset import committing, subscribing
+from services.pipelines.dataset import subscribing
 from services.pipelines.dataset.decide import Datasets
-from services.pipelines.dataset.naming import defined
 
 NOON = datetime(2026, 5, 9, 12, tzinfo=UTC)
 PROJECT = "local/default"
@@ -68,6 +68,10 @@ def outcome(rule_id: str = "known", failed: int = 0, revision: int = 0, **given:
     )
 
 
+def _of(request: CommitRequest) -> dict[str, Any]:
+    return {name: getattr(request, name) for name in ("pipeline_id", "run_id", "stage_id", "attempt")}
+
+
 class Desk:
     """One dataset, folded as the writer does."""
 
@@ -83,12 +87,13 @@ class Desk:
 
     def asked(self, request: CommitRequest) -> list[Event]:
         """What a stage's request leads to."""
-        begun = [] if self.state.project else [defined(ID, PROJECT, request.manifest.base)]
-        return self._noted([*begun, *committing.asked(self.state, request)])
+        event = CommitRequested(**_of(request), commit=request)
+        return self._noted(self.decider.react(self.state, event, self.context))
 
     def published(self, version: int) -> list[Event]:
         """What a worker's report of a publication leads to."""
-        return self._noted(committing.published(self.state, version, "file:///data/orders"))
+        event = StagePublished(**_of(request()), dataset_id=ID, dataset_version=version, location="file:///data/orders")
+        return self._noted(self.decider.react(self.state, event, self.context))
 
     def subscribed(self, pipeline: str) -> list[Event]:
         return self._noted(subscribing.added(self.state, ID, pipeline, PROJECT))
