@@ -272,7 +272,10 @@ OWN = (
             "events.language.pipelines.run_commands",
             "events.language.pipelines.run_events",
         ),
-        kinds=(("Pipeline", "forgelog.manifest.pipelines:PIPELINE"),),
+        kinds=(
+            ("Pipeline", "forgelog.manifest.pipelines:PIPELINE"),
+            ("Dataset", "forgelog.manifest.datasets:DATASET"),
+        ),
     ),
 )
 """Forgelog's own, in the order of the main flow. Those between a submit and the start of its process are alone: on two

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli import complete, pipeline_graphs
+from forgelog.cli import complete, pipeline_graphs, pipeline_lineage
 from forgelog.cli.common import AtOption, OutputOption, guarded, moment, with_client
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows
 
@@ -177,5 +177,6 @@ def _stage_text(stage: Any) -> str:
 
 
 pipeline_graphs.add_to(app)
+pipeline_lineage.add_to(app)
 
 COMMANDS = {"pipeline": app}

@@ -25,6 +25,7 @@ from forgelog.client.logged_models import AsyncLoggedModels
 from forgelog.client.models import AsyncModels
 from forgelog.client.nodes import AsyncNodes
 from forgelog.client.output import AsyncOutput
+from forgelog.client.pipeline_data import AsyncPipelineData
 from forgelog.client.pipeline_runs import AsyncPipelineRuns
 from forgelog.client.pipelines import AsyncPipelines
 from forgelog.client.plain import Answer
@@ -82,6 +83,7 @@ class AsyncClient(AsyncFlat):
     endpoint_keys = namespace(AsyncEndpointKeys)
     pipelines = namespace(AsyncPipelines)
     pipeline_runs = namespace(AsyncPipelineRuns)
+    pipeline_data = namespace(AsyncPipelineData)
 
     async def __aenter__(self) -> AsyncClient:
         return self

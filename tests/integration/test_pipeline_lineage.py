@@ -1,0 +1,109 @@
+"""Datasets through every door: contracts and rules of a manifest; lineage that a job outside tells, now and then."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgelog import AsyncClient
+from forgelog.errors import NotFound, Refused
+from tests.integration.cluster import Cluster
+
+DATASET = """
+kind: Dataset
+name: tolled-trips
+contract: {mode: widening, freshness: {within: 24h}}
+rules:
+  - {rule_id: priced, type: range, columns: [fare], minimum: 0, severity: critical}
+"""
+
+
+def reads(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "dataset_id": name} for name in names]
+
+
+def edges(*texts: str) -> list[dict[str, str]]:
+    """``fare<trips.amount``"""
+    found = []
+    for text in texts:
+        column, _, origin = text.partition("<")
+        dataset, _, source = origin.partition(".")
+        found.append({"column": column, "dataset": dataset, "source": source})
+    return found
+
+
+def told(found: Any) -> set[str]:
+    return {".".join(filter(None, (node.dataset_id, node.column))) for node in found.nodes}
+
+
+async def test_a_manifest_says_what_versions_must_be(platform: Cluster, client: AsyncClient, tmp_path: Path) -> None:
+    (tmp_path / "datasets.yaml").write_text(DATASET)
+    done = await platform.command(tmp_path, "pipeline", "datasets", "define", "datasets.yaml")
+    assert (done.returncode, done.stderr) == (0, "2 changed, 0 as they were\n")
+    again = await platform.command(tmp_path, "pipeline", "datasets", "define", "datasets.yaml")
+    assert again.stderr == "0 changed, 2 as they were\n"
+    found = await client.pipeline_data.get("tolled-trips")
+    assert (found.contract.mode, found.contract.freshness.within_seconds) == ("widening", 86_400)
+    assert [(each.rule.rule_id, each.revision) for each in found.rules] == [("priced", 1)]
+    shown = await platform.command(tmp_path, "pipeline", "datasets", "show", "tolled-trips")
+    assert "priced: range of fare, critical" in shown.stdout
+    with pytest.raises(Refused, match="does not wait to be published"):
+        await client.pipeline_data.abandon("tolled-trips", 1)
+    with pytest.raises(NotFound, match="version"):
+        await client.pipeline_data.version("tolled-trips")
+    (tmp_path / "wrong.yaml").write_text(DATASET.replace("type: range", "type: rang"))
+    wrong = await platform.command(tmp_path, "pipeline", "datasets", "define", "wrong.yaml")
+    assert wrong.returncode != 0
+    assert "line 6, column 29: rules.0.type: 'rang' is none of completeness" in wrong.stderr
+
+
+async def test_lineage_is_followed_both_ways_and_as_it_was(
+    platform: Cluster, client: AsyncClient, tmp_path: Path
+) -> None:
+    data = client.pipeline_data
+    columns = [{"name": name, "type": "DOUBLE"} for name in ("fare", "tip")]
+    first = {"columns": edges("fare<taxi-raw.amount", "tip<taxi-raw.tip"), "tables": ["taxi-raw"]}
+    await data.record_lineage(
+        "taxi-clean", job="airflow/clean", inputs=reads("taxi-raw"), lineage=first, columns=columns
+    )
+    total = {"columns": edges("total<taxi-clean.fare", "total<taxi-clean.tip"), "tables": ["taxi-clean"]}
+    await data.record_lineage(
+        "taxi-revenue",
+        job="dbt/revenue",
+        inputs=reads("taxi-clean"),
+        lineage=total,
+        columns=[{"name": "total", "type": "DOUBLE"}],
+    )
+    await data.record_lineage("taxi-report", job="bi/report", inputs=reads("taxi-revenue"))
+    up = await data.lineage("taxi-revenue", "total", direction="up")
+    assert told(up) == {"taxi-revenue.total", "taxi-clean.fare", "taxi-clean.tip", "taxi-raw.amount", "taxi-raw.tip"}
+    assert told(await data.lineage("taxi-revenue", "total", direction="up", depth=1)) == {
+        "taxi-revenue.total",
+        "taxi-clean.fare",
+        "taxi-clean.tip",
+    }
+    assert told(await data.lineage("taxi-revenue")) == {"taxi-revenue", "taxi-clean", "taxi-raw", "taxi-report"}
+    assert told(await data.impact("taxi-clean", "tip")) == {"taxi-clean.tip", "taxi-revenue.total"}
+
+    then = (await data.get("taxi-report")).updated_at
+    fewer = {**total, "columns": total["columns"][:1]}
+    changed = await data.record_lineage("taxi-revenue", job="dbt/revenue", inputs=reads("taxi-clean"), lineage=fewer)
+    assert changed.result == "accepted"
+    repeat = await data.record_lineage("taxi-revenue", job="dbt/revenue", inputs=reads("taxi-clean"), lineage=fewer)
+    assert repeat.result == "unchanged"
+    assert told(await data.impact("taxi-clean", "tip")) == {"taxi-clean.tip"}
+    assert told(await data.impact("taxi-clean", "tip", at=then)) == {"taxi-clean.tip", "taxi-revenue.total"}
+
+    shown = await platform.command(tmp_path, "pipeline", "lineage", "taxi-clean.fare", "--up", "--output", "json")
+    assert {node["column"] for node in json.loads(shown.stdout)["nodes"]} == {"fare", "amount"}
+    table = await platform.command(tmp_path, "pipeline", "impact", "taxi-clean.fare")
+    assert "taxi-revenue.total" in table.stdout
+    with pytest.raises(Refused, match="has no column 'far'; it has: fare, tip"):
+        await data.lineage("taxi-clean", "far")
+    with pytest.raises(NotFound, match="taxi-nowhere"):
+        await data.lineage("taxi-nowhere")
+    none = await platform.command(tmp_path, "pipeline", "quality", "taxi-clean")
+    assert none.stderr == "no rule was evaluated\n"
