@@ -43,9 +43,8 @@ def take(connection: Any, name: str, result: Any, field: str) -> str:
     Takes frames of narwhals, DuckDB's relations, tables and readers of pyarrow, frames of Polars and pandas, and lists:
     of dicts (rows) or of plain values (one column, ``value``).
     """
-    native = _native(result)
-    kind = f"{type(native).__module__.partition('.')[0].lstrip('_')}.{type(native).__name__}"
-    if kind == "duckdb.DuckDBPyRelation":
+    native = as_native(result)
+    if _kind(native) == "duckdb.DuckDBPyRelation":
         text: str = native.sql_query()
         native.create_view(name, replace=False)
         return text
@@ -54,13 +53,16 @@ def take(connection: Any, name: str, result: Any, field: str) -> str:
     # A table, not a view: a reader can be read once, and it may be larger than memory. Another connection to the same
     # database makes it, since the reader may read from this one.
     with connection.cursor() as writer:
-        writer.register("_taken", _arrow(native, kind, field))
+        writer.register("_taken", as_arrow(native, field))
         writer.execute(f"CREATE TABLE {quoted(name)} AS SELECT * FROM _taken")
     return ""
 
 
-def _arrow(native: Any, kind: str, field: str) -> Any:
+def as_arrow(native: Any, field: str) -> Any:
+    """A table or a reader of pyarrow of what a function gave."""
     import pyarrow as pa
+
+    kind = _kind(native)
 
     if kind in ("pyarrow.Table", "pyarrow.RecordBatchReader"):
         return native
@@ -92,10 +94,16 @@ def _converted(make: Any, field: str) -> Any:
         raise StageError(field, f"gave values that are no columns: {error}", "give each column one type") from None
 
 
-def _native(result: Any) -> Any:
+def as_native(result: Any) -> Any:
+    """A frame of narwhals as the one below it; all else as it is."""
     if type(result).__module__.partition(".")[0] == "narwhals":
         return _narwhals().to_native(result)
     return result
+
+
+def _kind(native: Any) -> str:
+    """The package and the class of a frame."""
+    return f"{type(native).__module__.partition('.')[0].lstrip('_')}.{type(native).__name__}"
 
 
 def _narwhals() -> Any:

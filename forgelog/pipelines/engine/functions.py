@@ -103,7 +103,7 @@ def create_function(connection: Any, function: UserFunction, code: Callable[...,
     try:
         connection.create_function(
             function.name,
-            _of_arity(code, len(kinds)),
+            of_arity(code, len(kinds)),
             kinds,
             returns,
             type="arrow",
@@ -121,14 +121,17 @@ def nulls(arity: int) -> Callable[..., Any]:
     return lambda *arrays: pa.nulls(len(arrays[0]) if arity else 1)
 
 
-def _of_arity(code: Callable[..., Any], arity: int) -> Callable[..., Any]:
-    """The function with as many arguments as it has types, which DuckDB counts."""
+def of_arity(code: Callable[..., Any], arity: int, *, annotated: bool = False) -> Callable[..., Any]:
+    """The function with as many arguments as it has types, which engines count. Spark asks for annotations too."""
+    import pyarrow as pa
 
     def call(*arrays: Any) -> Any:
         return code(*arrays)
 
-    names = [inspect.Parameter(f"a{nth}", inspect.Parameter.POSITIONAL_ONLY) for nth in range(arity)]
-    call.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
+    kind = pa.Array if annotated else inspect.Parameter.empty
+    names = [inspect.Parameter(f"a{nth}", inspect.Parameter.POSITIONAL_ONLY, annotation=kind) for nth in range(arity)]
+    call.__signature__ = inspect.Signature(names, return_annotation=kind)  # type: ignore[attr-defined]
+    call.__annotations__ = {name.name: kind for name in names} | {"return": kind} if annotated else {}
     return call
 
 

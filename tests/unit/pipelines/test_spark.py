@@ -1,0 +1,254 @@
+"""Both engines give the same, or Spark refuses. Needs pyspark (the extra ``spark``) and a JDK.
+
+FORGELOG_TEST_SPARK=connect runs it through a server of Spark Connect, which pyspark starts in this process's JVM.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyspark", reason="the extra `spark` is not installed: uv sync --extra spark")
+
+import narwhals as nw
+import pyarrow.compute as pc
+
+from bench.tpch_queries import QUERIES as TPCH
+from bench.tpch_queries import READS, TABLES
+from forgelog.pipelines.engine import compile_transformations
+from forgelog.pipelines.engine.portable import SETTINGS, spark_sql
+from forgelog.pipelines.engine.spark import open_session, run_plan
+from forgelog.pipelines.engine.spark.sessions import java_home
+from forgelog.pipelines.problems import StageError
+from tests.unit.pipelines.portable_cases import AGGREGATES, QUERIES, ROWS, VALUES, WINDOWS
+from tests.unit.pipelines.staging import Stage, chain, columns
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    scratch = tmp_path_factory.mktemp("spark")
+    if os.environ.get("FORGELOG_TEST_SPARK") == "connect":
+        os.environ["JAVA_HOME"] = str(java_home())
+        made = open_session(remote="local[2]", scratch=scratch)
+    else:
+        made = open_session(cores=2, memory_bytes=1 << 30, scratch=scratch)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path, {"t": ROWS})
+
+
+def comparable(rows: list[tuple[Any, ...]], *, ordered: bool) -> list[Any]:
+    """Rows whose DOUBLE values are equal if they differ in the last digits only."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float):
+            if math.isnan(value):
+                return "NaN"
+            return value if math.isinf(value) else float(f"{value:.12g}") + 0.0
+        return value
+
+    found = [tuple(plain(value) for value in row) for row in rows]
+    return found if ordered else sorted(found, key=repr)
+
+
+def both(session: Any, stage: Stage, sql: str) -> None:
+    """Runs a query as a stage on both engines, and compares their columns and rows."""
+    plan = compile_transformations(chain({"id": "r", "custom": {"sql": sql}}), ("t",), stage.schemas, {})
+    expected = stage.connection.execute(plan.sql).fetchall()
+    ran = run_plan(session, stage.connection, plan, scratch=stage.scratch)
+    ordered = "ORDER BY" in sql.partition(" OVER ")[0]
+    assert comparable(stage.query(ran.relation), ordered=ordered) == comparable(expected, ordered=ordered)
+
+
+def test_values_of_rows(session: Any, stage: Stage) -> None:
+    listed = ", ".join(f"{text} AS c{nth}" for nth, text in enumerate(VALUES))
+    plan = compile_transformations(
+        chain({"id": "r", "custom": {"sql": f"SELECT k, {listed} FROM t"}}), ("t",), stage.schemas, {}
+    )
+    expected = comparable(stage.connection.execute(plan.sql).fetchall(), ordered=False)
+    ran = run_plan(session, stage.connection, plan, scratch=stage.scratch)
+    got = comparable(stage.query(ran.relation), ordered=False)
+    names = ["k", *VALUES]
+    different = {
+        names[nth]: [(one[nth], other[nth]) for one, other in zip(expected, got, strict=True) if one[nth] != other[nth]]
+        for nth in range(len(names))
+    }
+    assert {name: pairs for name, pairs in different.items() if pairs} == {}
+
+
+def test_values_of_groups(session: Any, stage: Stage) -> None:
+    listed = ", ".join(f"{text} AS c{nth}" for nth, text in enumerate(AGGREGATES))
+    both(session, stage, f"SELECT z, {listed} FROM t WHERE k <> 4 GROUP BY z")
+
+
+def test_values_of_no_rows(session: Any, stage: Stage) -> None:
+    listed = ", ".join(f"{text} AS c{nth}" for nth, text in enumerate(AGGREGATES))
+    both(session, stage, f"SELECT {listed} FROM t WHERE k > 100")
+
+
+def test_values_of_windows(session: Any, stage: Stage) -> None:
+    listed = ", ".join(f"{text} AS c{nth}" for nth, text in enumerate(WINDOWS))
+    both(session, stage, f"SELECT k, {listed} FROM t")
+
+
+@pytest.mark.parametrize("sql", QUERIES)
+def test_queries(session: Any, stage: Stage, sql: str) -> None:
+    both(session, stage, sql)
+
+
+CHAIN = (
+    {"id": "joined", "input": "orders", "join": {"right": "customers", "using": ["customer"], "type": "left"}},
+    {"map": {"columns": [{"name": "amount", "expression": "price * $rate"}], "rename": [{"name": "city", "to": "at"}]}},
+    {"filter": {"where": "amount > 1"}, "cache": "memory"},
+    {
+        "window": {
+            "partition_by": ["at"],
+            "order_by": [{"expression": "amount", "descending": True}, {"expression": "id"}],
+            "columns": [{"name": "place", "expression": "row_number()"}],
+            "keep": "place <= 2",
+        },
+        "hints": {"repartition": {"partitions": 3, "columns": ["at"]}},
+    },
+    {"aggregate": {"group_by": ["at"], "columns": [{"name": "total", "expression": "sum(amount)"}]}, "cache": "disk"},
+    {"sort": {"by": [{"expression": "total", "descending": True}], "limit": 5}},
+)
+
+
+def shop(tmp_path: Path, **functions: Any) -> Stage:
+    orders = (
+        "SELECT n AS id, 'c' || (n % 7) AS customer, (n * 13 % 50)::DECIMAL(9, 2) / 4 AS x, "
+        "(n * 13 % 50)::DECIMAL(9, 2) AS price FROM range(60) AS r(n)"
+    )
+    customers = (
+        "SELECT 'c' || n AS customer, CASE WHEN n < 3 THEN 'Bern' ELSE 'Basel' END AS city FROM range(5) AS r(n)"
+    )
+    return Stage(tmp_path, {"orders": orders, "customers": customers}, functions)
+
+
+def test_transformations_of_each_type(session: Any, tmp_path: Path) -> None:
+    stage = shop(tmp_path)
+    expected = stage.rows(*CHAIN, rate=Decimal("0.15"))
+    other = shop(tmp_path / "other")
+    ran = run_plan(session, other.connection, other.plan(*CHAIN, rate=Decimal("0.15")), scratch=other.scratch)
+    assert other.query(ran.relation) == expected
+    assert len(expected) == 3
+
+
+def test_a_broadcast_join(session: Any, tmp_path: Path) -> None:
+    stage = shop(tmp_path)
+    join = {
+        "input": "orders",
+        "join": {"right": "customers", "using": ["customer"]},
+        "hints": {"broadcast": ["customers"]},
+    }
+    plan = stage.plan(join, {"aggregate": {"columns": [{"name": "n", "expression": "count(*)"}]}})
+    assert stage.query(run_plan(session, stage.connection, plan, scratch=stage.scratch).relation) == [(44,)]
+
+
+def python(function: str, **settings: Any) -> dict[str, Any]:
+    return {
+        "id": function,
+        "input": "orders",
+        "custom": {"python": {"module": "code", "function": function, **settings}},
+    }
+
+
+@pytest.mark.parametrize("frame", ["narwhals", "arrow", "pandas", "polars", "spark"])
+def test_functions_get_frames_and_give_them(session: Any, tmp_path: Path, frame: str) -> None:
+    def few(orders: Any, least: int) -> Any:
+        if frame == "arrow":
+            return orders.filter(pc.greater_equal(orders["id"], least))
+        if frame == "pandas":
+            return orders[orders.id >= least]
+        if frame == "spark":
+            return orders.where(orders.id >= least)
+        frame_ = nw.from_native(orders) if frame == "polars" else orders
+        return frame_.filter(nw.col("id") >= least)
+
+    stage = shop(tmp_path, few=few)
+    plan = stage.plan(
+        python("few", frame=frame), {"map": {"keep": ["id"]}}, {"sort": {"by": [{"expression": "id"}]}}, least=58
+    )
+    ran = run_plan(session, stage.connection, plan, stage.function, scratch=stage.scratch)
+    assert stage.query(ran.relation) == [(58,), (59,)]
+
+
+def test_sparks_own_sql(session: Any, tmp_path: Path) -> None:
+    stage = shop(tmp_path)
+    step = {"id": "own", "custom": {"spark": "SELECT median(id) AS m, :day AS day FROM orders"}}
+    ran = run_plan(session, stage.connection, stage.plan(step, day="today"), scratch=stage.scratch)
+    assert stage.query(ran.relation) == [(29.5, "today")]
+
+
+def plus(left: Any, right: Any) -> Any:
+    return pc.add(pc.fill_null(left, 100), pc.fill_null(right, 100))
+
+
+@pytest.mark.parametrize("handles_null", [True, False])
+def test_sql_calls_functions_with_the_same_arrays(session: Any, tmp_path: Path, handles_null: bool) -> None:
+    rows = "SELECT n, nullif(n, 2) AS m FROM range(4) AS r(n)"
+    udf = {
+        "name": "plus", "module": "code", "function": "plus", "arguments": ["BIGINT", "BIGINT"], "returns": "BIGINT",
+        "handles_null": handles_null,
+    }  # fmt: skip
+    step = {"map": {"columns": [{"name": "r", "expression": "plus(n, m)"}]}, "udfs": [udf]}
+    first = Stage(tmp_path, {"t": rows}, {"plus": plus})
+    second = Stage(tmp_path / "second", {"t": rows}, {"plus": plus})
+    ran = run_plan(session, second.connection, second.plan(step), second.function, scratch=second.scratch)
+    assert sorted(second.query(ran.relation)) == sorted(first.rows(step))
+
+
+@pytest.mark.parametrize(
+    ("step", "field", "problem"),
+    [
+        ({"filter": {"where": "regexp_matches(customer, 'c')"}}, "transformations[0]", "not portable to Spark"),
+        ({"custom": {"spark": "SELECT nothing FROM orders"}}, "transformations[0].custom.spark", "Spark says"),
+        (python("none", frame="relation"), "transformations[0].custom.python.frame", "needs the engine duckdb"),
+        ({"map": {"columns": [{"name": "u", "expression": "[id]"}]}}, "transformations[0]", "not portable to Spark"),
+    ],
+)
+def test_a_refusal_names_the_transformation(
+    session: Any, tmp_path: Path, step: dict[str, Any], field: str, problem: str
+) -> None:
+    stage = shop(tmp_path, none=lambda orders: orders)
+    plan = stage.plan({"input": "orders", **step})
+    with pytest.raises(StageError) as refusal:
+        run_plan(session, stage.connection, plan, stage.function, scratch=stage.scratch)
+    assert refusal.value.field.startswith(field)
+    assert problem in refusal.value.problem
+
+
+def test_sums_of_integers_go_in_and_come_back_as_hugeint(session: Any, tmp_path: Path) -> None:
+    stage = Stage(tmp_path, {"t": "SELECT 12345678901234567890123456789::HUGEINT AS h, 1 AS i"})
+    step = {"aggregate": {"group_by": ["h"], "columns": [{"name": "s", "expression": "sum(i)"}]}}
+    ran = run_plan(session, stage.connection, stage.plan(step), scratch=stage.scratch)
+    assert stage.query(ran.relation) == [(12345678901234567890123456789, 1)]
+    assert ran.plan.columns == columns("h HUGEINT, s HUGEINT")
+
+
+def test_settings_that_results_depend_on_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"^spark\.settings\.spark\.sql\.ansi\.enabled"):
+        open_session(settings={"spark.sql.ansi.enabled": "false"}, scratch=tmp_path)
+
+
+def test_a_session_has_the_settings(session: Any) -> None:
+    assert {name: session.conf.get(name) for name in SETTINGS} == SETTINGS
+
+
+@pytest.mark.parametrize("name", TPCH)
+def test_tpch_is_translated_and_spark_takes_it(session: Any, name: str) -> None:
+    schemas = {table: columns(TABLES[table]) for table in READS[name]}
+    for table in READS[name]:
+        kinds = TABLES[table].replace("VARCHAR", "STRING").replace("INTEGER", "INT")
+        session.createDataFrame([], kinds).createOrReplaceTempView(table)
+    assert session.sql(spark_sql(TPCH[name], schemas, "sql")).columns
