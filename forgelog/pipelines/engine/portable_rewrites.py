@@ -79,7 +79,7 @@ def _member(node: Any, field: str) -> Any:
     if isinstance(above, exp.Not):
         above = above.parent
         passing = (exp.And, exp.Paren)
-    while isinstance(above, passing):
+    while type(above) in passing:
         above = above.parent
     if isinstance(above, exp.Where | exp.Having):
         return node
