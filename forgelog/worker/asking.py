@@ -1,0 +1,77 @@
+"""Answers what an executor asks in the middle of a stage, from the platform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from events.language.convert import to_dict
+from events.language.pipelines.connections import Connection, DataSourceType
+from events.language.pipelines.dataset_answers import Dataset, DataVersion
+from forgelog.client.core import Core
+from forgelog.errors import ForgelogError, NotFound
+from forgelog.worker.framing import Message
+from forgelog.worker.versions import Versions
+from forgelog.worker.working import Order
+from forgelog_pb.pipelines.v1 import dataset_queries_pb2, dataset_queries_pb2_grpc
+
+
+class Asking:
+    """An executor's questions."""
+
+    def __init__(self, core: Core, project: str, versions: Versions) -> None:
+        self._core, self._project, self._versions = core, project, versions
+
+    async def answer(self, order: Order, question: Message) -> Message:
+        """``answer``, or ``problem`` where there is none."""
+        try:
+            if question["ask"] == "dataset":
+                return {"answer": await self._version(question["name"], question["version"])}
+            return {"answer": await self._rules(question["name"])}
+        except (ForgelogError, LookupError) as error:
+            return {"problem": str(error)}
+
+    async def _version(self, name: str, version: int) -> Message:
+        """Where a published version of a dataset is. Raises LookupError."""
+        dataset = await self._dataset(name)
+        if dataset is None:
+            raise LookupError(f"there is no dataset {name!r} in {self._project}")
+        if not dataset.version:
+            raise LookupError(f"nothing of the dataset {name!r} was published yet")
+        request = dataset_queries_pb2.GetDataVersionRequest(
+            dataset_id=dataset.dataset_id,
+            version=version or dataset.version,
+            options=self._core.options("pipelines", None),
+        )
+        stub = dataset_queries_pb2_grpc.DatasetQueriesStub(self._core.channel)
+        answer = await self._core.ask(stub.GetDataVersion, request, f"version {version} of {name}")
+        found = DataVersion.model_validate(to_dict(answer.version))
+        manifest = answer.files.manifest
+        stage = await self._versions.stage(found.pipeline_id, found.pipeline_version, found.stage_id)
+        sink = stage.sink if stage is not None else None
+        return {
+            "dataset_id": found.dataset_id,
+            "version": found.version,
+            "type": sink.type if sink is not None else DataSourceType.DATASET,
+            "base": manifest.base or found.location,
+            "connection": (sink.connection if sink is not None else Connection()).model_dump(mode="json"),
+        }
+
+    async def _rules(self, name: str) -> list[Any]:
+        """The rules that a dataset has by itself, with their revisions; none of one that there is not yet."""
+        dataset = await self._dataset(name)
+        if dataset is None:
+            return []
+        return [(each.rule.model_dump(mode="json"), each.revision) for each in dataset.rules]
+
+    async def _dataset(self, name: str) -> Dataset | None:
+        """By its name in the project, or by its id."""
+        stub = dataset_queries_pb2_grpc.DatasetQueriesStub(self._core.channel)
+        options = self._core.options("pipelines", None)
+        for given in ({"project": self._project, "name": name}, {"dataset_id": name}):
+            request = dataset_queries_pb2.GetDatasetRequest(**given, options=options)
+            try:
+                answer = await self._core.ask(stub.GetDataset, request, f"dataset {name}")
+            except NotFound:
+                continue
+            return Dataset.model_validate(to_dict(answer.dataset))
+        return None

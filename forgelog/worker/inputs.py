@@ -1,0 +1,143 @@
+"""What a stage reads, as relations of its DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from events.language.pipelines.columns import Column
+from events.language.pipelines.connections import FILE_PLACES, DataSourceType
+from events.language.pipelines.lineage import LineageInput
+from events.language.pipelines.quality import RuleOutcome
+from events.language.pipelines.sources import DataSource
+from events.language.pipelines.work import StageOutput
+from forgelog.pipelines import io, quality
+from forgelog.pipelines.engine import allow
+from forgelog.pipelines.engine.running import execute
+from forgelog.pipelines.engine.sql import quoted
+from forgelog.pipelines.problems import StageError
+from forgelog.worker.handing_on import attach_handed_on
+from forgelog.worker.job import StageJob
+
+FILES = (FILE_PLACES | {DataSourceType.HTTP}) - {DataSourceType.DATASET}
+"""Sources whose files may be taken one by one."""
+
+Narrow = Callable[[io.Resolved], io.Resolved]
+
+
+@dataclass(slots=True)
+class Inputs:
+    """What was attached."""
+
+    schemas: dict[str, tuple[Column, ...]] = field(default_factory=dict)
+    read: list[LineageInput] = field(default_factory=list)
+    outcomes: list[RuleOutcome] = field(default_factory=list)
+    """Of the rules of sources."""
+    bytes: int = 0
+    rejected: int = 0
+    """Rows that the rules of sources have set aside."""
+
+
+def attach(connection: Any, job: StageJob) -> Inputs:
+    """Make each input a relation. For a task, the one that it is done for each of has its own part alone. Raises
+    StageError."""
+    inputs = Inputs()
+    for name in job.stage.inputs:
+        try:
+            _attach(connection, job, name, inputs)
+        except StageError as error:
+            raise error if error.field.startswith("inputs.") else error.below(f"inputs.{name}") from None
+    return inputs
+
+
+def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
+    task, source = job.task, _source(job, name)
+    mine = task is not None and job.stage.for_each is not None and job.stage.for_each.input == name
+    if source is None:
+        whole = f"{name} whole" if mine else name
+        columns, size = attach_handed_on(connection, whole, job.handed_on(name), job.scratch, job.objects)
+    else:
+        resolved = io.resolve(source, job.context())
+        by_file = mine and by_files(source)
+        if by_file:
+            resolved = _one_file(resolved, str(job.item))
+        whole = f"{name} whole" if mine and not by_file else name
+        allow(connection, io.allowed_paths(resolved))
+        columns, size = _attach_source(connection, whole, source, resolved, inputs), resolved.bytes
+        inputs.read.append(_lineage_input(name, source, resolved))
+    if whole != name:
+        execute(connection, f"CREATE VIEW {quoted(name)} AS SELECT * FROM {quoted(whole)} LIMIT 1 OFFSET {task}")
+    inputs.schemas[name] = columns
+    inputs.bytes += size
+
+
+def identities(job: StageJob) -> dict[str, tuple[str, ...]] | None:
+    """What each input is now; None if nothing can tell of one. Raises StageError."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, given in job.stage.inputs.items():
+        if given.source is None:
+            found[name] = tuple(map(_identity, job.handed_on(name)))
+            continue
+        try:
+            found[name] = io.resolve(given.source, job.context()).identity
+        except StageError as error:
+            raise error.below(f"inputs.{name}") from None
+        if not found[name]:
+            return None
+    return found
+
+
+def by_files(source: DataSource) -> bool:
+    """Whether tasks are done for each of its files, and not of its rows."""
+    return source.type in FILES
+
+
+def _source(job: StageJob, name: str) -> DataSource | None:
+    """The source of an input; None of rows that a stage has handed on."""
+    given = job.stage.inputs[name]
+    if given.source is not None:
+        return given.source
+    made = job.handed_on(name)[0]
+    if not made.dataset_id:
+        return None
+    return DataSource(type=DataSourceType.DATASET, dataset=made.dataset_id, version=made.dataset_version)
+
+
+def _one_file(resolved: io.Resolved, url: str) -> io.Resolved:
+    files = tuple(file for file in resolved.files if file.url == url)
+    if not files:
+        raise StageError("path", f"{url} was there when the tasks were planned, and is gone", "run the stage again")
+    return replace(resolved, files=files)
+
+
+def _attach_source(
+    connection: Any, name: str, source: DataSource, resolved: io.Resolved, inputs: Inputs
+) -> tuple[Column, ...]:
+    """The relation of a source: of the rows that its rules let pass."""
+    if not source.rules:
+        return io.attach(connection, name, resolved)
+    read = f"{name} read"
+    columns = io.attach(connection, read, resolved)
+    checked = quality.check(connection, read, source.rules)
+    inputs.outcomes += checked.outcomes
+    inputs.rejected += checked.quarantined
+    if (error := checked.error()) is not None:
+        raise error
+    execute(connection, f"CREATE VIEW {quoted(name)} AS SELECT * FROM {quoted(checked.clean)}")
+    return columns
+
+
+def _identity(output: StageOutput) -> str:
+    if output.dataset_id:
+        return f"{output.dataset_id}@{output.dataset_version}"
+    return output.table.digest if output.table is not None else output.inline
+
+
+def _lineage_input(name: str, source: DataSource, resolved: io.Resolved) -> LineageInput:
+    if resolved.dataset_id:
+        return LineageInput(name=name, dataset_id=resolved.dataset_id, version=resolved.version)
+    location = source.table or source.topic or next(iter(source.patterns), "") or source.query[:200]
+    if source.connection.url:
+        location = f"{source.connection.url.rstrip('/')}/{location.lstrip('/')}"
+    return LineageInput(name=name, location=location[:2_000])

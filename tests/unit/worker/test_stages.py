@@ -1,0 +1,277 @@
+"""The work of a stage: from its inputs to what is aside, and from there to its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from forgelog.pipelines.problems import StageError
+from forgelog.worker.stage import perform
+
+ORDERS = "id,item,price\n1,apple,3\n2,pear,-1\n3,fig,5\n"
+
+
+class Bench:
+    """Does stages as an executor does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.datasets = folder / "datasets"
+        self.csv = folder / "orders.csv"
+        self.csv.write_text(ORDERS)
+        self.versions: dict[str, Any] = {}
+
+    def perform(self, stage: dict[str, Any], phase: str = "run", attempt: int = 1, **more: Any) -> Any:
+        work = {
+            "phase": phase,
+            "run_id": "daily.7",
+            "attempt": attempt,
+            "stage": {"id": "clean", **stage},
+            "worker": {
+                "pipeline_id": "daily",
+                "worker": "pipe.daily.w1",
+                "pipeline_version": 1,
+                "datasets_url": self.datasets.as_uri(),
+            },
+            "project": "local/default",
+            "limit": 1 << 30,
+            "scratch": str(self.folder / "scratch"),
+            **more,
+        }
+        return perform(work, self._answer)
+
+    def _answer(self, question: Any) -> Any:
+        if question["ask"] == "rules":
+            return []
+        if (found := self.versions.get(question["name"])) is None:
+            raise LookupError(f"there is no dataset {question['name']}")
+        return found
+
+    def source(self, **more: Any) -> dict[str, Any]:
+        return {"source": {"type": "file_system", "path": str(self.csv), **more}}
+
+    def cleaning(self, **more: Any) -> dict[str, Any]:
+        return {
+            "inputs": {"raw": self.source()},
+            "transformations": [{"type": "filter", "filter": {"where": "price > 0"}}],
+            "sink": {"type": "dataset", "dataset": "clean-orders"},
+            **more,
+        }
+
+    def published(self) -> list[tuple[Any, ...]]:
+        """What the newest version has, as its own description says."""
+        place = self.datasets / "local/default/clean-orders"
+        versions = sorted(place.glob("_forgelog/*.json"), key=lambda path: int(path.stem))
+        described = json.loads(versions[-1].read_text()) if versions else {"files": []}
+        files = [str(place / file["path"]) for file in described["files"]]
+        if not files:
+            return []
+        with duckdb.connect() as connection:
+            return connection.execute(f"SELECT id, item, price FROM read_parquet({files}) ORDER BY id").fetchall()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.chdir(tmp_path)
+    return Bench(tmp_path)
+
+
+def test_a_csv_is_filtered_and_written_aside(bench: Bench) -> None:
+    done = bench.perform(bench.cleaning())
+
+    assert done["prepared"]["manifest"]["rows"] == 2
+    assert done["prepared"]["manifest"]["attempt"] == "daily.7.clean.1"
+    assert [column["name"] for column in done["prepared"]["manifest"]["columns"]] == ["id", "item", "price"]
+    assert done["prepared"]["inputs"] == [{"name": "raw", "dataset_id": "", "version": 0, "location": str(bench.csv)}]
+    assert {(edge["column"], edge["dataset"], edge["source"]) for edge in done["prepared"]["lineage"]["columns"]} == {
+        (name, "raw", name) for name in ("id", "item", "price")
+    }
+    assert done["metrics"]["rows_written"] == 2
+    assert done["metrics"]["bytes_read"] == len(ORDERS)
+    assert not bench.published()
+
+
+def test_what_is_aside_is_published_once(bench: Bench) -> None:
+    prepared = bench.perform(bench.cleaning())["prepared"]
+    for already in (False, True):
+        done = bench.perform(bench.cleaning(), "publish", manifest=prepared["manifest"], dataset_version=1)
+        assert done["published"]["already"] is already
+
+    assert bench.published() == [(1, "apple", 3), (3, "fig", 5)]
+
+
+def test_a_zombie_publishes_nothing_over_its_successor(bench: Bench) -> None:
+    first = bench.perform(bench.cleaning())["prepared"]
+    bench.csv.write_text(ORDERS + "4,plum,7\n")
+    second = bench.perform(bench.cleaning(), attempt=2)["prepared"]
+    bench.perform(bench.cleaning(), "publish", attempt=2, manifest=second["manifest"], dataset_version=2)
+
+    with pytest.raises(StageError, match="version 2 is published at"):
+        bench.perform(bench.cleaning(), "publish", manifest=first["manifest"], dataset_version=1)
+    assert [row[0] for row in bench.published()] == [1, 3, 4]
+
+
+def test_rows_that_break_a_rule_go_beside_with_their_reasons(bench: Bench) -> None:
+    rules = [{"rule_id": "paid", "type": "range", "columns": ["price"], "minimum": "0", "threshold": 0.5}]
+    done = bench.perform(bench.cleaning(transformations=[], rules=rules))
+
+    assert done["prepared"]["manifest"]["rows"] == 2
+    assert done["prepared"]["quarantine"]["rows"] == 1
+    assert done["outcomes"][0]["failed"] == 1
+    assert done["metrics"]["rejected_rows"] == 1
+
+
+def test_a_critical_rule_leaves_nothing_behind(bench: Bench) -> None:
+    rules = [{"rule_id": "paid", "type": "range", "columns": ["price"], "minimum": "0", "severity": "critical"}]
+    done = bench.perform(bench.cleaning(transformations=[], rules=rules))
+
+    assert done["failed"]["kind"] == "rule"
+    assert done["failed"]["field"] == "rules.paid"
+    assert done["outcomes"][0]["breached"]
+    assert "prepared" not in done
+    assert not list(bench.datasets.rglob("*.parquet"))
+
+
+def test_rows_are_handed_on_to_the_next_stage(bench: Bench) -> None:
+    done = bench.perform(bench.cleaning(sink=None))
+    assert done["output"]["rows"] == 2
+
+    summed = {
+        "id": "sum",
+        "inputs": {"orders": {"stage": "clean"}},
+        "transformations": [{"type": "custom", "custom": {"sql": "SELECT sum(price) AS total FROM orders"}}],
+        "sink": {"type": "dataset", "dataset": "totals"},
+    }
+    given = [{"name": "orders", "output": done["output"]}]
+    total = bench.perform(summed, inputs=given)
+    parts = bench.perform(summed, inputs=given * 2, attempt=2)
+
+    assert total["prepared"]["manifest"]["rows"] == 1
+    assert total["prepared"]["manifest"]["columns"][0]["name"] == "total"
+    assert parts["metrics"]["bytes_read"] == 2 * total["metrics"]["bytes_read"]
+
+
+def test_a_stage_whose_input_was_skipped_says_so(bench: Bench) -> None:
+    with pytest.raises(StageError, match=r"inputs\.orders\.stage: clean has handed on nothing"):
+        bench.perform({"id": "sum", "inputs": {"orders": {"stage": "clean"}}})
+
+
+def test_a_stage_without_anything_is_done_at_once(bench: Bench) -> None:
+    assert "output" in bench.perform({})
+
+
+def test_a_source_that_is_not_there_is_named(bench: Bench) -> None:
+    bench.csv.unlink()
+    with pytest.raises(StageError, match=r"inputs\.raw\.path"):
+        bench.perform(bench.cleaning())
+
+
+def test_nothing_that_is_not_declared_can_be_read(bench: Bench) -> None:
+    (bench.folder / "secret.csv").write_text("a\n1\n")
+    reading = {"type": "custom", "custom": {"sql": f"SELECT * FROM read_csv('{bench.folder}/secret.csv')"}}
+    with pytest.raises(StageError):
+        bench.perform(bench.cleaning(transformations=[reading]))
+
+
+def test_a_parameter_has_its_type(bench: Bench) -> None:
+    least = {"type": "filter", "filter": {"where": "price >= $least"}}
+    specs = {"least": {"type": "integer"}}
+    done = bench.perform(bench.cleaning(transformations=[least]), parameters={"least": "5"}, parameter_specs=specs)
+    assert done["prepared"]["manifest"]["rows"] == 1
+
+
+def test_nothing_is_left_of_a_stage_in_scratch(bench: Bench) -> None:
+    bench.perform(bench.cleaning())
+    assert list((bench.folder / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({}, True),
+        ({"timeout_seconds": 7.0}, True),
+        ({"transformations": []}, False),
+        ({"parameters": {"day": "2026-05-09"}}, False),
+    ],
+)
+def test_the_key_of_a_stage_changes_with_what_its_rows_follow_from(
+    bench: Bench, changed: dict[str, Any], same: bool
+) -> None:
+    def key(parameters: dict[str, str] | None = None, **more: Any) -> str:
+        done = bench.perform(
+            bench.cleaning(cache="content", **more),
+            "resolve",
+            parameters=parameters or {},
+            parameter_specs={name: {} for name in parameters or ()},
+        )
+        return str(done["resolved"]["cache_key"])
+
+    before = key()
+    assert (key(**changed) == before) is same
+    bench.csv.write_text(ORDERS + "4,plum,7\n")
+    assert key() != before
+
+
+SUMMED = {"type": "custom", "custom": {"sql": "SELECT $task AS task, sum(price) AS total FROM raw"}}
+
+
+def test_a_stage_is_done_for_each_row_of_an_input(bench: Bench) -> None:
+    tasks = bench.cleaning(sink=None, transformations=[SUMMED], for_each={"input": "orders"})
+    handed_on = bench.perform(bench.cleaning(sink=None, transformations=[]))["output"]
+    tasks["inputs"]["orders"] = {"stage": "load"}
+    given = [{"name": "orders", "output": handed_on}]
+    joined = {"type": "custom", "custom": {"sql": "SELECT $task AS task, price FROM orders"}}
+    tasks["transformations"] = [joined]
+
+    assert bench.perform(tasks, "resolve", inputs=given)["resolved"] == {"count": 3}
+    done = bench.perform(tasks, inputs=given, first_task=1, last_task=2)
+    assert done["output"]["rows"] == 2
+    again = {"inputs": {"of": {"stage": "clean"}}, "transformations": [_custom("SELECT sum(price) AS p FROM of")]}
+    total = bench.perform(
+        {"id": "sum", **again, "sink": {"type": "dataset", "dataset": "clean-orders"}},
+        inputs=[{"name": "of", "output": done["output"]}],
+    )
+    assert total["prepared"]["manifest"]["rows"] == 1
+
+
+def _custom(sql: str) -> dict[str, Any]:
+    return {"type": "custom", "custom": {"sql": sql}}
+
+
+def test_a_stage_is_done_for_each_text(bench: Bench) -> None:
+    tasks = bench.cleaning(sink=None, for_each={"items": ["apple", "fig"]})
+    tasks["transformations"] = [_custom("SELECT price FROM raw WHERE item = $item")]
+
+    assert bench.perform(tasks, "resolve")["resolved"] == {"count": 2}
+    assert bench.perform(tasks, first_task=0, last_task=1)["output"]["rows"] == 2
+
+
+def test_a_task_that_fails_keeps_no_other_from_its_work(bench: Bench) -> None:
+    tasks = bench.cleaning(sink=None, for_each={"count": 3})
+    tasks["transformations"] = [_custom("SELECT CASE WHEN $task = 1 THEN error('one is wrong') ELSE 'x' END AS a")]
+    done = bench.perform(tasks, first_task=0, last_task=2)
+
+    assert done["failed_tasks"] == [1]
+    assert "task 1" in done["failed"]["field"]
+    assert "one is wrong" in done["failed"]["problem"]
+    assert done["output"]["rows"] == 2
+
+
+def test_ten_thousand_tasks_without_work_take_no_time_each(bench: Bench) -> None:
+    done = bench.perform({"for_each": {"count": 10_000}}, first_task=0, last_task=9_999)
+    assert done["failed_tasks"] == []
+
+
+def test_a_function_of_the_pipelines_code_is_called(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bench.folder / "cleaning_code.py").write_text(
+        "import narwhals as nw\n\n\ndef cheap(raw, most):\n    return raw.filter(nw.col('price') <= most)\n"
+    )
+    monkeypatch.syspath_prepend(str(bench.folder))
+    function = {"type": "custom", "custom": {"python": {"module": "cleaning_code", "function": "cheap"}}}
+    specs = {"most": {"type": "integer"}}
+    done = bench.perform(bench.cleaning(transformations=[function]), parameters={"most": "3"}, parameter_specs=specs)
+    assert done["prepared"]["manifest"]["rows"] == 2
