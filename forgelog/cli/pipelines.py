@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli import complete, pipeline_graphs, pipeline_lineage
+from forgelog.cli import complete, pipeline_graphs, pipeline_lineage, pipeline_runs
 from forgelog.cli.common import AtOption, OutputOption, guarded, moment, with_client
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows
 
@@ -172,11 +172,11 @@ def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.
 
 def _stage_text(stage: Any) -> str:
     """``report: after load, check``"""
-    needs = dict.fromkeys([*stage["after"], *(given["stage"] for given in stage["inputs"].values())])
+    needs = dict.fromkeys([*stage["after"], *(given["stage"] for given in stage["inputs"].values() if given["stage"])])
     return f"{stage['id']}: after {', '.join(needs)}" if needs else str(stage["id"])
 
 
-pipeline_graphs.add_to(app)
-pipeline_lineage.add_to(app)
+for more in (pipeline_runs, pipeline_graphs, pipeline_lineage):
+    more.add_to(app)
 
 COMMANDS = {"pipeline": app}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
 from forgelog.client.core import Namespace
+from forgelog.client.jobs import AsyncJobs
 from forgelog.client.pipeline_ids import pipeline_id
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import PipelineRunRow, PipelineWorkerRow, StageRunRow
 from forgelog.client.words import enum_words
-from forgelog.errors import Timeout
+from forgelog.errors import NotFound, Timeout
 from forgelog_pb.pipelines.v1 import run_queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import run_queries_pb2_grpc as rpc
 from forgelog_pb.pipelines.v1 import types_pb2 as types
@@ -21,6 +23,8 @@ CONTEXT = "pipelines"
 
 WAIT_SECONDS = 86_400.0
 """Longest wait for a run, if no other is asked for."""
+
+LOG_SECONDS = 10.0
 
 ENDED = ("completed", "failed", "cancelled")
 
@@ -136,6 +140,31 @@ class AsyncPipelineRuns(Namespace):
         except TimeoutError:
             raise Timeout(f"run {number} of {name} has not ended after {timeout:g} seconds") from None
         raise AssertionError("a watch has no end")
+
+    async def logs(self, name: str, number: int, stage: str, *, timeout: float = LOG_SECONDS) -> AsyncIterator[str]:
+        """What the last attempt of a stage printed, in pieces of text. `timeout`: longest wait for a piece that was
+        printed and has not arrived, in seconds. Raises `NotFound`, if the stage has not begun too."""
+        found = [row for row in await self.stages(name, number) if row.stage_id == stage]
+        if not found or not found[0].worker:
+            raise NotFound(f"stage {stage} of run {number or 'newest'} of {name} has not begun")
+        row = found[0]
+        first, end = int(row.metrics["log_first"]), int(row.metrics["log_end"])
+        whole = row.phase is None or not end  # a job of its own, or a stage that has not said where its log is
+        pieces = aiter(AsyncJobs(self._core).logs(row.worker, stream="" if whole else "stdout", follow=not whole))
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        while whole or first < end:
+            try:
+                piece = await asyncio.wait_for(anext(pieces), timeout)
+            except (StopAsyncIteration, TimeoutError):
+                return
+            if whole:
+                yield str(piece["text"])
+                continue
+            begin, data = int(piece["offset"]), bytes(piece["data"])
+            part = data[max(0, first - begin) : max(0, end - begin)]
+            if part:
+                first = begin + len(data)
+                yield decoder.decode(part)
 
     def _id(self, name: str) -> str:
         return pipeline_id(name, self._core.own_project)

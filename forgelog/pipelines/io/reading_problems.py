@@ -43,7 +43,7 @@ def _csv_problem(number: int, lines: list[str], resolved: Resolved) -> StageErro
     what = messages[0] if messages else lines[0]
     where = f"line {number} of {shown(file)}: {what[:500]}"
     if "nicode" in what:
-        remedy = "say how the file is encoded, such as latin-1 or windows-1252, or give a path without it"
+        remedy = "say how the file is encoded, such as latin_1 or windows_1252, or give a path without it"
         return StageError("format.csv.encoding", where, remedy)
     if "converting" in what:
         remedy = "correct the value, or give the column's type in columns; infer.sample_rows: -1 looks at all rows"

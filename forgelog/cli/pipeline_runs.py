@@ -1,0 +1,267 @@
+"""`pipeline run` and its kin: runs of pipelines, their stages and logs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forgelog.cli import complete
+from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.nodes import pairs
+from forgelog.cli.render import (
+    Column,
+    Format,
+    age_column,
+    column,
+    note,
+    print_table,
+    show_data,
+    show_done,
+    show_fields,
+    show_rows,
+    write,
+)
+from forgelog.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
+
+STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The pipeline's name, or its id.", autocompletion=complete.pipelines)
+]
+NumberArgument = Annotated[int, typer.Argument(metavar="RUN", min=1, help="The run's number.")]
+OptionalNumber = Annotated[int, typer.Argument(metavar="[RUN]", min=0, help="The run's number [default: the newest].")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history shows it.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
+
+
+def run(
+    target: Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name; or a file, which is defined.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of the run (repeatable).")
+    ] = None,
+    version: Annotated[int, typer.Option("--version", min=0, help="Which version [default: the newest].")] = 0,
+    since: Annotated[str | None, typer.Option("--from", help="Begin of the stretch of time that it is about.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="End of it.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Keep what stages wrote aside when they fail.")] = False,
+    message: Annotated[str, typer.Option("--note", help="What it is for; the run shows it.")] = "",
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once.")] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Run a pipeline once, and wait until the run has ended; exit code 1 if it failed."""
+    interval = _interval(since, until)
+    given, file = pairs(parameter), _file_of(target)
+
+    async def work(client: AsyncClient) -> tuple[str, Any, list[Any]]:
+        name = await _defined(client, target, file)
+        number = await client.pipeline_runs.start(
+            name, given, version=version, interval=interval, debug=debug, note=message, trigger="manual"
+        )
+        if detach:
+            return name, await client.pipeline_runs.get(name, number), []
+        if output is Format.TABLE:
+            note(f"run {number} of {name}")
+        row = await client.pipeline_runs.wait(name, number)
+        return name, row, await client.pipeline_runs.stages(name, number)
+
+    name, row, stages = with_client(work)
+    if output is not Format.TABLE:
+        show_data({**row, "stages": stages} if stages else row, output)
+    elif detach:
+        write(f"{row['number']}\n")
+    else:
+        print_table(stages, _STAGES)
+        note(told(name, row))
+    if not detach and row["status"] != "completed":
+        raise typer.Exit(1)
+
+
+def _file_of(target: str) -> Path | None:
+    """The file that is meant; None if it is a name. (No name has a dot or a slash; an id has a dot and no file.)"""
+    path = Path(target)
+    return path if target == "-" or path.suffix in (".yaml", ".yml", ".json", ".py") or path.is_file() else None
+
+
+async def _defined(client: AsyncClient, target: str, file: Path | None) -> str:
+    """The pipeline that is named, or that a file defines."""
+    if file is None:
+        return target
+    made = await client.pipelines.apply(file)
+    if len(made) != 1:
+        raise InvalidInput(f"{target} has {len(made)} pipelines; define them, and run one by its name")
+    return str(made[0].pipeline_id)
+
+
+def _interval(since: str | None, until: str | None) -> tuple[datetime, datetime] | None:
+    if (since is None) is not (until is None):
+        raise InvalidInput("--from and --to go together; give both")
+    begin, end = moment(since, "--from"), moment(until, "--to")
+    return (begin, end) if begin is not None and end is not None else None
+
+
+def told(name: str, row: Any) -> str:
+    """``sales: run 3 completed in 4.2 s``"""
+    took = ""
+    if row["started_at"] is not None and row["ended_at"] is not None:
+        took = f" in {(row['ended_at'] - row['started_at']).total_seconds():.3g} s"
+    reason = f": {row['reason']}" if row["reason"] else ""
+    return f"{name}: run {row['number']} {row['status']}{took}{reason}"
+
+
+def runs(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="Of this pipeline.", autocompletion=complete.pipelines)
+    ] = "",
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help=f"{', '.join(STATUSES)}.", autocompletion=complete.words(STATUSES)),
+    ] = None,
+    limit: LimitOption = 50,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List runs, newest first."""
+    moved = moment(at)
+    rows = with_client(lambda client: client.pipeline_runs.list(name, status=status or (), at=moved, limit=limit))
+    columns = [
+        *([] if name else [column("Pipeline", "pipeline_id")]),
+        column("Run", "number", right=True),
+        column("Status", style=True),
+        column("Trigger", rank=2),
+        Column("Stages", lambda row: f"{row['completed']}/{row['stages']}", right=True, rank=1),
+        column("Rows", "rows_written", right=True, rank=3),
+        Column("Took", _took, right=True, rank=2),
+        column("Why", "reason", rank=1, least=12),
+        age_column("Queued", "queued_at", moved or datetime.now(UTC), rank=3),
+    ]
+    show_rows(rows, columns, output, empty="there are no such runs")
+
+
+def _took(row: Any) -> str:
+    """How long a run or a stage has worked."""
+    begun, ended = row["started_at"], row["ended_at"]
+    return f"{(ended - begun).total_seconds():.3g} s" if begun is not None and ended is not None else ""
+
+
+_STAGES = [
+    column("Stage", "stage_id", least=8),
+    column("Status", style=True),
+    column("Attempt", right=True, rank=2),
+    Column("Rows", lambda row: row["output"]["rows"] if row["output"] else "", right=True, rank=1),
+    Column("Tasks", lambda row: f"{row['tasks_completed']}/{row['task_count']}" if row["task_count"] else "", rank=2),
+    Column("Took", _took, right=True, rank=1),
+    Column("Wrote", lambda row: f"{row['dataset_id']}/{row['dataset_version']}" if row["dataset_version"] else ""),
+    column("Why", "reason", rank=1, least=12),
+]
+
+
+def status(
+    name: NameArgument, number: OptionalNumber = 0, at: AtOption = None, output: OutputOption = Format.TABLE
+) -> None:
+    """Show a run with its stages."""
+    moved = moment(at)
+
+    async def work(client: AsyncClient) -> tuple[Any, list[Any], list[str]]:
+        row = await client.pipeline_runs.get(name, number, at=moved)
+        stages = await client.pipeline_runs.stages(name, row.number, at=moved)
+        spec = (await client.pipelines.version(name, row.pipeline_version, at=moved)).spec
+        return row, stages, [each["id"] for each in spec["stages"]]
+
+    row, stages, known = with_client(work)
+    if output is not Format.TABLE:
+        show_data({**row, "stages": stages}, output)
+        return
+    seen = {each["stage_id"] for each in stages}
+    order = {id: place for place, id in enumerate(known)}
+    fields = {
+        "status": row["status"],
+        "why": row["reason"],
+        "version": row["pipeline_version"],
+        "trigger": f"{row['trigger']} {row['trigger_id']}".strip(),
+        "parameters": row["parameters"],
+        "interval": f"{row['interval_start']} to {row['interval_end']}" if row["interval_start"] else "",
+        "read": row["inputs"],
+        "wrote": row["outputs"],
+        "waiting": [id for id in known if id not in seen],
+        "note": row["note"],
+    }
+    show_fields(fields, title=f"{name} run {row['number']}")
+    if stages:
+        write("\n")
+        print_table(sorted(stages, key=lambda each: order.get(each["stage_id"], 0)), _STAGES)
+
+
+def logs(
+    name: NameArgument,
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="The stage's id.")],
+    number: Annotated[int, typer.Option("--run", min=0, help="The run's number [default: the newest].")] = 0,
+) -> None:
+    """Print what the last attempt of a stage has printed."""
+
+    async def work(client: AsyncClient) -> None:
+        async for text in client.pipeline_runs.logs(name, number, stage):
+            write(text)
+
+    with_client(work)
+
+
+def cancel(
+    name: NameArgument, number: NumberArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE
+) -> None:
+    """End a run: what waits is skipped, what runs is stopped."""
+    outcome = with_client(lambda client: client.pipeline_runs.cancel(name, number, reason=reason))
+    show_done(outcome, f"run {number} of {name} is cancelled", output)
+
+
+def hold(
+    name: NameArgument, number: NumberArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE
+) -> None:
+    """Let no further stage of a run begin until it is released."""
+    outcome = with_client(lambda client: client.pipeline_runs.pause(name, number, reason=reason))
+    show_done(outcome, f"run {number} of {name} is paused", output)
+
+
+def release(name: NameArgument, number: NumberArgument, output: OutputOption = Format.TABLE) -> None:
+    """Go on with a run that is held."""
+    outcome = with_client(lambda client: client.pipeline_runs.resume(name, number))
+    show_done(outcome, f"run {number} of {name} goes on", output)
+
+
+def retry(name: NameArgument, number: NumberArgument, output: OutputOption = Format.TABLE) -> None:
+    """Do again what failed of a run; what has completed is kept."""
+    outcome = with_client(lambda client: client.pipeline_runs.retry(name, number))
+    show_done(outcome, f"run {number} of {name} goes on", output)
+
+
+def workers(name: NameArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
+    """List a pipeline's workers, newest first; those that have ended too."""
+    moved = moment(at)
+    rows = with_client(lambda client: client.pipeline_runs.workers(name, at=moved))
+    columns = [
+        column("Job", "worker"),
+        Column("Status", _worker_status, style=True),
+        column("Stage", "stage_id", rank=2),
+        column("Version", "pipeline_version", right=True, rank=2),
+        column("Why", "reason", rank=1, least=12),
+        age_column("Asked for", "requested_at", moved or datetime.now(UTC), rank=1),
+    ]
+    show_rows(rows, columns, output, empty="there are no workers")
+
+
+def _worker_status(row: Any) -> str:
+    if row["ended_at"] is not None:
+        return "ended"
+    if row["released_at"] is not None:
+        return "released"
+    return "ready" if row["ready"] else "starting"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give `forgelog pipeline` these commands."""
+    for command in (run, runs, status, logs, cancel, hold, release, retry, workers):
+        app.command(command.__name__)(command)
