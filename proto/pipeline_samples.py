@@ -16,6 +16,7 @@ from events.language.pipelines import (
     relational,
     run_commands,
     schedule,
+    schedule_messages,
     sinks,
     sla,
     sources,
@@ -32,6 +33,7 @@ _RULE = {"rule_id": "has-amount", "type": "completeness", "columns": ["amount"]}
 _FILTER = {"id": "positive", "type": "filter", "filter": {"where": "amount > 0"}}
 
 FULL: Mapping[type[Model], Mapping[str, Any]] = {
+    schedule_messages.StartBackfill: {"range_end": _LATER},
     connections.Connection: {"secret": {"name": "warehouse"}},
     formats.CsvOptions: {
         "delimiter": ";",
@@ -104,6 +106,7 @@ FULL: Mapping[type[Model], Mapping[str, Any]] = {
 }
 
 LEAST: Mapping[type[Model], Mapping[str, Any]] = {
+    schedule_messages.StartBackfill: {"range_end": _LATER},
     quality.DataQualityRule: _RULE,
     quality.RuleOutcome: {"rows": 2, "pass_rate": 0.5},
     sources.DataSource: _FILES,

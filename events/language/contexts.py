@@ -271,6 +271,10 @@ OWN = (
             "events.language.pipelines.dataset_messages",
             "events.language.pipelines.run_commands",
             "events.language.pipelines.run_events",
+            "events.language.pipelines.backfill",
+            "events.language.pipelines.schedule_messages",
+            "events.language.pipelines.trigger_messages",
+            "events.language.pipelines.clock_answers",
         ),
         kinds=(
             ("Pipeline", "forgelog.manifest.pipelines:PIPELINE"),

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from forgelog.cli.common import AtOption, guarded, moment, with_client
-from forgelog.cli.pipeline_files import described, is_file
 from forgelog.cli.pipeline_graph import svg, text
 from forgelog.cli.render import write
 from forgelog.cli.tables import text_of
 from forgelog.errors import InvalidInput
+from forgelog.pipelines.declaring.files import described, is_file
 
 
 def graph(

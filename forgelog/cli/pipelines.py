@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli import complete, pipeline_graphs, pipeline_lineage, pipeline_runs
+from forgelog.cli import (
+    complete,
+    pipeline_backfills,
+    pipeline_graphs,
+    pipeline_lineage,
+    pipeline_runs,
+    pipeline_templates,
+    pipeline_time,
+)
 from forgelog.cli.common import AtOption, OutputOption, guarded, moment, with_client
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows
 
@@ -32,10 +40,9 @@ def validate(file: FileArgument, output: OutputOption = Format.TABLE) -> None:
     """Say everything that is wrong with the pipelines of a file; send nothing."""
 
     def work() -> list[Any]:
-        from forgelog.manifest.kinds import load
-        from forgelog.manifest.pipelines import PIPELINE
+        from forgelog.pipelines.declaring.files import described
 
-        return load(file, PIPELINE)
+        return described(file)
 
     found = guarded(work)
     if output is not Format.TABLE:
@@ -44,6 +51,9 @@ def validate(file: FileArgument, output: OutputOption = Format.TABLE) -> None:
     for each in found:
         count = len(each.spec.stages)
         note(f"{each.name}: {count} {'stage' if count == 1 else 'stages'}, no errors")
+        if each.spec.schedule is not None:
+            for line in pipeline_time.told_changes(each.spec.schedule, datetime.now(UTC)):
+                note(f"  {line}")
 
 
 @app.command("define")
@@ -176,7 +186,15 @@ def _stage_text(stage: Any) -> str:
     return f"{stage['id']}: after {', '.join(needs)}" if needs else str(stage["id"])
 
 
-for more in (pipeline_runs, pipeline_graphs, pipeline_lineage):
+_MORE = (
+    pipeline_runs,
+    pipeline_backfills,
+    pipeline_graphs,
+    pipeline_lineage,
+    pipeline_templates,
+    pipeline_time,
+)
+for more in _MORE:
     more.add_to(app)
 
 COMMANDS = {"pipeline": app}

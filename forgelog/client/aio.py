@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+from forgelog.client.backfills import AsyncBackfills
 from forgelog.client.captures import AsyncCaptures
 from forgelog.client.channel import DEFAULT_TIMEOUT
 from forgelog.client.core import Core, Wait, namespace
@@ -81,6 +82,7 @@ class AsyncClient(AsyncFlat):
     templates = namespace(AsyncTemplates)
     deployments = namespace(AsyncDeployments)
     endpoint_keys = namespace(AsyncEndpointKeys)
+    backfills = namespace(AsyncBackfills)
     pipelines = namespace(AsyncPipelines)
     pipeline_runs = namespace(AsyncPipelineRuns)
     pipeline_data = namespace(AsyncPipelineData)

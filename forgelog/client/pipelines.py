@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from forgelog.client.bundles import upload_each
 from forgelog.client.core import Namespace
 from forgelog.client.pipeline_ids import pipeline_id
 from forgelog.client.plain import Answer, plain
@@ -47,12 +48,17 @@ class AsyncPipelines(Namespace):
         return DefinedPipeline(id, int((await self.get(id)).version))
 
     async def apply(self, file: str | Path, *, note: str = "") -> list[DefinedPipeline]:
-        """Define the pipelines of a manifest (``kind: Pipeline``). Raises `ManifestError`, `Refused`."""
-        from forgelog.manifest.kinds import load
-        from forgelog.manifest.pipelines import PIPELINE
+        """Define the pipelines of a manifest (``kind: Pipeline``), or of a Python file that declares them. Folders that
+        they say are uploaded. Raises `ManifestError`, `InvalidInput`, `Refused`."""
+        from forgelog.pipelines.declaring.files import described
 
-        described = load(file, PIPELINE)
-        return [await self.define(each.name, each.spec.model_dump(mode="json"), note=note) for each in described]
+        found = described(file)
+        refs = await upload_each(self._core, [each.upload for each in found])
+        specs = [each.spec.model_dump(mode="json") for each in found]
+        for each, spec in zip(found, specs, strict=True):
+            if each.upload:
+                spec["code"] = refs[each.upload].model_dump(mode="json")
+        return [await self.define(each.name, spec, note=note) for each, spec in zip(found, specs, strict=True)]
 
     async def activate(self, name: str) -> Answer:
         """Let it run by its schedule and triggers from here on. Raises `Refused`."""

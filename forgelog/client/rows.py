@@ -1260,6 +1260,57 @@ class DeadLetterRow(Answer, message="forgelog.log.v1.DeadLetter"):
     replayed: bool
 
 
+class BackfillRow(Answer, message="forgelog.pipelines.v1.Backfill"):
+    """A backfill."""
+
+    pipeline_id: str
+    """At most 128 characters."""
+    number: int
+    """1 to 1000000000."""
+    project: str
+    """At most 127 characters."""
+    range_start: datetime | None
+    range_end: datetime | None
+    cursor: datetime | None
+    """The end of the last interval that was looked at."""
+    max_parallel: int
+    """0 to 2147483647."""
+    rerun: str
+    parameters: dict[str, str]
+    """At most 200 entries."""
+    status: str
+    reason: str
+    """Why it was cancelled."""
+    intervals: int
+    """How many lie in its time. 0 to 2147483647."""
+    passed: int
+    """How many of them needed no run. 0 to 2147483647."""
+    runs: int
+    """How many runs it has queued. 0 to 2147483647."""
+    note: str
+    author: str
+    """Who started it."""
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class SlaMissRow(Answer, message="forgelog.pipelines.v1.SlaMiss"):
+    """A promise that was not kept."""
+
+    pipeline_id: str
+    """At most 128 characters."""
+    kind: str
+    deadline: datetime | None
+    run_id: str
+    """Empty: no run had begun for the tick."""
+    project: str
+    """At most 127 characters."""
+    tick: datetime | None
+    """Of `finish_by`: the tick that was to be completed."""
+    missed_at: datetime | None
+    """When it was noticed."""
+
+
 class DatasetRow(Answer, message="forgelog.pipelines.v1.Dataset"):
     """A dataset that pipelines write, or that lineage tells of."""
 
@@ -1431,6 +1482,14 @@ class PipelineRow(Answer, message="forgelog.pipelines.v1.Pipeline"):
     last_run_status: str | None
     """How the run stands, or ended, that was queued or ended last."""
     last_run_at: datetime | None
+    last_tick: datetime | None
+    """When its schedule fired last."""
+    skipped_ticks: int
+    """How many ticks came and did not fire. 0 to 2147483647."""
+    schedule_problem: str
+    """Why its schedule can't be computed; empty: it can."""
+    sla_misses: int
+    """How many promises were not kept. 0 to 2147483647."""
     created_at: datetime | None
     updated_at: datetime | None
     retired_at: datetime | None

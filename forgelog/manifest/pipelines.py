@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
 from events.language.common import FieldError, shown
 from events.language.pipelines.checks import spec_errors
 from events.language.pipelines.pipeline import PipelineName, PipelineSpec
+from events.language.pipelines.stages import StageInput
 from forgelog.errors import Problem
 from forgelog.manifest import kinds
 from forgelog.manifest.nodes import Node, problem
+from forgelog.manifest.programs import folder_of
 from forgelog.manifest.shape import Path, Shaper
 
 _NAME: TypeAdapter[str] = TypeAdapter(PipelineName)
@@ -35,6 +37,8 @@ class ManifestPipeline:
 
     name: str
     spec: PipelineSpec
+    upload: str = ""
+    """The folder with the user's own Python, to be uploaded before; empty for none."""
 
 
 def _pipelines(documents: Sequence[Node], problems: list[Problem]) -> list[ManifestPipeline]:
@@ -43,18 +47,22 @@ def _pipelines(documents: Sequence[Node], problems: list[Problem]) -> list[Manif
 
 
 PIPELINE = kinds.ManifestKind("Pipeline", "name and stages", "forgelog pipeline define", _pipelines)
-"""A pipeline; the input of a stage may be written as the id of another stage."""
+"""A pipeline; the input of a stage may be written as the id of another stage, or with the keys of a source."""
 
 
 def _pipeline(node: Node, problems: list[Problem]) -> ManifestPipeline | None:
     if node.kind != "map":
         problems.append(problem(node, "a pipeline is a map of keys", "write for example 'name: daily-sales'"))
         return None
-    name = ""
+    name = upload = ""
     rest: list[tuple[Node, Node]] = []
     for key, value in node.pairs:
         if key.text == "name":
             name = _name(value, problems)
+        elif key.text == "upload":
+            upload = folder_of(value, problems)
+        elif key.text == "stages" and value.kind == "list":
+            rest.append((key, replace(value, items=[_with_sources(stage) for stage in value.items])))
         else:
             rest.append((key, value))
     if not name and not any(key.text == "name" for key, _ in node.pairs):
@@ -68,7 +76,30 @@ def _pipeline(node: Node, problems: list[Problem]) -> ManifestPipeline | None:
         return None
     problems += shaper.problems
     problems += [_placed(error, shaper) for error in spec_errors(spec)]
-    return ManifestPipeline(name, spec)
+    if upload and spec.code is not None:
+        hint = "leave one of them out: code is what becomes of an uploaded folder"
+        problems.append(problem(node, "goes with no code", hint, "upload"))
+    return ManifestPipeline(name, spec, upload)
+
+
+def _with_sources(stage: Node) -> Node:
+    """The stage with its inputs written out: ``raw: {type: s3, path: …}`` is a source."""
+    if stage.kind != "map":
+        return stage
+    pairs = [
+        (key, replace(value, pairs=[(name, _input(given)) for name, given in value.pairs]))
+        if key.text == "inputs" and value.kind == "map"
+        else (key, value)
+        for key, value in stage.pairs
+    ]
+    return replace(stage, pairs=pairs)
+
+
+def _input(given: Node) -> Node:
+    if given.kind != "map" or {key.text for key, _ in given.pairs} & set(StageInput.model_fields):
+        return given
+    key = Node("scalar", "source", "source", line=given.line, column=given.column)
+    return Node("map", pairs=[(key, given)], line=given.line, column=given.column)
 
 
 def _name(value: Node, problems: list[Problem]) -> str:

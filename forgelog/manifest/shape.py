@@ -20,7 +20,9 @@ from events.language.common import shown
 from events.language.deployments.models import DeploymentSpec
 from events.language.jobs.spec import JobArray, JobResources, JobSpec, RestartPolicy, SecretRef
 from events.language.jobs.spec_service import LivenessProbe, Probe, StartupProbe
-from events.language.pipelines.stages import StageInput
+from events.language.pipelines.formats import DataFormat
+from events.language.pipelines.schedule import Schedule
+from events.language.pipelines.stages import StageInput, StageRetry
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
 from forgelog.units import parse_bytes, parse_cpus, parse_duration
@@ -62,6 +64,9 @@ SCALARS: dict[type[BaseModel], str] = {
     RestartPolicy: "mode",
     SecretRef: "name",
     StageInput: "stage",
+    StageRetry: "max",
+    DataFormat: "type",
+    Schedule: "cron",
     **dict.fromkeys((Probe, StartupProbe, LivenessProbe), "kind"),
 }
 """Models that may be written as one word, and the field that word is."""

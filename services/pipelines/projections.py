@@ -9,6 +9,7 @@ from events.language.pipelines.events import PipelineEvent
 from events.language.pipelines.run_events import RunEnded, RunEvent, RunQueued, WorkerEvent
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Rows, Table
+from services.pipelines.clock import rows as clock
 from services.pipelines.dataset import rows as dataset
 from services.pipelines.pipeline import rows as pipeline
 from services.pipelines.pipeline import run_rows as runs
@@ -21,7 +22,7 @@ class PipelinesProjection(Projection):
 
     context = "pipelines"
     version = 2
-    tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES)
+    tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES, *clock.TABLES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
@@ -31,6 +32,7 @@ class PipelinesProjection(Projection):
             yield from dataset.touched(event)
         if isinstance(event, _OF_PIPELINE):
             yield from pipeline.touched(event)
+        yield from clock.touched(event)
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
         event = recorded.data
@@ -40,6 +42,7 @@ class PipelinesProjection(Projection):
             dataset.put(recorded, event, rows)
         if isinstance(event, _OF_PIPELINE):
             pipeline.put(recorded, event, rows)
+        clock.put(recorded, event, rows)
 
 
 PROJECTION = PipelinesProjection()

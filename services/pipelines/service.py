@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from events.hosting import Answering, Service, Servicer
 from events.writer.deciders import Deciders
+from forgelog_pb.pipelines.v1.clock_queries_pb2_grpc import add_ClockQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.dataset_queries_pb2_grpc import add_DatasetQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.queries_pb2_grpc import add_PipelineQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.run_queries_pb2_grpc import add_RunQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.work_pb2_grpc import add_WorkQueriesServicer_to_server
+from services.pipelines.clock.queries import ClockQueriesServicer
 from services.pipelines.dataset.decide import Datasets
 from services.pipelines.dataset.queries import DatasetQueriesServicer
 from services.pipelines.pipeline.decide import Pipelines
@@ -32,6 +34,7 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
         (DatasetQueriesServicer(read), add_DatasetQueriesServicer_to_server, f"{package}.DatasetQueries"),
         (RunQueriesServicer(read), add_RunQueriesServicer_to_server, f"{package}.RunQueries"),
         (work, add_WorkQueriesServicer_to_server, f"{package}.WorkQueries"),
+        (ClockQueriesServicer(read), add_ClockQueriesServicer_to_server, f"{package}.ClockQueries"),
     ]
 
 

@@ -14,8 +14,8 @@ In a `console` block a line that begins with `$ ` is a command, and what follows
 command; `...` stands for any lines, and in a line for any text. Ids of jobs that are shown stand for those that came,
 from there on. Of a command without a shown line nothing is compared but its exit code. In an `sh` block every line is
 a command. `forgelog watch` and `forgelog ps --watch` are interrupted once they have shown something. A `yaml` block
-whose first line is `# NAME.yaml` is written to that file. What differs from run to run (ids, times, sizes, ports) is
-compared by its form.
+whose first line is `# NAME.yaml` is written to that file, and so is a `python` block that begins with `# NAME.py`. What
+differs from run to run (ids, times, sizes, ports) is compared by its form.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from pathlib import Path
 _BLOCK = re.compile(
     r"(?:<!-- test\n(?P<test>.*?)-->\s*)?^ *```(?P<kind>\w+)\n(?P<text>.*?)^ *```", re.DOTALL | re.MULTILINE
 )
+FILES = ("yaml", "python")
+"""Kinds of blocks that become files if they say their names."""
+FILE_NAME = re.compile(r"# ([\w-]+\.(?:yaml|py))\n")
 _STAYS = re.compile(r"^forgelog (watch|ps --watch|ps -w)\b(?!.* --until\b)")
 """Commands that do not end by themselves. One that does may be at its very end, and deaf, when it is interrupted."""
 
@@ -64,7 +67,7 @@ class Block:
         return list(_console(self.text) if self.kind == "console" else _script(self.text))
 
 
-def blocks_of(text: str, kinds: Collection[str] = ("sh", "console", "yaml")) -> list[Block]:
+def blocks_of(text: str, kinds: Collection[str] = ("sh", "console", *FILES)) -> list[Block]:
     """The blocks of a document of these kinds; by default those that a shell or a file is made of."""
     found = []
     for match in _BLOCK.finditer(text):
@@ -194,8 +197,8 @@ class Shell:
 
     def block(self, block: Block) -> list[str]:
         """Run a block; what is wrong with it."""
-        if block.kind == "yaml":
-            if name := re.match(r"# ([\w-]+\.yaml)\n", block.text):
+        if block.kind in FILES:
+            if name := FILE_NAME.match(block.text):
                 (self.folder / name[1]).write_text(block.text)
             return []
         problems: list[str] = []

@@ -41,6 +41,14 @@ class Pipeline(Model):
     last_run_status: PipelineStatus | None = None
     """How the run stands, or ended, that was queued or ended last."""
     last_run_at: Timestamp | None = None
+    last_tick: Timestamp | None = None
+    """When its schedule fired last."""
+    skipped_ticks: _Count = 0
+    """How many ticks came and did not fire."""
+    schedule_problem: str = ""
+    """Why its schedule can't be computed; empty: it can."""
+    sla_misses: _Count = 0
+    """How many promises were not kept."""
     created_at: Timestamp
     updated_at: Timestamp
     retired_at: Timestamp | None = None

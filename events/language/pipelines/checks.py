@@ -35,6 +35,8 @@ def spec_errors(spec: PipelineSpec) -> list[FieldError]:
         *graph_errors(spec.stages),
         *spec_problems(spec.parameters, "spec.parameters"),
         *validity.problems(spec.schedule, spec.sla),
+        *validity.unfilled(spec.parameters, spec.schedule, spec.triggers),
+        *validity.triggers_named(spec.triggers),
     ]
     stages = {stage.id: stage for stage in spec.stages}
     samples = {name: _sample(each) for name, each in spec.parameters.items()}

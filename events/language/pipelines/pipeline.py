@@ -89,9 +89,11 @@ class PipelineSpec(Model):
     """For people, and for lists."""
     parameters: dict[ParameterName, ParameterSpec] = Field(default_factory=dict, max_length=MAX_PARAMETERS)
     """What its runs may be given."""
-    schedule: Annotated[Schedule | None, Planned("the clock of pipelines")] = None
-    triggers: Annotated[tuple[Trigger, ...], Planned("triggers of pipelines")] = Field(default=(), max_length=64)
-    sla: Annotated[Sla | None, Planned("the clock of pipelines")] = None
+    schedule: Schedule | None = None
+    """When it runs by the clock."""
+    triggers: tuple[Trigger, ...] = Field(default=(), max_length=64)
+    """What starts runs beside the clock and people. Each has a name of its own."""
+    sla: Sla | None = None
     execution: Execution = Execution()
     code: ObjectRef | None = None
     """The user's own Python: the manifest of a folder's files, which is the working directory of the workers."""

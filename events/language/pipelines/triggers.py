@@ -11,9 +11,15 @@ from events.language.base import Model
 from events.language.common import Identifier
 from events.language.pipelines.connections import STORES, Connection, DataSourceType, Location
 from events.language.pipelines.sources import StreamStart
+from events.language.planned import Planned
 
 WatchedTopic = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$"), Field(examples=["orders"])]
 """A topic's name as Kafka allows it."""
+
+WatchedDataset = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=128), Field(examples=["clean-orders"])
+]
+"""A dataset of the platform by its name in the project, or by its id."""
 
 WATCHED_PLACES = STORES | {DataSourceType.FILE_SYSTEM}
 """Places whose files can be watched: they can be listed, and tell size and etag (or time of change) of each file."""
@@ -46,8 +52,7 @@ class DatasetTrigger(Model):
     """A run for new versions of datasets. Versions that come while a run is active wait; the next run is about all of
     them."""
 
-    datasets: tuple[Identifier, ...] = Field(min_length=1, max_length=64)
-    """Ids of datasets."""
+    datasets: tuple[WatchedDataset, ...] = Field(min_length=1, max_length=64)
     rule: DatasetRule = DatasetRule.ANY
 
     @model_validator(mode="after")
@@ -85,9 +90,9 @@ class Trigger(Model):
     """One of the things that start runs of a pipeline."""
 
     name: Identifier
-    topic: TopicTrigger | None = None
+    topic: Annotated[TopicTrigger | None, Planned("the watcher of topics")] = None
     dataset: DatasetTrigger | None = None
-    files: FileTrigger | None = None
+    files: Annotated[FileTrigger | None, Planned("the watcher of files")] = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Trigger:

@@ -118,7 +118,7 @@ def _parameter(stage: str, argument: inspect.Parameter, hint: Any) -> dict[str, 
 def _input(given: Any) -> Any:
     if isinstance(given, Stage):
         return given.id
-    return given.document() if isinstance(given, Place) else given
+    return {"source": given.document()} if isinstance(given, Place) else given
 
 
 @overload

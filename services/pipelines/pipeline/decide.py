@@ -3,7 +3,8 @@
 DefinePipeline ─► PipelineDefined, a version; ActivatePipeline ─► PipelineActivated
 PausePipeline ─► PipelinePaused; ResumePipeline ─► PipelineResumed; RetirePipeline ─► PipelineRetired
 RunPipeline ─► RunQueued; CancelRun, PauseRun, ResumeRun, RetryRun ─► `services.pipelines.pipeline.runs`
-what follows from the state and the time: `services.pipelines.pipeline.stepping`
+what follows from the state and the time: `services.pipelines.pipeline.stepping`; ticks, promises and backfills:
+`services.pipelines.clock`; versions of datasets: `services.pipelines.triggers`
 WorkerRequested ─► (order) SubmitJob; WorkerReleased ─► (order) CancelJob; ReportWorkerReady ─► WorkerReady
 reports of workers about stages: `services.pipelines.pipeline.reports`
 events of jobs: `services.pipelines.pipeline.hearing`; of datasets: `services.pipelines.pipeline.commits`
@@ -39,6 +40,7 @@ from events.language.pipelines.commands import (
 from events.language.pipelines.dataset_messages import (
     CommitRefused,
     OfStage,
+    SubscriberNotified,
     VersionAbandoned,
     VersionCommitted,
     VersionPublished,
@@ -98,19 +100,23 @@ from events.language.pipelines.run_events import (
     WorkerReleased,
     WorkerRequested,
 )
+from events.language.pipelines.schedule_messages import CLOCK_EVENTS, CancelBackfill, StartBackfill
+from events.language.pipelines.trigger_messages import TRIGGER_EVENTS
 from events.log.ids import named_id
 from events.process.settings import Settings
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
+from services.pipelines.clock import decide as backfills
 from services.pipelines.pipeline import commits, hearing, reports, runs, stepping
 from services.pipelines.pipeline.fold import evolve
 from services.pipelines.pipeline.state import Pipeline
 from services.pipelines.refusals import forbidden
+from services.pipelines.triggers import firing
 
 _SHOWN = "forgelog pipeline ls shows them"
 
 
-def _of_pipeline(event: OfStage) -> tuple[str, ...]:
-    """The pipeline whose stage an event of a dataset is about."""
+def _of_pipeline(event: OfStage | SubscriberNotified) -> tuple[str, ...]:
+    """The pipeline that an event of a dataset is for."""
     return (event.pipeline_id,)
 
 
@@ -130,6 +136,8 @@ class Pipelines(Decider[Pipeline]):
         PauseRun,
         ResumeRun,
         RetryRun,
+        StartBackfill,
+        CancelBackfill,
         ReportWorkerReady,
         ReportStageStarted,
         ReportStageProgress,
@@ -172,10 +180,13 @@ class Pipelines(Decider[Pipeline]):
         WorkerReady,
         WorkerReleased,
         WorkerGone,
+        *CLOCK_EVENTS,
+        *TRIGGER_EVENTS,
     )
     routes: ClassVar = {
         **dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN),
         **dict.fromkeys((VersionCommitted, CommitRefused, VersionPublished, VersionAbandoned), _of_pipeline),
+        SubscriberNotified: _of_pipeline,
     }
     dispatching = frozenset({WorkerRequested, WorkerReleased, StageDispatched})
     asks = ("jobs",)
@@ -197,7 +208,8 @@ class Pipelines(Decider[Pipeline]):
         return aggregate != "pipeline_run" or id in state.runs
 
     def may_passivate(self, state: Pipeline) -> bool:
-        return not state.workers and not any(run.status is not PipelineStatus.FAILED for run in state.runs.values())
+        under_way = any(run.status is not PipelineStatus.FAILED for run in state.runs.values())
+        return not state.workers and not under_way and stepping.due(state) is None
 
     def decide(self, state: Pipeline, command: Command, context: DecisionContext) -> Sequence[Event]:
         if isinstance(command, DefinePipeline):
@@ -218,6 +230,10 @@ class Pipelines(Decider[Pipeline]):
                 return runs.asked(state, command, context)
             case OfRun():
                 return runs.steered(state, command, context)
+            case StartBackfill():
+                return backfills.started(state, command, context)
+            case CancelBackfill():
+                return _backfill_cancelled(state, command)
             case ActivatePipeline():
                 return _activated(state, id)
             case PausePipeline():
@@ -230,6 +246,8 @@ class Pipelines(Decider[Pipeline]):
     def react(self, state: Pipeline, event: Event, context: DecisionContext) -> Sequence[Event]:
         if isinstance(event, OfStage):
             return [*commits.heard(state, event, context.now)]
+        if isinstance(event, SubscriberNotified):
+            return firing.advanced(state, context.subject, event.dataset_id, event.dataset_version)
         return [*hearing.heard(state, context.subject, event, context.now)]
 
     def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
@@ -311,6 +329,14 @@ def _retired(state: Pipeline, command: RetirePipeline) -> Sequence[Event]:
         if run.status is not PipelineStatus.FAILED:
             found += runs.cancelled(run, run_id, id, command.reason or "its pipeline is retired")
     return [*found, PipelineRetired(pipeline_id=id, reason=command.reason)]
+
+
+def _backfill_cancelled(state: Pipeline, command: CancelBackfill) -> Sequence[Event]:
+    found = list(backfills.cancelled(state, command))
+    reason = command.reason or "its backfill is cancelled"
+    for run_id in state.clock.of_backfill(command.number):
+        found += runs.cancelled(state.runs[run_id], run_id, command.pipeline_id, reason)
+    return found
 
 
 def _ready(state: Pipeline, command: ReportWorkerReady) -> Sequence[Event]:

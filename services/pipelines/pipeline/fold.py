@@ -33,9 +33,11 @@ from events.language.pipelines.run_events import (
     WorkerReleased,
     WorkerRequested,
 )
+from services.pipelines.clock import fold as clock
 from services.pipelines.pipeline import stage_fold
 from services.pipelines.pipeline.readiness import consider
 from services.pipelines.pipeline.state import ENDED, KEPT_FAILED, KEPT_VERSIONS, Pipeline, Run, Worker
+from services.pipelines.triggers import fold as triggers
 
 _STATUS = {
     PipelineActivated: PipelineStatus.ACTIVE,
@@ -58,6 +60,8 @@ _MOST_WORKER_PAUSE = 60.0
 
 def evolve(state: Pipeline, event: Event, time: datetime) -> Pipeline:
     """The state after an event; it is changed in place, but for a pipeline that begins anew."""
+    clock.evolve(state.clock, event, time, state.spec)
+    triggers.evolve(state.triggers, event, state.spec, state.project)
     match event:
         case PipelineDefined():
             return _defined(state, event)
@@ -78,8 +82,10 @@ def evolve(state: Pipeline, event: Event, time: datetime) -> Pipeline:
 def _defined(state: Pipeline, event: PipelineDefined) -> Pipeline:
     if state.status in (None, PipelineStatus.CANCELLED):
         kept = (state.last_run, state.workers, state.last_worker, state.specs)
+        last_backfill = state.clock.last_backfill
         state = Pipeline(PipelineStatus.DRAFT, event.name, event.project)
         state.last_run, state.workers, state.last_worker, state.specs = kept
+        state.clock.last_backfill = last_backfill
     state.version, state.spec, state.parent = event.pipeline_version, event.spec, event.parent
     state.specs[state.version] = event.spec
     _forget_versions(state)

@@ -18,6 +18,7 @@ from events.language.pipelines.run_events import RunCancelled, RunCompleted, Run
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.row_models import table_of
+from services.pipelines.clock import rows as clock
 
 PIPELINES = table_of(
     Pipeline,
@@ -52,7 +53,8 @@ def put(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded, rows: R
         rows.put(VERSIONS, _version(recorded, event))
         return
     assert found is not None, "the decider lets nothing come before the definition"
-    rows.put(PIPELINES, {**found, **_change(recorded, event), "updated_at": recorded.meta.time})
+    change = {**_change(recorded, event), **clock.of_pipeline(event, found)}
+    rows.put(PIPELINES, {**found, **change, "updated_at": recorded.meta.time})
 
 
 def _defined(recorded: Recorded, event: PipelineDefined, found: Row | None) -> Row:
@@ -67,7 +69,7 @@ def _defined(recorded: Recorded, event: PipelineDefined, found: Row | None) -> R
         "updated_at": time,
     }
     if found is not None and found["status"] != PipelineStatus.CANCELLED.value:
-        return {**found, **said}
+        return {**found, **said, "schedule_problem": ""}
     return PIPELINES.first(
         pipeline_id=event.pipeline_id,
         project=event.project,
@@ -102,7 +104,7 @@ def _change(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded) -> 
         case RunEnded():
             return {"last_run_status": END_STATUS[type(event)].value, "last_run_at": time}
         case PipelineActivated() | PipelineResumed():
-            return {"status": PipelineStatus.ACTIVE.value, "reason": ""}
+            return {"status": PipelineStatus.ACTIVE.value, "reason": "", "schedule_problem": ""}
         case PipelinePaused():
             return {"status": PipelineStatus.PAUSED.value, "reason": event.reason}
         case PipelineRetired():

@@ -9,9 +9,11 @@ from events.language.base import Event
 from events.language.common import ErrorCode, Refused, absent, invalid, refused
 from events.language.moves import check_move
 from events.language.pipelines.checks import summary
+from events.language.pipelines.clock.ticks import ScheduleError, latest_interval
 from events.language.pipelines.enums import PipelineStatus, RunTrigger, SkipReason, StageStatus, StopReason
 from events.language.pipelines.moves import RUN_MOVES
 from events.language.pipelines.parameters import bound
+from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.run_commands import CancelRun, OfRun, PauseRun, ResumeRun, RetryRun, RunPipeline
 from events.language.pipelines.run_events import (
     RunCancelled,
@@ -85,6 +87,7 @@ def asked(state: Pipeline, command: RunPipeline, context: DecisionContext) -> Se
         raise refused(
             ErrorCode.RESOURCE_EXHAUSTED, "pipeline_id", problem, "wait until some have ended, or cancel some"
         )
+    start, end = _interval(spec, command, context.now)
     return [
         queued(
             state,
@@ -93,13 +96,26 @@ def asked(state: Pipeline, command: RunPipeline, context: DecisionContext) -> Se
             trigger=command.trigger,
             trigger_id=context.id[:256],
             parameters=values,
-            interval_start=command.interval_start,
-            interval_end=command.interval_end,
+            interval_start=start,
+            interval_end=end,
             version=version,
             debug=command.debug,
             note=command.note,
         )
     ]
+
+
+def _interval(spec: PipelineSpec, command: RunPipeline, now: datetime) -> tuple[datetime, datetime] | tuple[None, None]:
+    """The interval that a run is about: the one that is given, or the schedule's latest one that is over."""
+    if command.interval_start is not None and command.interval_end is not None:
+        return command.interval_start, command.interval_end
+    if spec.schedule is None:
+        return None, None
+    try:
+        latest = latest_interval(spec.schedule, now)
+    except ScheduleError:
+        return None, None  # the schedule is broken, and a run by hand is not about it
+    return (None, None) if latest is None else (latest.start, latest.end)
 
 
 def steered(state: Pipeline, command: OfRun, context: DecisionContext) -> Sequence[Event]:

@@ -14,7 +14,9 @@ from events.language.pipelines.commits import CommitRequest
 from events.language.pipelines.enums import PipelineStatus, RunTrigger, StageStatus
 from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
+from services.pipelines.clock.state import Clock
 from services.pipelines.pipeline.graphs import Graph
+from services.pipelines.triggers.state import Triggers
 
 KEPT_VERSIONS = 3
 """Versions that can be run although there are newer ones."""
@@ -183,6 +185,8 @@ class Pipeline:
     worker_retry_at: datetime | None = None
     """No worker is asked for before then."""
     results: dict[str, Result] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+    triggers: Triggers = field(default_factory=Triggers)
     graphs: Annotated[dict[int, Graph], Field(exclude=True)] = field(default_factory=dict)
     """By version; made when they are needed."""
 

@@ -31,10 +31,12 @@ from events.language.pipelines.run_events import (
     WorkerReleased,
 )
 from events.language.pipelines.work import FailureKind, StageFailure
+from services.pipelines.clock import waking
 from services.pipelines.pipeline import dispatching
 from services.pipelines.pipeline.failures import failed
 from services.pipelines.pipeline.runs import stopped
 from services.pipelines.pipeline.state import Pipeline, Run, Stage
+from services.pipelines.triggers import firing
 
 START_SECONDS = 120.0
 """Time that a worker has to begin with what it was given."""
@@ -67,6 +69,8 @@ def due(state: Pipeline) -> datetime | None:
 
 def _times(state: Pipeline) -> Iterator[datetime]:
     yield from _orders_at(state)
+    if (time := waking.due(state)) is not None:
+        yield time
     for _, run in state.live():
         for id in run.busy:
             if (time := _timeout_at(state, run, id)) is not None:
@@ -238,6 +242,18 @@ def _late(state: Pipeline, at: At) -> list[Event]:
     return found
 
 
+def _of_time(state: Pipeline, at: At) -> list[Event]:
+    return waking.woken(state, at.id, at.now)
+
+
+def _backfilled(state: Pipeline, at: At) -> list[Event]:
+    return waking.backfilled(state, at.id)
+
+
+def _triggered(state: Pipeline, at: At) -> list[Event]:
+    return firing.fired(state, at.id)
+
+
 def _planned(state: Pipeline, at: At) -> list[Event]:
     return dispatching.planned(state, at.id)
 
@@ -255,6 +271,9 @@ _PARTS: tuple[Callable[[Pipeline, At], list[Event]], ...] = (
     _decided,
     _tasks,
     _ended,
+    _of_time,
+    _backfilled,
+    _triggered,
     _started,
     _planned,
     _dispatched,

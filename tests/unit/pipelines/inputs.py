@@ -52,6 +52,7 @@ from events.language.pipelines.run_commands import (
 from events.language.pipelines.sinks import DataSink, WriteMode
 from events.language.pipelines.stages import ForEach, StageInput, StageRetry, StageSpec
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
+from tests.unit.pipelines import time_inputs
 
 AT = utc(1_760_000_000)
 IDS = st.sampled_from(["sales", "stock"])
@@ -91,9 +92,10 @@ _executions = st.builds(
     keep_warm_seconds=st.sampled_from([0.0, 30.0]),
 )
 _specs = st.builds(
-    lambda stages, execution: PipelineSpec(stages=tuple(stages), execution=execution),
+    lambda stages, execution, timed: PipelineSpec(stages=tuple(stages), execution=execution, **timed),
     st.lists(_stages, min_size=1, max_size=3, unique_by=lambda stage: stage.id),
     _executions,
+    time_inputs.fields,
 )
 _of = {"pipeline_id": IDS}
 _run = {**_of, "number": st.integers(1, 3)}
@@ -190,5 +192,6 @@ pipelines = st.one_of(
     _of_stage().map(lambda of: CommitRefused(**of, cause="rules", reason="they are others now")),
     _of_stage().map(lambda of: VersionPublished(**of, dataset_version=1)),
     _of_stage().map(lambda of: VersionAbandoned(**of, dataset_version=1)),
+    *time_inputs.inputs(IDS),
     st.floats(0, 100),
 )

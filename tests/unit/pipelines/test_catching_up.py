@@ -65,6 +65,7 @@ def test_all_ticks_fire_as_room_allows_and_none_is_due_without_room() -> None:
     assert fires(handle(schedule, at("2026-05-09 08:00"), NOON, room=2)) == ["09:00", "10:00"]
     assert due_at(schedule, at("2026-05-09 10:00"), room=1) == at("2026-05-09 11:00")
     assert due_at(schedule, at("2026-05-09 10:00"), room=0) is None
+    assert handle(hourly(CatchUp.LATEST), at("2026-05-09 11:00"), NOON, room=0) == (Skipped(NOON, NOON, 1), ())
     assert due_at(hourly(CatchUp.LATEST), at("2026-05-09 10:00"), room=0) == at("2026-05-09 11:00")
 
 

@@ -46,7 +46,9 @@ def test_a_function_is_a_stage_with_the_keys_of_a_manifest() -> None:
     assert clean_orders.document() == {
         "id": "clean-orders",
         "inputs": {
-            "raw": {"type": "s3", "path": "s3://shop/in/*.csv", "connection": {"secret": {"name": "shop"}}},
+            "raw": {
+                "source": {"type": "s3", "path": "s3://shop/in/*.csv", "connection": {"secret": {"name": "shop"}}},
+            },
         },
         "sink": {"type": "dataset", "dataset": "clean"},
         "retry": {"max": 2},

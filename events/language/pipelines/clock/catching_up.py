@@ -45,15 +45,15 @@ def due_at(schedule: Schedule, handled: datetime, room: int) -> datetime | None:
 
 
 def handle(schedule: Schedule, handled: datetime, now: datetime, room: int) -> Handled:
-    """What becomes of the ticks after `handled` and up to `now`. `room` is how many may fire with catch-up `all`.
-    Raises ScheduleError."""
+    """What becomes of the ticks after `handled` and up to `now`. `room` is how many may fire; without room they wait
+    with catch-up `all`, and are skipped else. Raises ScheduleError."""
     newest = last_tick(schedule, now)
     if newest is None or newest <= handled:
         return NOTHING
     if schedule.catch_up is CatchUp.ALL:
         due = takewhile(lambda tick: tick <= newest, ticks_after(schedule, handled))
         return Handled(None, tuple(told(schedule, islice(due, max(room, 0)))))
-    fires = schedule.catch_up is CatchUp.LATEST or now - newest <= LATE
+    fires = room > 0 and (schedule.catch_up is CatchUp.LATEST or now - newest <= LATE)
     over = takewhile(lambda tick: tick < newest or (tick == newest and not fires), ticks_after(schedule, handled))
     skipped = _skipped(list(islice(over, MOST_SKIPPED)))
     if not fires or (skipped is not None and skipped.ticks == MOST_SKIPPED):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from events.language.common import FieldError
 from events.language.pipelines.clock.ticks import ScheduleError, check
+from events.language.pipelines.parameters import ParameterSpec
 from events.language.pipelines.schedule import Schedule
 from events.language.pipelines.sla import Sla
+from events.language.pipelines.triggers import Trigger
 
 
 def problems(schedule: Schedule | None, sla: Sla | None = None, path: str = "spec") -> Sequence[FieldError]:
@@ -28,3 +30,32 @@ def problems(schedule: Schedule | None, sla: Sla | None = None, path: str = "spe
     except ScheduleError as error:
         found.append(FieldError(field=f"{path}.schedule.{error.field}", problem=error.problem, hint=error.hint))
     return found
+
+
+def unfilled(
+    parameters: Mapping[str, ParameterSpec], schedule: Schedule | None, triggers: Sequence[Trigger]
+) -> Sequence[FieldError]:
+    """Parameters that a run by the clock or by a trigger would lack: nobody is there to give them."""
+    if schedule is None and not triggers:
+        return []
+    return [
+        FieldError(
+            field=f"spec.parameters.{name}.default",
+            problem="is not given, and a run by the schedule or a trigger needs one",
+            hint="give a default, or leave required out",
+        )
+        for name, spec in parameters.items()
+        if spec.required and spec.default is None
+    ]
+
+
+def triggers_named(triggers: Sequence[Trigger]) -> Sequence[FieldError]:
+    """Triggers that have the name of another one."""
+    names = [trigger.name for trigger in triggers]
+    return [
+        FieldError(
+            field=f"spec.triggers[{number}].name", problem=f"is {name!r}, as another one", hint="give another name"
+        )
+        for number, name in enumerate(names)
+        if name in names[:number]
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,15 @@ def is_file(text: str) -> bool:
 
 
 def described(file: str | Path) -> list[ManifestPipeline]:
-    """The pipelines of a file; ``-`` reads a manifest from standard input. Raises `ManifestError`, `InvalidInput`."""
+    """The pipelines of a file; ``-`` reads a manifest from standard input. Folders to be uploaded are taken from where
+    the file is. Raises `ManifestError`, `InvalidInput`."""
     from forgelog.manifest.kinds import load
     from forgelog.manifest.pipelines import PIPELINE
     from forgelog.pipelines.declaring.loading import pipelines_of
 
     if str(file).endswith(".py"):
-        return [each.described() for each in pipelines_of(Path(file))]
-    return load(file, PIPELINE)
+        found = [each.described() for each in pipelines_of(Path(file))]
+    else:
+        found = load(file, PIPELINE)
+    base = Path() if str(file) == "-" else Path(file).resolve().parent
+    return [replace(each, upload=str(base / each.upload)) if each.upload else each for each in found]

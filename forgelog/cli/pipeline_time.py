@@ -1,0 +1,149 @@
+"""`pipeline next`: when a pipeline will run, of one that is defined or of one in a file that nobody has defined yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from forgelog.cli.common import OutputOption, guarded, moment, with_client
+from forgelog.cli.render import Column, Format, column, show_data, show_rows
+from forgelog.errors import InvalidInput
+from forgelog.pipelines.declaring.files import described, is_file
+
+if TYPE_CHECKING:
+    from events.language.pipelines.clock.preview import ClockChange
+    from events.language.pipelines.schedule import Schedule, Tick
+
+MOST_TICKS = 10_000
+
+
+def next_(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A pipeline's name or id, or a file with pipelines.")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST_TICKS, help="How many ticks.")] = 10,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="After this time, such as 2026-03-29 [default: now].")
+    ] = None,
+    changes: Annotated[bool, typer.Option("--changes", help="Those around the next two changes of clocks.")] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show when a pipeline will run by its schedule, and which interval each run is about."""
+    instant = moment(since, "--from") or datetime.now(UTC)
+    schedules = _schedules(name)
+
+    def work() -> list[dict[str, Any]]:
+        return [
+            row
+            for pipeline, schedule in schedules
+            for row in (_around_rows if changes else _next_rows)(pipeline, schedule, instant, limit)
+        ]
+
+    rows = guarded(work)
+    if output is not Format.TABLE:
+        show_data(rows, output)
+        return
+    empty = f"no clocks are changed in {schedules[0][1].timezone} next" if changes else "it has no tick any more"
+    show_rows(rows, _columns(len(schedules) > 1, changes), output, empty=empty)
+
+
+def told_changes(schedule: Schedule, instant: datetime) -> list[str]:
+    """What a schedule does around the next two changes of clocks, a line for each change."""
+    from events.language.pipelines.clock.preview import around, clock_changes
+
+    zone = ZoneInfo(schedule.timezone)
+    lines = []
+    for change in clock_changes(schedule, instant, 2):
+        fires = ", ".join(_local(tick.at, zone) for tick in around(schedule, change, 3))
+        lines.append(f"{_said(change, zone)}: fires {fires}")
+    return lines
+
+
+def _schedules(name: str) -> Sequence[tuple[str, Schedule]]:
+    if is_file(name):
+        found = [(each.name, each.spec.schedule) for each in guarded(lambda: described(name))]
+    else:
+        row = with_client(lambda client: client.pipelines.get(name))
+        found = [(row.name, _schedule(row.spec["schedule"]))]
+    clocked = [(pipeline, schedule) for pipeline, schedule in found if schedule is not None]
+    if not clocked:
+        return guarded(lambda: _none(name))
+    return clocked
+
+
+def _none(name: str) -> Sequence[tuple[str, Schedule]]:
+    raise InvalidInput(f"{name} has no schedule; it runs when it is asked to, or by its triggers")
+
+
+def _schedule(said: Any) -> Schedule | None:
+    from events.language.pipelines.schedule import Schedule
+
+    return None if said is None else Schedule.model_validate({key: value for key, value in said.items() if value})
+
+
+def _next_rows(pipeline: str, schedule: Schedule, instant: datetime, limit: int) -> list[dict[str, Any]]:
+    from events.language.pipelines.clock.preview import next_ticks
+
+    return [_row(pipeline, schedule, tick) for tick in next_ticks(schedule, instant, limit)]
+
+
+def _around_rows(pipeline: str, schedule: Schedule, instant: datetime, limit: int) -> list[dict[str, Any]]:
+    from events.language.pipelines.clock.preview import around, clock_changes
+
+    zone = ZoneInfo(schedule.timezone)
+    return [
+        {"change": _said(change, zone), **_row(pipeline, schedule, tick)}
+        for change in clock_changes(schedule, instant, 2)
+        for tick in around(schedule, change, min(limit, 5))
+    ]
+
+
+def _row(pipeline: str, schedule: Schedule, tick: Tick) -> dict[str, Any]:
+    zone = ZoneInfo(schedule.timezone)
+    return {
+        "pipeline": pipeline,
+        "at": _utc(tick.at),
+        "local": _local(tick.at, zone),
+        "interval_start": _utc(tick.interval.start),
+        "interval_end": _utc(tick.interval.end),
+        "length": _length(tick.interval.end - tick.interval.start),
+    }
+
+
+def _columns(several: bool, changes: bool) -> list[Column]:
+    return [
+        *([column("Pipeline", least=8)] if several else []),
+        *([column("Clocks", "change", least=8)] if changes else []),
+        column("Fires", "at"),
+        column("On its clock", "local"),
+        column("From", "interval_start", rank=1),
+        column("To", "interval_end", rank=2),
+        column("Length", right=True),
+    ]
+
+
+def _local(instant: datetime, zone: ZoneInfo) -> str:
+    return instant.astimezone(zone).strftime("%a %d %b %H:%M %z")
+
+
+def _utc(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _said(change: ClockChange, zone: ZoneInfo) -> str:
+    way = "forward" if change.shift > timedelta(0) else "back"
+    return f"{change.at.astimezone(zone):%d %b %Y}, {way} by {_length(abs(change.shift))}"
+
+
+def _length(time: timedelta) -> str:
+    """``1d 2h``, ``45m``."""
+    seconds = int(time.total_seconds())
+    parts = [(seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
+    return " ".join(f"{count}{unit}" for count, unit in parts if count)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Its commands, beside the others of `pipeline`."""
+    app.command("next")(next_)

@@ -1,0 +1,80 @@
+"""`forgelog pipeline next` of a file, and what `validate` says of clock changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from forgelog.cli.pipelines import app
+
+FILE = """
+kind: Pipeline
+name: night-of-a-clock
+schedule: {cron: "30 2 * * *", timezone: Europe/Zurich}
+stages:
+  - id: load
+    inputs: {raw: {type: file_system, path: in.csv, format: csv}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "night.yaml"
+    path.write_text(FILE)
+    return str(path)
+
+
+def rows(*arguments: str) -> list[dict[str, Any]]:
+    answer = CliRunner().invoke(app, ["next", *arguments, "-o", "json"])
+    assert answer.exit_code == 0, answer.output
+    found: list[dict[str, Any]] = json.loads(answer.output)
+    return found
+
+
+def test_the_next_ticks_of_a_file_have_their_intervals(file: str) -> None:
+    found = rows(file, "--from", "2026-03-27T12:00:00Z", "-n", "3")
+    assert [(row["at"], row["interval_start"], row["length"]) for row in found] == [
+        ("2026-03-28T01:30:00Z", "2026-03-27T01:30:00Z", "1d"),
+        ("2026-03-29T01:00:00Z", "2026-03-28T01:30:00Z", "23h 30m"),
+        ("2026-03-30T00:30:00Z", "2026-03-29T01:00:00Z", "23h 30m"),
+    ]
+    assert found[1]["local"] == "Sun 29 Mar 03:00 +0200"
+
+
+def test_changes_of_clocks_are_shown_with_the_ticks_around_them(file: str) -> None:
+    found = rows(file, "--from", "2026-03-01T00:00:00Z", "--changes", "-n", "2")
+    assert [(row["change"], row["local"]) for row in found] == [
+        ("29 Mar 2026, forward by 1h", "Sat 28 Mar 02:30 +0100"),
+        ("29 Mar 2026, forward by 1h", "Sun 29 Mar 03:00 +0200"),
+        ("29 Mar 2026, forward by 1h", "Mon 30 Mar 02:30 +0200"),
+        ("25 Oct 2026, back by 1h", "Sun 25 Oct 02:30 +0200"),
+        ("25 Oct 2026, back by 1h", "Mon 26 Oct 02:30 +0100"),
+        ("25 Oct 2026, back by 1h", "Tue 27 Oct 02:30 +0100"),
+    ]
+
+
+def test_validate_says_what_happens_when_clocks_change(file: str) -> None:
+    said = CliRunner().invoke(app, ["validate", file]).output
+    assert "night-of-a-clock: 1 stage, no errors" in said
+    assert "forward by 1h: fires" in said
+
+
+def test_a_zone_that_does_not_exist_is_an_error_at_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(FILE.replace("Europe/Zurich", "Europe/Zuerich"))
+    refused = CliRunner().invoke(app, ["validate", str(path)])
+    assert refused.exit_code == 2
+    assert "line 4" in refused.output
+    assert "'Europe/Zuerich' is no time zone of tzdata" in refused.output
+
+
+def test_a_pipeline_without_a_schedule_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    path.write_text("\n".join(line for line in FILE.splitlines() if "schedule" not in line))
+    refused = CliRunner().invoke(app, ["next", str(path)])
+    assert refused.exit_code == 2
+    assert "has no schedule" in refused.output
