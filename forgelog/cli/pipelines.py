@@ -44,6 +44,8 @@ def validate(file: FileArgument, output: OutputOption = Format.TABLE) -> None:
 
         return described(file)
 
+    from forgelog.pipelines.checking import can_check, remarks
+
     found = guarded(work)
     if output is not Format.TABLE:
         show_data([{"name": each.name, "spec": each.spec.model_dump(mode="json")} for each in found], output)
@@ -54,6 +56,10 @@ def validate(file: FileArgument, output: OutputOption = Format.TABLE) -> None:
         if each.spec.schedule is not None:
             for line in pipeline_time.told_changes(each.spec.schedule, datetime.now(UTC)):
                 note(f"  {line}")
+        for remark in remarks(each.spec):
+            note(f"  {remark.field.removeprefix('spec.')} {remark.problem}; {remark.hint}")
+    if not can_check():
+        note("their SQL was not read: pip install 'forgelog[pipelines]'")
 
 
 @app.command("define")

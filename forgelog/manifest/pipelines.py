@@ -25,6 +25,7 @@ from forgelog.manifest import kinds
 from forgelog.manifest.nodes import Node, problem
 from forgelog.manifest.programs import folder_of
 from forgelog.manifest.shape import Path, Shaper
+from forgelog.pipelines.checking import can_check, sql_errors
 
 _NAME: TypeAdapter[str] = TypeAdapter(PipelineName)
 
@@ -75,7 +76,10 @@ def _pipeline(node: Node, problems: list[Problem]) -> ManifestPipeline | None:
         problems += [*shaper.problems, *shaper.validation(error)]
         return None
     problems += shaper.problems
-    problems += [_placed(error, shaper) for error in spec_errors(spec)]
+    errors = spec_errors(spec)
+    if not errors and can_check():
+        errors = sql_errors(spec)
+    problems += [_placed(error, shaper) for error in errors]
     if upload and spec.code is not None:
         hint = "leave one of them out: code is what becomes of an uploaded folder"
         problems.append(problem(node, "goes with no code", hint, "upload"))

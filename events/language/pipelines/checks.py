@@ -39,7 +39,7 @@ def spec_errors(spec: PipelineSpec) -> list[FieldError]:
         *validity.triggers_named(spec.triggers),
     ]
     stages = {stage.id: stage for stage in spec.stages}
-    samples = {name: _sample(each) for name, each in spec.parameters.items()}
+    samples = {name: sample(each) for name, each in spec.parameters.items()}
     for number, stage in enumerate(spec.stages):
         errors += _of_stage(stage, stages, samples, f"spec.stages[{number}]")
     return errors[:MOST_ERRORS]
@@ -78,7 +78,7 @@ def _of_stage(
         yield _error(f"{path}.resources", "is nothing of a stage that is a job", "give job.resources")
 
 
-def _sample(spec: ParameterSpec) -> Any:
+def sample(spec: ParameterSpec) -> Any:
     """A value as a parameter may have."""
     if spec.default is not None:
         found = typed({"it": spec}, {"it": spec.default})["it"]

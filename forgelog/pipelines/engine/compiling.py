@@ -37,6 +37,7 @@ class Transformed(Protocol):
 
 def compile(stage: Transformed, schemas: Mapping[str, Schema], parameters: Mapping[str, Any]) -> Plan:
     """The plan of a stage. `schemas`: the columns of each input, and of functions' results that are known already.
+    Without an input's columns the plan can't be run; it tells what can be told.
 
     Raises:
         StageError: of the first transformation that is wrong. The field begins with ``transformations[N]``.
@@ -61,8 +62,9 @@ def compile_transformations(
     with binder(udfs) as bound:
         made = _Compiler(bound, schemas, parameters)
         for name in inputs:
-            bound.add(name, schemas[name], f"inputs.{name}")
-            made.known[name] = schemas[name]
+            if name in schemas:
+                bound.add(name, schemas[name], f"inputs.{name}")
+                made.known[name] = schemas[name]
             made.order.append(name)
         relations = tuple(
             made.add(name, entry, f"transformations[{nth}]")
@@ -73,7 +75,7 @@ def compile_transformations(
         return compile_transformations(transformations, inputs, {**schemas, **columns}, parameters)
 
     return Plan(
-        inputs={name: schemas[name] for name in inputs},
+        inputs={name: schemas[name] for name in inputs if name in schemas},
         relations=relations,
         output=made.order[-1],
         udfs=udfs,
@@ -131,10 +133,11 @@ class _Compiler:
             reads, text = found.reads, found.bound(relation.values, place)
         else:
             reads = (source, *((entry.join.right,) if entry.join else ()))
-            if not all(read in self.known for read in reads):
-                return replace(relation, reads=reads)
             writer = Writer(relation.values)
             try:
+                if not all(read in self.known for read in reads):
+                    relational.check_texts(entry.settings, writer)
+                    return replace(relation, reads=reads)
                 text = self._relational(entry, source, writer)
             except StageError as error:
                 raise error.below(place) from None

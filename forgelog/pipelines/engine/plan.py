@@ -72,7 +72,9 @@ class Plan:
     @property
     def columns(self) -> Schema | None:
         """The output's columns; None: known when it runs only."""
-        return self.inputs[self.output] if self.output in self.inputs else self[self.output].columns
+        if self.output in self.inputs:
+            return self.inputs[self.output]
+        return next((relation.columns for relation in self.relations if relation.name == self.output), None)
 
     @property
     def complete(self) -> bool:

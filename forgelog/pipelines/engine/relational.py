@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from events.language.base import Model
 from events.language.pipelines.columns import Column
 from events.language.pipelines.relational import (
     AggregateSettings,
@@ -59,6 +60,21 @@ class Writer:
         self.reads.update(dict.fromkeys(found.reads))
         self.functions.update(found.functions)
         return found.bound(self.values, place)
+
+
+def check_texts(settings: Model, writer: Writer) -> None:
+    """Reads the expressions and types of settings whose columns are not known yet. Raises StageError."""
+    write = writer.windowed if isinstance(settings, WindowSettings) else writer.expression
+    for nth, column in enumerate(getattr(settings, "columns", ())):
+        write(column.expression, f"columns[{nth}].expression")
+    for name in ("where", "on", "having", "keep"):
+        text = getattr(settings, name, "")
+        if isinstance(text, str) and text.strip():
+            writer.expression(text, name)
+    for name in ("by", "order_by"):
+        order(getattr(settings, name, ()), name, writer)
+    for nth, cast in enumerate(getattr(settings, "cast", ())):
+        type_name(cast.type, f"cast[{nth}].type")
 
 
 def map_query(settings: MapSettings, source: str, schema: Schema, writer: Writer) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +36,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     scratch = tmp_path_factory.mktemp("spark")
     if os.environ.get("FORGELOG_TEST_SPARK") == "connect":
         os.environ["JAVA_HOME"] = str(java_home())
+        os.environ["PYSPARK_PYTHON"] = sys.executable
         made = open_session(remote="local[2]", scratch=scratch)
     else:
         made = open_session(cores=2, memory_bytes=1 << 30, scratch=scratch)
