@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test explore lint format wheel bench bench-peers peers serving-peers chaos chaos-study overload clean
+.PHONY: setup proto up down demo test explore lint format wheel bench bench-peers peers serving-peers pipeline-peers chaos chaos-study overload clean
 
 setup: $(SYNCED) proto
 
@@ -64,7 +64,7 @@ wheel: $(SYNCED)
 	$(UV) build --quiet --wheel --out-dir dist
 	@ls -t dist/*.whl | head -1
 
-bench: setup $(if $(findstring mlflow,$(BENCH)),peers) $(if $(findstring serving,$(BENCH)),serving-peers)
+bench: setup $(if $(findstring mlflow,$(BENCH)),peers) $(if $(findstring serving,$(BENCH)),serving-peers) $(if $(findstring pipelines,$(BENCH)),pipeline-peers)
 	$(BIN)/python -m bench $(BENCH)
 
 # The peers have an environment of their own; Slurm comes by apt-get where that can be done.
@@ -79,6 +79,11 @@ peers: setup
 serving-peers: setup
 	@test -x build/peers/serving/bin/python || $(UV) venv --quiet --python $(BIN)/python build/peers/serving
 	@$(UV) pip install --quiet --python build/peers/serving/bin/python "bentoml>=1.4,<2" "ray[serve]>=2.40" "onnxruntime>=1.23,<2" \
+		|| echo "not all peers could be installed: those that are missing are named below" >&2
+
+pipeline-peers: setup
+	@test -x build/peers/pipelines/bin/python || $(UV) venv --quiet --python $(BIN)/python build/peers/pipelines
+	@$(UV) pip install --quiet --python build/peers/pipelines/bin/python "prefect>=3.4,<4" "dagster>=1.11,<2" \
 		|| echo "not all peers could be installed: those that are missing are named below" >&2
 
 bench-peers: peers

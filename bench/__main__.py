@@ -42,10 +42,11 @@ SUITES = {
     "asof": "bench.asof",
     "tuning": "bench.tuning",
     "serving": "bench.serving",
+    "pipelines": "bench.pipelines",
 }
 """Name → module with ``async figures(settings, runs) -> list[Figure]``."""
 
-LONG = frozenset({"artifacts", "curves", "search", "history", "asof", "tuning", "mlflow", "serving"})
+LONG = frozenset({"artifacts", "curves", "search", "history", "asof", "tuning", "mlflow", "serving", "pipelines"})
 """Suites that take many minutes, or need others' software: measured only when they are named."""
 
 
