@@ -21,13 +21,14 @@ class PipelinesProjection(Projection):
     """Folds events.pipelines."""
 
     context = "pipelines"
-    version = 2
+    version = 4
     tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES, *clock.TABLES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
         if isinstance(event, RunEvent | WorkerEvent):
             yield from runs.touched(event)
+            yield from dataset.of_stage(event)
         elif isinstance(event, DatasetEvent):
             yield from dataset.touched(event)
         if isinstance(event, _OF_PIPELINE):
@@ -38,6 +39,7 @@ class PipelinesProjection(Projection):
         event = recorded.data
         if isinstance(event, RunEvent | WorkerEvent):
             runs.put(recorded, event, rows)
+            dataset.put_of_stage(recorded, event, rows)
         elif isinstance(event, DatasetEvent):
             dataset.put(recorded, event, rows)
         if isinstance(event, _OF_PIPELINE):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from events.language.base import Event
 from events.language.objects import ObjectRef
 from events.language.pipelines.commits import CommitRequest, place_label
 from events.language.pipelines.dataset_answers import (
@@ -36,6 +37,7 @@ from events.language.pipelines.dataset_messages import (
 )
 from events.language.pipelines.lineage import LineageInput
 from events.language.pipelines.quality import RuleOutcome
+from events.language.pipelines.run_events import StageCompleted, StageFailed, StageRetrying
 from events.log.envelope import Recorded
 from events.log.ids import named_id
 from events.projections.projection import Key, Row, Rows, Table
@@ -151,6 +153,26 @@ def _change(event: DatasetEvent, row: Row, rows: Rows, time: datetime) -> Row:
                 "columns": row["columns"] or _plain(event)["columns"],
             }
     return {}
+
+
+def of_stage(event: Event) -> Iterable[tuple[Table, Key]]:
+    """The rows of an evaluation that led to no version."""
+    yield from check_keys(event, _evaluated(event))
+
+
+def put_of_stage(recorded: Recorded, event: Event, rows: Rows) -> None:
+    """Write those rows, but for those that the dataset's own event has written."""
+    outcomes = _evaluated(event)
+    keys = [key for _, key in check_keys(event, outcomes)]
+    new = [outcome for outcome, key in zip(outcomes, keys, strict=True) if rows.get(CHECKS, key) is None]
+    put_checks(rows, event, new, recorded.meta.time)
+
+
+def _evaluated(event: Event) -> Sequence[RuleOutcome]:
+    """What a stage has evaluated that failed, or that has no dataset."""
+    if isinstance(event, StageFailed | StageRetrying):
+        return event.outcomes
+    return event.outcomes if isinstance(event, StageCompleted) and not event.output.dataset_id else ()
 
 
 def score(outcomes: Sequence[RuleOutcome]) -> float | None:

@@ -142,7 +142,7 @@ def test_a_document_may_say_its_kind_where_that_is_wanted(noting: Path) -> None:
 
 def test_an_unknown_kind_is_told_the_known_ones(noting: Path) -> None:
     for what in ("check", "jobs"):
-        assert "line 1, column 7: kind 'Pod' is not known; the kinds are Deployment, Job, Note" in (
+        assert "line 1, column 7: kind 'Pod' is not known; the kinds are Dataset, Deployment, Job, Note" in (
             checked(noting, "kind: Pod\ntext: one\n", what).stderr
         )
     assert "kind 'note' is not known; did you mean 'Note'?" in checked(noting, "kind: note\ntext: one\n").stderr
