@@ -36,6 +36,7 @@ from services.gateway.http_gate import is_stranger, principal_of
 from services.gateway.mlflow.door import MlflowDoor
 from services.gateway.objects import MISSING, OBJECT, ObjectDoor
 from services.gateway.openapi import document
+from services.gateway.openlineage import OpenLineageHttp
 from services.gateway.points import PointsDoor
 from services.gateway.points_doors import PointsHttp
 from services.gateway.principal import Access
@@ -75,6 +76,7 @@ class Http:
         self._objects = objects
         self._points = PointsHttp(points)
         self._mlflow = mlflow
+        self._openlineage = OpenLineageHttp(door)
         self._routes = query_routes(catalog)
         self._openapi = orjson.dumps(document(catalog, self._routes))
 
@@ -85,6 +87,7 @@ class Http:
             *(self._query_route(route) for route in self._routes),
             *self._objects.routes(),
             *self._points.routes(),
+            *self._openlineage.routes(),
             *self._mlflow.routes(),
             self._page("/openapi.json", self._document),
             self._page("/asyncapi.json", self._asyncapi),

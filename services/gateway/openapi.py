@@ -31,6 +31,7 @@ from services.gateway.http_commands import (
     WAITS,
 )
 from services.gateway.http_gate import OPEN
+from services.gateway.openapi_lineage import lineage_paths
 from services.gateway.openapi_objects import object_paths
 from services.gateway.openapi_points import NUMBER, points_paths
 from services.gateway.routes import QueryRoute
@@ -103,7 +104,7 @@ def document(catalog: Catalog, routes: Iterable[QueryRoute]) -> Schema:
         if names := re.findall(r"\{(\w+)", path):
             operation["parameters"] = [_in_path(name) for name in names]
         paths[path] = {"get": operation}
-    for path, operations in {**object_paths(_REFUSED), **points_paths(_REFUSED)}.items():
+    for path, operations in {**object_paths(_REFUSED), **points_paths(_REFUSED), **lineage_paths(_REFUSED)}.items():
         paths.setdefault(path, {}).update(operations)
     for path, methods in paths.items():
         for name, operation in methods.items():
