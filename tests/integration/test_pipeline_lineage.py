@@ -107,3 +107,32 @@ async def test_lineage_is_followed_both_ways_and_as_it_was(
         await data.lineage("taxi-nowhere")
     none = await platform.command(tmp_path, "pipeline", "quality", "taxi-clean")
     assert none.stderr == "no rule was evaluated\n"
+
+
+async def test_a_client_of_openlineage_tells_lineage(platform: Cluster, client: AsyncClient) -> None:
+    output = {
+        "namespace": "forgelog://local/default",
+        "name": "taxi-told",
+        "facets": {
+            "schema": {"fields": [{"name": "fare", "type": "DOUBLE"}]},
+            "columnLineage": {
+                "fields": {"fare": {"inputFields": [{"namespace": "s3://b", "name": "taxi", "field": "amount"}]}}
+            },
+        },
+    }
+    event = {
+        "eventType": "COMPLETE",
+        "run": {"runId": "1"},
+        "job": {"namespace": "spark", "name": "told"},
+        "outputs": [output],
+    }
+    async with platform.http() as http:
+        answer = await http.post("/api/v1/lineage", json=event)
+        assert (answer.status_code, answer.json()) == (201, {"datasets": ["taxi-told"]})
+        wrong = await http.post("/api/v1/lineage", json={"outputs": []})
+        assert (wrong.status_code, "job" in wrong.text) == (400, True)
+        stranger = await http.post("/api/v1/lineage", json=event, headers={"authorization": "Bearer nobody"})
+        assert stranger.status_code == 401
+    found = await client.pipeline_data.lineage("taxi-told", "fare", direction="up")
+    assert [(edge.job, edge.source_column) for edge in found.edges] == [("spark/told", "amount")]
+    assert found.nodes[1].label == "s3://b/taxi"

@@ -2,6 +2,7 @@
 
 CommitRequested (of a pipeline) ─► VersionCommitted and QualityEvaluated, CommitRefused, or CommitHeld
 StagePublished (of a pipeline) ─► VersionPublished, SchemaChanged, VolumeAnomaly, SubscriberNotified
+DatasetSubscribed, DatasetUnsubscribed (of a pipeline) ─► SubscriberAdded, SubscriberRemoved
 AbandonVersion ─► VersionAbandoned; what waits is decided then, or after a publication
 DefineQualityRule ─► QualityRuleDefined; SetContract ─► ContractSet; RecordLineage ─► LineageRecorded
 time ─► DatasetStale
@@ -42,8 +43,9 @@ from events.language.pipelines.dataset_messages import (
 )
 from events.language.pipelines.quality import MAX_RULES
 from events.language.pipelines.run_events import CommitRequested, StagePublished
+from events.language.pipelines.trigger_messages import DatasetSubscribed, DatasetUnsubscribed
 from events.writer.decider import Decider, DecisionContext
-from services.pipelines.dataset import committing, recording
+from services.pipelines.dataset import committing, recording, subscribing
 from services.pipelines.dataset.fold import evolve
 from services.pipelines.dataset.naming import defined, label_of
 from services.pipelines.dataset.state import Dataset
@@ -79,7 +81,7 @@ class Datasets(Decider[Dataset]):
 
     routes: ClassVar = {
         CommitRequested: lambda event: (event.commit.dataset_id,),
-        StagePublished: lambda event: (event.dataset_id,),
+        **dict.fromkeys((StagePublished, DatasetSubscribed, DatasetUnsubscribed), lambda event: (event.dataset_id,)),
     }
 
     def initial(self, key: str) -> Dataset:
@@ -113,6 +115,10 @@ class Datasets(Decider[Dataset]):
     def react(self, state: Dataset, event: Event, context: DecisionContext) -> Sequence[Event]:
         if isinstance(event, StagePublished):
             return committing.published(state, event.dataset_version, event.location)
+        if isinstance(event, DatasetSubscribed):
+            return subscribing.added(state, event.dataset_id, event.pipeline_id, context.project)
+        if isinstance(event, DatasetUnsubscribed):
+            return subscribing.removed(state, event.dataset_id, event.pipeline_id)
         assert isinstance(event, CommitRequested)
         request = event.commit
         if state.project:

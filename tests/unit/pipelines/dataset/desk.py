@@ -14,8 +14,8 @@ from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.quality import DataQualityRule, QualityRuleType, QualitySeverity, RuleOutcome
 from events.language.pipelines.run_events import CommitRequested, StagePublished
 from events.language.pipelines.sinks import WriteMode
+from events.language.pipelines.trigger_messages import DatasetSubscribed, DatasetUnsubscribed
 from events.writer.decider import DecisionContext
-from services.pipelines.dataset import subscribing
 from services.pipelines.dataset.decide import Datasets
 
 NOON = datetime(2026, 5, 9, 12, tzinfo=UTC)
@@ -96,10 +96,12 @@ class Desk:
         return self._noted(self.decider.react(self.state, event, self.context))
 
     def subscribed(self, pipeline: str) -> list[Event]:
-        return self._noted(subscribing.added(self.state, ID, pipeline, PROJECT))
+        event = DatasetSubscribed(pipeline_id=pipeline, dataset_id=ID)
+        return self._noted(self.decider.react(self.state, event, self.context))
 
     def unsubscribed(self, pipeline: str) -> list[Event]:
-        return self._noted(subscribing.removed(self.state, ID, pipeline))
+        event = DatasetUnsubscribed(pipeline_id=pipeline, dataset_id=ID)
+        return self._noted(self.decider.react(self.state, event, self.context))
 
     def told(self, command: Command) -> list[Event]:
         return self._noted(self.decider.decide(self.state, command, self.context))
