@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from forgelog_pb.pipelines.v1.clock_queries_pb2_grpc import add_ClockQueriesServicer_to_server
-
 from events.hosting import Answering, Service, Servicer
 from events.writer.deciders import Deciders
+from forgelog_pb.pipelines.v1.clock_queries_pb2_grpc import add_ClockQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.dataset_queries_pb2_grpc import add_DatasetQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.queries_pb2_grpc import add_PipelineQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.run_queries_pb2_grpc import add_RunQueriesServicer_to_server
