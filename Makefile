@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test explore lint format wheel bench bench-peers peers serving-peers pipeline-peers chaos chaos-study overload clean
+.PHONY: setup proto up down demo test explore lint format wheel bench bench-peers peers serving-peers pipeline-peers chaos chaos-serving chaos-study overload clean
 
 setup: $(SYNCED) proto
 
@@ -96,6 +96,11 @@ chaos: setup
 	$(BIN)/python -m tests.chaos.tracking
 	$(BIN)/python -m tests.chaos.points --points 1000000
 	ERRANDS=200 $(BIN)/python -m pytest -q tests/integration/test_dispatch.py -k many_errands
+
+# A deployment under load while what serves it is killed, hung, rolled out and taken away: some minutes.
+chaos-serving: setup
+	$(BIN)/python -m tests.chaos.serving $(CHAOS)
+	$(BIN)/python -m tests.chaos.shares
 
 # A search of 100 trials while every process is killed twice, in turn: some minutes.
 chaos-study: setup

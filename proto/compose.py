@@ -21,7 +21,7 @@ _SERVICE = """\
     <<: *service
     command: [{command}]
     environment: {{ <<: *environment, FORGELOG_INSTANCE: {instance} }}
-    volumes: ["keys:/keys", "objects:/objects"]
+    volumes: ["keys:/keys", "objects:/objects", "replicas:/replicas"]
 """
 
 

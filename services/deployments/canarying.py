@@ -49,9 +49,10 @@ def judged(state: Deployment, id: str, now: float) -> list[DeploymentEvent]:
             Blocks(policy, CanaryMetric.P95),
         )
         state.load.canary = watch
-    sketches = canary.sketch(), baseline.sketch()
-    watch.medians.note(now, *sketches)
-    watch.p95s.note(now, *sketches)
+    if watch.medians.is_due(now) or watch.p95s.is_due(now):
+        sketches = canary.sketch(), baseline.sketch()
+        watch.medians.note(now, *sketches)
+        watch.p95s.note(now, *sketches)
     elapsed = max(0.0, now - watch.began)
     if not look_is_due(policy, state.memory.looks, elapsed, canary.requests - watch.canary.requests):
         return []

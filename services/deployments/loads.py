@@ -115,8 +115,8 @@ class Memory:
     model: DayModel | None = None
     looks: int = 0
     """Looks at the present step of a canary."""
-    firing: dict[str, datetime] = field(default_factory=dict)
-    """Alerts that fire, and since when."""
+    firing: list[str] = field(default_factory=list)
+    """Alerts that fire."""
 
     def remember(self, event: Event, time: datetime) -> None:
         match event:
@@ -144,9 +144,9 @@ class Memory:
             case CanaryJudged():
                 self.looks = event.judgement.evidence.look
             case AlertFired():
-                self.firing[event.name] = time
+                self.firing = [*(name for name in self.firing if name != event.name), event.name]
             case AlertResolved():
-                self.firing.pop(event.name, None)
+                self.firing = [name for name in self.firing if name != event.name]
 
     def start_seconds(self) -> float:
         """How long 95 of 100 replicas take at most to get ready; a minute before one was seen."""

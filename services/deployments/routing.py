@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -27,44 +28,50 @@ _GRPC_PORT = "grpc"
 def changed(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent]:
     """A new table, if there is something new to tell."""
     last = state.table
-    table = _table(state, id, 1 if last is None else last.number, now)
-    if table == last:
+    told = _told(state, id, now)
+    if last is not None and all(getattr(last, name) == value for name, value in told.items()):
         return []
-    if last is not None:
-        table = table.model_copy(update={"number": last.number + 1})
-    return [RoutingChanged(deployment_id=id, table=table)]
+    return [RoutingChanged(deployment_id=id, table=RoutingTable(number=1 if last is None else last.number + 1, **told))]
 
 
-def _table(state: Deployment, id: str, number: int, now: datetime) -> RoutingTable:
+def _told(state: Deployment, id: str, now: datetime) -> dict[str, Any]:
+    """The fields of the table but its number. What the last table has already is taken from there: this is asked with
+    each report, and replicas are many."""
     spec = state.spec
     assert spec is not None
     assert state.created_at is not None
-    routed = _routed(state)
-    shares = weights(state, {revision: len(found) for revision, found in routed.items()})
+    routed = _routed(state) or _awaited(state)
+    shares = weights(state, {revision: len(found) for revision, found in routed.items() if found})
+    if not shares:
+        shares = dict.fromkeys(routed, WHOLE)  # requests wait for it
     named = [*dict.fromkeys((*shares, *replicas.planned(state)))]
     policy = spec.routing
-    return RoutingTable(
-        number=number,
-        deployment_id=id,
-        project=state.project,
-        name=state.name,
-        created_at=state.created_at,
-        revisions=tuple(
-            _revision(state, each, shares.get(each, 0), routed[each]) for each in sorted(named) if each in routed
+    before = {} if state.table is None else {each.revision: each for each in state.table.revisions}
+    return {
+        "deployment_id": id,
+        "project": state.project,
+        "name": state.name,
+        "created_at": state.created_at,
+        "revisions": tuple(
+            _revision(state, each, shares.get(each, 0), tuple(routed[each]), before.get(each))
+            for each in sorted(named)
+            if each in routed
         ),
-        endpoints=() if state.terminating else _endpoints(spec, [each for found in routed.values() for each in found]),
-        session=policy.session,
-        replica_affinity=policy.replica_affinity,
-        balancing=policy.balancing,
-        rules=() if state.terminating else state.rules.rules,
-        shadow=None if state.terminating else state.rules.shadow,
-        retries=policy.retries,
-        concurrency=policy.concurrency,
-        cold_start_seconds=policy.cold_start_seconds,
-        keys=endpoint_keys.table(state, now),
-        observability=spec.observability,
-        terminated=state.terminating,
-    )
+        "endpoints": ()
+        if state.terminating
+        else _endpoints(spec, [each for found in routed.values() for each in found]),
+        "session": policy.session,
+        "replica_affinity": policy.replica_affinity,
+        "balancing": policy.balancing,
+        "rules": () if state.terminating else state.rules.rules,
+        "shadow": None if state.terminating else state.rules.shadow,
+        "retries": policy.retries,
+        "concurrency": policy.concurrency,
+        "cold_start_seconds": policy.cold_start_seconds,
+        "keys": endpoint_keys.table(state, now),
+        "observability": spec.observability,
+        "terminated": state.terminating,
+    }
 
 
 def _routed(state: Deployment) -> dict[int, list[RoutedReplica]]:
@@ -72,11 +79,23 @@ def _routed(state: Deployment) -> dict[int, list[RoutedReplica]]:
     found: dict[int, list[RoutedReplica]] = {}
     if state.terminating:
         return found
+    revisions = () if state.table is None else state.table.revisions
+    known = {each.replica_id: each for revision in revisions for each in revision.replicas}
     for number in sorted(state.replicas):
         replica = state.replicas[number]
         if replica.status is ReplicaStatus.READY:
-            found.setdefault(replica.revision, []).append(_of(replica))
+            before = known.get(replica.job_id)
+            same = before is not None and (before.address, before.ports) == (replica.address, replica.ports)
+            found.setdefault(replica.revision, []).append(before if before is not None and same else _of(replica))
     return found
+
+
+def _awaited(state: Deployment) -> dict[int, list[RoutedReplica]]:
+    """The revision whose replica requests wait for where none is ready: routers tell it by its model's name, also those
+    requests that come before it."""
+    planned = replicas.planned(state)
+    number = state.stable if state.stable in planned else next(iter(planned), 0)
+    return {number: []} if number else {}
 
 
 def _of(replica: Replica) -> RoutedReplica:
@@ -93,14 +112,18 @@ def unreachable(replica: Replica) -> str:
     return ""
 
 
-def _revision(state: Deployment, number: int, weight: int, ready: list[RoutedReplica]) -> RoutedRevision:
+def _revision(
+    state: Deployment, number: int, weight: int, ready: tuple[RoutedReplica, ...], before: RoutedRevision | None
+) -> RoutedRevision:
+    if before is not None and (before.weight, before.replicas) == (weight, ready):
+        return before  # what a revision serves never changes
     model = state.revisions[number].model
     return RoutedRevision(
         revision=number,
         weight=weight,
         model=state.name if model is None else model.name,
         version=number if model is None else model.number,
-        replicas=tuple(ready),
+        replicas=ready,
     )
 
 

@@ -135,9 +135,6 @@ class Watch:
         """What a replica uses, by its node's agent."""
         self._usage[usage.replica_id] = (now, usage)
 
-    def forget_replica(self, replica_id: str) -> None:
-        self._usage.pop(replica_id, None)
-
     def forget_lost(self, now: float) -> None:
         """Leaves out routers and replicas that were not heard of for long."""
         for name in [name for name, router in self._routers.items() if now - router.heard > ROUTER_LOST_SECONDS]:

@@ -19,12 +19,15 @@ from forgelog.embedded.docker import Docker
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.kafka_users import PLATFORM, PRODUCER, Users
 from proto import GenerationError, compose
+from services.deployments.router import config as router
 from services.resources.agent import config as agent
 
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "docker-compose.yml", ROOT / "forgelog/embedded/servers.compose.yml")
 OTHERS = {"FORGELOG_NODE", "FORGELOG_AGENT_DIR", "FORGELOG_TOKEN_FILE"}
 """Variables of the node agent alone."""
+ROUTERS = {"FORGELOG_ROUTER_NAME", "FORGELOG_ROUTER_LISTEN"}
+"""Variables of routers alone."""
 
 
 def parsed(path: Path) -> dict[str, Any]:
@@ -58,9 +61,10 @@ def test_each_service_runs_a_module_with_variables_that_it_reads(name: str) -> N
     module, *hosted = service["command"]
     assert importlib.util.find_spec(f"{module}.__main__") is not None
     assert {*hosted} <= contexts().keys()
-    known = {f"FORGELOG_{field.rstrip('_').upper()}" for field in Settings.model_fields} | {VARIABLE} | OTHERS
+    known = {f"FORGELOG_{field.rstrip('_').upper()}" for field in Settings.model_fields} | {VARIABLE} | OTHERS | ROUTERS
     assert set(service["environment"]) <= known
     assert all(variable in Path(agent.__file__).read_text() for variable in OTHERS)
+    assert all(variable in Path(router.__file__).read_text() for variable in ROUTERS)
 
 
 def test_the_platforms_secrets_are_for_the_services_and_not_for_the_agent() -> None:
@@ -68,6 +72,15 @@ def test_the_platforms_secrets_are_for_the_services_and_not_for_the_agent() -> N
         told = {"FORGELOG_POSTGRES", "FORGELOG_SERVICES_KEY_FILE"} & set(service["environment"])
         mounted = "keys:/keys" in service.get("volumes", ())
         assert (len(told), mounted) == ((0, False) if name == "agent" else (2, True)), name
+
+
+def test_replicas_and_routers_have_one_key() -> None:
+    told = services()
+    for name in ("services", "router", "agent"):
+        assert told[name]["environment"]["FORGELOG_REPLICAS_KEY_FILE"] == "/replicas/replicas.key"
+        assert any(volume.startswith("replicas:/replicas") for volume in told[name]["volumes"])
+    assert told["router"]["ports"] == ["127.0.0.1:7080:7080"]
+    assert told["router"]["environment"]["FORGELOG_ROUTER_LISTEN"] == "0.0.0.0:7080"
 
 
 def test_addresses_name_services_and_their_ports() -> None:

@@ -233,7 +233,8 @@ class RetryPolicy(Model):
     budget: Annotated[int, Field(ge=0, le=WHOLE)] = 2_000
     """Most retries at a time, in basis points of the requests in flight."""
     minimum: Annotated[int, Field(ge=0, le=100_000)] = 20
-    """That many may be retried at a time whatever the budget gives."""
+    """That many may be retried at a time whatever the budget gives; never fewer than one replica may have in flight
+    (`concurrency`), so that all that it had goes to others when it ends."""
     max_body_bytes: Annotated[int, Field(ge=0, le=1 << 30)] = 4 << 20
     """A request with a longer body is not kept, so it is sent once."""
 

@@ -7,6 +7,7 @@ is the router's: see `events.language.deployments.routing`.
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated
 
@@ -215,8 +216,7 @@ class EndpointSchemas(Model):
     @model_validator(mode="after")
     def _one_each(self) -> EndpointSchemas:
         for field, rules in (("request", self.request), ("response", self.response)):
-            names = [rule.name for rule in rules]
-            if twice := next((name for name in names if names.count(name) > 1), ""):
+            if twice := next((name for name, count in Counter(rule.name for rule in rules).items() if count > 1), ""):
                 raise ValueError(f"{field} has two rules for {twice!r}; give one for each tensor")
         return self
 

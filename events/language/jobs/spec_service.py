@@ -125,10 +125,6 @@ class ServiceSpec(Model):
                 )
         return self
 
-    def port_of(self, probe: Probe) -> str:
-        """The name of the port that a network probe asks."""
-        return probe.port or self.ports[0]
-
 
 def port_variable(name: str) -> str:
     """The variable that tells a task the number of one of its ports."""

@@ -34,6 +34,10 @@ class Blocks:
     _canary: LatencySketch = _EMPTY
     _baseline: LatencySketch = _EMPTY
 
+    def is_due(self, seconds: float) -> bool:
+        """Whether `note` may lead to anything: a block begins, or has lasted long enough."""
+        return self._since is None or seconds - self._since >= self.policy.interval_seconds / MOST_BLOCKS
+
     def note(self, seconds: float, canary: LatencySketch, baseline: LatencySketch) -> None:
         """Both revisions' latencies so far, cumulative, at a time in seconds that never goes back.
 
@@ -41,7 +45,7 @@ class Blocks:
         if self._since is None:
             self._since, self._canary, self._baseline = seconds, canary, baseline
             return
-        if seconds - self._since < self.policy.interval_seconds / MOST_BLOCKS:
+        if not self.is_due(seconds):
             return
         fewest = max(FEWEST[self.metric], self.policy.min_requests // MOST_BLOCKS)
         if min(canary.count - self._canary.count, baseline.count - self._baseline.count) < fewest:

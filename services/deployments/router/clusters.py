@@ -90,7 +90,8 @@ def _cluster(table: RoutingTable, name: str, *, http2: bool) -> Resource:
                     "max_requests": UNBOUNDED,
                     "retry_budget": {
                         "budget_percent": {"value": table.retries.budget / 100},
-                        "min_retry_concurrency": table.retries.minimum,
+                        # A replica that hangs, and is then ended, gives back all that it had at once.
+                        "min_retry_concurrency": max(table.retries.minimum, table.concurrency),
                     },
                 }
             ]

@@ -80,6 +80,8 @@ class Assembly:
     options: Options
     _made: dict[str, _Made] = field(default_factory=dict)
     _providers: list[tuple[str, Resource]] = field(default_factory=list)
+    _listening: tuple[tuple[int, ...], Options, dict[str, Packed]] | None = None
+    """The listeners, and what they were made of."""
     refused: list[str] = field(default_factory=list)
     """What endpoints wanted and did not get."""
 
@@ -101,10 +103,7 @@ class Assembly:
             ASSIGNMENT: _together(one.assignments for one in made),
             EXTENSION: {},
             ROUTES: {MAIN: self._main(made)},
-            LISTENER: {
-                name: parse(LISTENER, resource)
-                for name, resource in resources.listeners(sorted(claims.ports), self.options).items()
-            },
+            LISTENER: self._listeners(tuple(sorted(claims.ports))),
             RUNTIME: {},
             SECRET: {},
         }
@@ -125,6 +124,13 @@ class Assembly:
         if (certificate := self.options.certificate) is not None:
             found[SECRET] = {"tls": parse(SECRET, resources.secret(certificate))}
         return found
+
+    def _listeners(self, ports: tuple[int, ...]) -> dict[str, Packed]:
+        """Made anew only if there are other ports: they are the largest of all messages."""
+        if self._listening is None or self._listening[:2] != (ports, self.options):
+            made = resources.listeners(ports, self.options)
+            self._listening = ports, self.options, {name: parse(LISTENER, one) for name, one in made.items()}
+        return self._listening[2]
 
     def _make(self, table: RoutingTable, leaving: tuple[Leaving, ...], alone: bool) -> _Made:
         known = self._made.get(table.deployment_id)

@@ -105,7 +105,7 @@ class Watched(Desk):
         table, self.tables = event.table, self.tables + 1
         assert table.number == self.tables
         for revision in table.revisions:
-            assert revision.replicas, "only what is ready is routed to"
+            assert revision.replicas or len(table.revisions) == 1, "only what is ready is routed to, or waited for"
         assert sum(revision.weight for revision in table.revisions) in (0, 10_000)
 
 

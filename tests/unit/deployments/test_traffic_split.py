@@ -19,9 +19,9 @@ from events.language.deployments.commands import (
     UndoRollout,
 )
 from events.language.deployments.enums import DeploymentStatus, RolloutStrategy
-from events.language.deployments.models import RevisionWeight, RolloutPolicy, TrafficRules
+from events.language.deployments.models import ModelChoice, RevisionWeight, RolloutPolicy, TrafficRules
 from events.language.deployments.routing import RoutingRule, RuleSource, ShadowTraffic
-from tests.unit.deployments.desk import ID, Desk, command_spec, draining, names, refusal, requested, tables
+from tests.unit.deployments.desk import ID, Desk, command_spec, draining, names, refusal, requested, tables, version
 
 BLUE_GREEN = RolloutPolicy(strategy=RolloutStrategy.BLUE_GREEN, undo_seconds=60)
 CANARY = RolloutPolicy(strategy=RolloutStrategy.CANARY, canary=CanaryPolicy(steps=(10, 50)))
@@ -48,7 +48,8 @@ def weight(revision: int, share: int) -> SetTraffic:
 def test_what_is_ready_is_routed_to_and_nothing_else() -> None:
     desk = Desk()
     (first,) = tables(desk.create(command_spec(replicas=2)))
-    assert (first.number, first.revisions) == (1, ())
+    (awaited,) = first.revisions
+    assert (first.number, awaited.revision, awaited.weight, awaited.replicas) == (1, 1, 10_000, ())
     assert [(each.name, each.path, each.replica_port) for each in first.endpoints] == [("rest", "/", "http")]
     (one,) = tables(desk.ready(1))
     (revision,) = one.revisions
@@ -61,6 +62,18 @@ def test_what_is_ready_is_routed_to_and_nothing_else() -> None:
     (without,) = tables(desk.hear(desk.silent(1)))
     assert [each.replica_id for each in without.revisions[0].replicas] == ["dep.digits.1.2"]
     assert tables(desk.hear(desk.silent(1))) == []
+
+
+def test_routers_know_what_a_deployment_without_a_replica_will_serve() -> None:
+    """Else a request that comes before the first replica would ask it by a name that it does not know."""
+    desk = Desk()
+    desk.create(command_spec(replicas=0, model=ModelChoice(name="letters")))
+    (table,) = tables(desk.resolve(1, version()))
+    (awaited,) = table.revisions
+    assert (awaited.revision, awaited.weight, awaited.model, awaited.replicas) == (1, 10_000, "digits", ())
+    (ready,) = tables(desk.send(ScaleDeployment(deployment_id=ID, replicas=1)) + desk.ready(1))
+    assert (ready.revisions[0].weight, len(ready.revisions[0].replicas)) == (10_000, 1)
+    assert tables(desk.hear(desk.silent(1)))[-1].revisions == (awaited,)
 
 
 def test_a_replica_that_goes_is_left_out_before_it_ends() -> None:

@@ -122,5 +122,3 @@ def test_use_is_of_replicas_that_are_heard_of() -> None:
     assert [usage.cpu_percent for usage in watch.usage()] == [50, 70]
     watch.forget_lost(USAGE_LOST_SECONDS + 1)
     assert [usage.cpu_percent for usage in watch.usage()] == [70]
-    watch.forget_replica("dep.a.1.2")
-    assert watch.usage() == []

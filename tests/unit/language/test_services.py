@@ -36,14 +36,14 @@ def test_a_service_names_its_ports_and_probes() -> None:
     assert service is not None
     assert service.readiness is not None
     assert service.liveness is not None
-    assert [service.port_of(probe) for probe in (service.readiness, service.liveness)] == ["http", "admin-2"]
+    assert [probe.port for probe in (service.readiness, service.liveness)] == ["http", "admin-2"]
     assert port_variable("admin-2") == "FORGELOG_PORT_ADMIN_2"
 
 
-def test_a_probe_without_a_port_asks_the_only_one() -> None:
+def test_a_probe_needs_no_port_where_there_is_one_only() -> None:
     service = ServiceSpec.model_validate({"ports": ["http"], "readiness": HTTP})
     assert service.readiness is not None
-    assert service.port_of(service.readiness) == "http"
+    assert service.readiness.port == ""
 
 
 def test_startup_and_liveness_are_more_patient_than_readiness() -> None:

@@ -215,6 +215,13 @@ def test_replicas_get_the_key_of_their_deployment_and_it_is_not_shown() -> None:
     assert "request_headers_to_add" not in main(given)[SERVE][0]
 
 
+@pytest.mark.parametrize(("minimum", "concurrency", "together"), [(20, 100, 100), (200, 100, 200)])
+def test_all_that_one_replica_had_may_be_sent_again_at_once(minimum: int, concurrency: int, together: int) -> None:
+    given = table(revision(1, 10_000, "a"), retries={"minimum": minimum}, concurrency=concurrency)
+    (thresholds,) = clusters(given)["digits.abc234/1/http"]["circuit_breakers"]["thresholds"]
+    assert thresholds["retry_budget"]["min_retry_concurrency"] == together
+
+
 def retried(idempotent: bool) -> list[tuple[bool, bool]]:
     """Of each route: whether it is of requests that only read, and whether one that has begun is sent again."""
     endpoint = {"name": "r", "type": "rest", "idempotent": idempotent}
