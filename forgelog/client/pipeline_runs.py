@@ -64,8 +64,8 @@ class AsyncPipelineRuns(Namespace):
         if interval is not None:
             body["interval_start"], body["interval_end"] = (each.isoformat() for each in interval)
         outcome = await self._core.publish((f"forgelog.{CONTEXT}.v1.RunPipeline", body), id=id)
-        queued = next(each for each in outcome.events if str(each["type"]).endswith(".RunQueued"))
-        return _number(str(queued["subject"]), self._id(name))
+        (run,) = await self.list(name, trigger_id=outcome.id, limit=1)
+        return int(run.number)
 
     async def cancel(self, name: str, number: int, *, reason: str = "") -> Answer:
         """End a run. Raises `Refused`."""
@@ -181,25 +181,20 @@ class AsyncPipelineRuns(Namespace):
         project: str = "",
         status: Iterable[str] = (),
         trigger: Iterable[str] = (),
+        trigger_id: str = "",
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[PipelineRunRow]:
-        """Runs of a pipeline, or of all, newest first."""
+        """Runs of a pipeline, or of all, newest first. `trigger_id`: what asked for them, such as a command's id."""
         request = pb.ListPipelineRunsRequest(
             pipeline_id=self._id(name) if name else "",
             project=project,
             statuses=enum_words(types.PipelineStatus.DESCRIPTOR, status, "status"),
             triggers=enum_words(types.RunTrigger.DESCRIPTOR, trigger, "trigger"),
+            trigger_id=trigger_id,
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListPipelineRuns, request, "runs", "runs", limit)
-
-
-def _number(run_id: str, pipeline: str) -> int:
-    """A run's number, of its id."""
-    stem, dot, ending = pipeline.partition(".")
-    rest = run_id.removesuffix(f"{dot}{ending}") if dot else run_id
-    return int(rest.removeprefix(f"{stem}."))
 
 
 def _text(value: Any) -> str:

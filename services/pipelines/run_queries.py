@@ -22,7 +22,13 @@ _RUNS = Listing(
     "pipeline_runs",
     order={"queued_at": datetime, "run_id": str},
     descending=True,
-    filters={"pipeline_id": "pipeline_id", "project": "project", "statuses": "status", "triggers": "trigger"},
+    filters={
+        "pipeline_id": "pipeline_id",
+        "project": "project",
+        "statuses": "status",
+        "triggers": "trigger",
+        "trigger_id": "trigger_id",
+    },
 )
 
 _STAGES = Listing(

@@ -64,8 +64,8 @@ class Execution(Model):
     """Whether a run ends at once when a stage of it has failed."""
     max_workers: int = Field(default=4, ge=1, le=1_000)
     """Workers at a time. There are as many as there are stages to work on, at most so many."""
-    keep_warm_seconds: float = Field(default=600.0, ge=0, le=86_400)
-    """How long a worker without a stage stays."""
+    keep_warm_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    """How long a worker without a stage stays. It keeps its CPUs and its memory, which other jobs then lack."""
     worker: WorkerResources = WorkerResources()
     queue: Identifier = DEFAULT_QUEUE
     """Of the jobs that its workers are."""

@@ -71,6 +71,8 @@ def test_the_rows_of_a_list_are_found() -> None:
         "forgelog.pipelines.v1.Dataset": "DatasetRow",
         "forgelog.pipelines.v1.QualityCheck": "QualityCheckRow",
         "forgelog.pipelines.v1.RuleRecord": "RuleRecordRow",
+        "forgelog.pipelines.v1.Backfill": "BackfillRow",
+        "forgelog.pipelines.v1.SlaMiss": "SlaMissRow",
         "forgelog.pipelines.v1.PipelineRun": "PipelineRunRow",
         "forgelog.pipelines.v1.PipelineWorker": "PipelineWorkerRow",
         "forgelog.pipelines.v1.StageRun": "StageRunRow",
