@@ -36,6 +36,7 @@ CLASSES: Mapping[str, str] = {
     "forgelog.scheduling.v1.PlacedTasks": "PlacementRow",
     "forgelog.scheduling.v1.ExplainJobResponse": "WhyAnswer",
     "forgelog.deployments.v1.DeploymentReasons": "ReasonsRow",
+    "forgelog.deployments.v1.ModelServingMetrics": "ServingMetricsRow",
     "forgelog.resources.v1.Node": "NodeRow",
     "forgelog.resources.v1.Allocation": "AllocationRow",
     "forgelog.resources.v1.GetNodeResponse": "NodeAnswer",

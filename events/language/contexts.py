@@ -22,7 +22,7 @@ from keyword import iskeyword
 from types import MappingProxyType
 from typing import Literal
 
-from events.language.streams import OUTPUT, POINTS, REQUESTS, StreamTopic
+from events.language.streams import OUTPUT, POINTS, REQUESTS, TRAFFIC, WINDOWS, StreamTopic
 
 VARIABLE = "FORGELOG_CONTEXTS"
 
@@ -237,7 +237,7 @@ OWN = (
         ),
         kinds=(("Deployment", "forgelog.manifest.deployments:DEPLOYMENT"),),
         from_agents=True,
-        streams=(REQUESTS,),
+        streams=(REQUESTS, TRAFFIC, WINDOWS),
     ),
     ContextSpec(
         "pipelines",

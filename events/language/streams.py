@@ -29,5 +29,11 @@ OUTPUT = StreamTopic("logs.jobs", days="output_days", from_agents=True)
 POINTS = StreamTopic("points.experiments", compression="zstd", from_producers=True)
 """Points of runs: what their metrics were, at which step and time."""
 
+TRAFFIC = StreamTopic("traffic.deployments", days="inference_days", compression="zstd")
+"""Counts of requests to deployments, by router and minute."""
+
+WINDOWS = StreamTopic("windows.deployments", days="windows_days", compression="zstd")
+"""Counts of requests to deployments, by minute: what is made of those of all routers."""
+
 REQUESTS = StreamTopic("inference.deployments", days="inference_days", compression="zstd")
 """What became of each request to a deployment."""

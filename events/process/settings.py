@@ -157,6 +157,8 @@ class Settings(BaseSettings):
     """Days that the topic of output keeps what tasks print."""
     inference_days: int = Field(default=30, ge=1, le=36_500)
     """Days for which records of requests to deployments are kept."""
+    windows_days: int = Field(default=400, ge=1, le=36_500)
+    """Days for which the counts of deployments' requests by the minute are kept."""
     seal_seconds: float = Field(default=60.0, ge=0.1, le=86_400.0)
     """Seconds from the end of a run until its points are sealed: what comes later is not in the hash chain."""
     purge_days: float = Field(default=30.0, ge=0.0, le=36_500.0)

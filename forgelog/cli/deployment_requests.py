@@ -1,4 +1,4 @@
-"""`deployments requests`: what became of each request to a deployment."""
+"""`deployments requests` and `deployments metrics`: what became of each request to a deployment, and of all."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import typer
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.log import SinceOption, UntilOption
+from forgelog.cli.nodes import parsed
 from forgelog.cli.render import Column, Format, age_column, column, show_rows
 from forgelog.cli.scaling import NameArgument
+from forgelog.errors import InvalidInput
+from forgelog.units import parse_duration
 
 OUTCOMES = ("succeeded", "failed", "refused", "cancelled")
 ERRORS = (
@@ -83,3 +86,60 @@ def _milliseconds(value: float | None) -> str:
 
 def _why(row: Any) -> str:
     return ": ".join(filter(None, (row["error_type"], row["error_message"])))
+
+
+def metrics(
+    name: NameArgument,
+    every: Annotated[
+        str, typer.Option("--every", metavar="DURATION", help="Length of a window: whole minutes, such as 5m or 1h.")
+    ] = "1m",
+    revision: Annotated[list[int] | None, typer.Option("--revision", min=0, help="Only of this one.")] = None,
+    by_revision: Annotated[bool, typer.Option("--by-revision", help="Each revision for itself.")] = False,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show counts, latencies, use and costs of a deployment by windows of time, newest first."""
+    window = parsed(every, "--every", parse_duration)
+    if window is None or window % 60 or window < 60:
+        raise InvalidInput(f"--every: {every} is not whole minutes; give for example 5m or 1h")
+    rows = with_client(
+        lambda client: client.deployments.metrics(
+            name,
+            window=int(window),
+            revision=revision or (),
+            by_revision=by_revision,
+            since=moment(since, "--since"),
+            until=moment(until, "--until"),
+        )
+    )
+    columns = [
+        age_column("Began", "window_start", datetime.now(UTC)),
+        *([column("Revision", right=True)] if by_revision else []),
+        column("Requests", "total_requests", right=True),
+        Column("rps", lambda row: f"{row['requests_per_second']:.1f}", right=True, rank=1),
+        Column("Failed", lambda row: _share(row["error_rate"]), right=True),
+        column("Refused", "refused_requests", right=True, rank=4),
+        Column("p50 ms", lambda row: _milliseconds(row["p50_latency_ms"]), right=True, rank=1),
+        Column("p95 ms", lambda row: _milliseconds(row["p95_latency_ms"]), right=True),
+        Column("p99 ms", lambda row: _milliseconds(row["p99_latency_ms"]), right=True, rank=2),
+        Column("Model ms", lambda row: _milliseconds(row["average_inference_ms"]), right=True, rank=3),
+        Column("CPU", lambda row: _percent(row["cpu_percent"]), right=True, rank=3),
+        Column("Memory", lambda row: _percent(row["memory_percent"]), right=True, rank=4),
+        Column("GPU", lambda row: _percent(row["gpu_percent"]), right=True, rank=5),
+        Column("Replicas", lambda row: f"{row['replica_seconds'] / row['window_seconds']:.1f}", right=True, rank=4),
+        Column("Cost", lambda row: _cost(row["estimated_cost"]), right=True, rank=2),
+    ]
+    show_rows(rows, columns, output, empty="there were no requests and no replicas")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}%"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}%"
+
+
+def _cost(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -10,7 +10,7 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
-from forgelog.cli.deployment_requests import requests
+from forgelog.cli.deployment_requests import metrics, requests
 from forgelog.cli.nodes import pairs, parsed
 from forgelog.cli.render import (
     Column,
@@ -391,5 +391,6 @@ def watch() -> None:
 
 
 app.command("requests")(requests)
+app.command("metrics")(metrics)
 
 COMMANDS = {"deploy": deploy, "deployments": app}

@@ -22,6 +22,7 @@ from forgelog.client.rows import (
     ReasonsRow,
     ReplicaRow,
     RoutingRow,
+    ServingMetricsRow,
 )
 from forgelog.client.words import enum_words
 from forgelog.errors import NotFound, Timeout
@@ -232,6 +233,31 @@ class AsyncDeployments(Namespace):
         )
         stub: Any = tel_rpc.TelemetryQueriesStub(self._core.channel)
         return await self._core.pages(stub.ListInferenceRequests, asked, "requests", f"requests of {name}", limit)
+
+    async def metrics(
+        self,
+        name: str,
+        *,
+        window: int = 60,
+        revision: Iterable[int] = (),
+        by_revision: bool = False,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[ServingMetricsRow]:
+        """Counts, latencies, use and costs by windows of so many seconds (whole minutes), newest first. `since`: left
+        out, the last hour, or 60 windows if that is longer. Raises `NotFound`."""
+        asked = tel.GetServingMetricsRequest(
+            deployment_id=self._id(name),
+            revisions=revision,
+            by_revision=by_revision,
+            window_seconds=window,
+            since=since,
+            until=until,
+            options=self._core.options(CONTEXT, None),
+        )
+        stub: Any = tel_rpc.TelemetryQueriesStub(self._core.channel)
+        answer = await self._core.ask(stub.GetServingMetrics, asked, f"metrics of {name}")
+        return [cast("ServingMetricsRow", plain(each)) for each in answer.metrics]
 
     async def routing(self, name: str, *, at: datetime | None = None) -> RoutingRow:
         """What routers do for it. Raises `NotFound`."""

@@ -274,6 +274,68 @@ class ReasonsRow(Answer, message="forgelog.deployments.v1.DeploymentReasons"):
     updated_at: datetime | None
 
 
+class ServingMetricsRow(Answer, message="forgelog.deployments.v1.ModelServingMetrics"):
+    """A deployment's requests, those of one revision or of all, that began in a window of time. What nothing is
+    known of is None."""
+
+    deployment_id: str
+    """At most 128 characters."""
+    revision: int
+    """0: of all revisions, and of requests that were answered before one was chosen. 0 to 1000000000."""
+    window_start: datetime | None
+    window_seconds: int
+    """0 to 9007199254740992."""
+    total_requests: int
+    """0 to 9007199254740992."""
+    successful_requests: int
+    """0 to 9007199254740992."""
+    failed_requests: int
+    """By the deployment's fault. 0 to 9007199254740992."""
+    refused_requests: int
+    """By their callers'. 0 to 9007199254740992."""
+    cancelled_requests: int
+    """0 to 9007199254740992."""
+    requests_per_second: float
+    """The mean over the whole window. 0 to 1000000000000.0."""
+    average_latency_ms: float | None
+    """Of requests that succeeded, as are the other latencies. 0 to 1000000000000.0."""
+    p50_latency_ms: float | None
+    """Within 1 %, as are the other percentiles. 0 to 1000000000000.0."""
+    p95_latency_ms: float | None
+    """0 to 1000000000000.0."""
+    p99_latency_ms: float | None
+    """0 to 1000000000000.0."""
+    max_latency_ms: float | None
+    """0 to 1000000000000.0."""
+    average_preprocessing_ms: float | None
+    """0 to 1000000000000.0."""
+    average_queue_ms: float | None
+    """0 to 1000000000000.0."""
+    average_inference_ms: float | None
+    """0 to 1000000000000.0."""
+    average_postprocessing_ms: float | None
+    """0 to 1000000000000.0."""
+    error_rate: float | None
+    """The share of requests that failed. 0 to 1."""
+    timeout_rate: float | None
+    """The share of requests that were not answered in time. 0 to 1."""
+    request_bytes: int
+    """0 to 8 PiB."""
+    response_bytes: int
+    """0 to 8 PiB."""
+    cpu_percent: float | None
+    """Of what the replicas asked for, on average. 0 to 1000000000000.0."""
+    memory_percent: float | None
+    """0 to 1000000000000.0."""
+    gpu_percent: float | None
+    """0 to 1000000000000.0."""
+    replica_seconds: float
+    """How long its replicas ran in the window, all together. 0 to 1000000000000.0."""
+    estimated_cost: float | None
+    """What its replicas cost in the window, by the platform's prices of an hour of a CPU and of a GPU; None
+    where there are none. 0 to 1000000000000.0."""
+
+
 class NodeRow(Answer, message="forgelog.resources.v1.Node"):
     """A node in short."""
 
@@ -651,6 +713,8 @@ class ReplicaRow(Answer, message="forgelog.deployments.v1.Replica"):
     updated_at: datetime | None
     started_at: datetime | None
     """When its process started last."""
+    first_started_at: datetime | None
+    """When it had a process first: it has kept what it was given since."""
     ready_at: datetime | None
     """Since when it is ready."""
     ended_at: datetime | None

@@ -15,7 +15,7 @@ class DeploymentsProjection(Projection):
     """Folds events.deployments."""
 
     context = "deployments"
-    version = 4
+    version = 5
     tables = (*folds.TABLES, reasons.REASONS)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:

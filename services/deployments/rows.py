@@ -237,7 +237,14 @@ def _replica_change(event: ReplicaEvent, row: Row, time: datetime) -> Row:
     match event:
         case ReplicaStarted():
             where = {"node_id": event.node_id, "address": event.address, "ports": dict(event.ports)}
-            said = {"attempt": event.attempt, "started_at": time, "reason": "", **where}
+            first = row["first_started_at"] or time
+            said = {
+                "attempt": event.attempt,
+                "started_at": time,
+                "first_started_at": first,
+                "reason": "",
+                **where,
+            }
             return {"status": ReplicaStatus.STARTED.value, **said}
         case ReplicaReady():
             return {"status": ReplicaStatus.READY.value, "ready_at": time, "reason": ""}

@@ -19,21 +19,29 @@ from services.deployments.queries import DeploymentQueriesServicer
 from services.deployments.requests.queries import TelemetryQueriesServicer
 from services.deployments.requests.stream import RequestStream
 from services.deployments.wanting_routers import want_routers
+from services.deployments.windows.keeping import keep_windows
+from services.deployments.windows.measuring import Prices
+from services.deployments.windows.stream import WindowStream
 
 
 def _requests() -> Intake:
     return Intake(RequestStream())
 
 
+def _windows() -> Intake:
+    return Intake(WindowStream())
+
+
 def servicers(answering: Answering) -> Sequence[Servicer]:
-    (requests,) = answering.intakes
+    requests, windows = answering.intakes
+    prices = Prices(answering.settings.cpu_hour_price, answering.settings.gpu_hour_price)
     read, package = answering.read, "forgelog.deployments.v1"
     keys = KeyQueriesServicer(read, issuer(answering.settings))
     return [
         (DeploymentQueriesServicer(read), add_DeploymentQueriesServicer_to_server, f"{package}.DeploymentQueries"),
         (keys, add_KeyQueriesServicer_to_server, f"{package}.KeyQueries"),
         (
-            TelemetryQueriesServicer(read, requests),
+            TelemetryQueriesServicer(read, requests, windows, prices),
             add_TelemetryQueriesServicer_to_server,
             f"{package}.TelemetryQueries",
         ),
@@ -48,6 +56,6 @@ SERVICE = Service(
     deciders=deciders,
     projection=PROJECTION,
     servicers=servicers,
-    intakes=(_requests,),
-    background=(want_routers,),
+    intakes=(_requests, _windows),
+    background=(want_routers, keep_windows),
 )

@@ -109,6 +109,8 @@ class Replica(Model):
     updated_at: Timestamp
     started_at: Timestamp | None = None
     """When its process started last."""
+    first_started_at: Timestamp | None = None
+    """When it had a process first: it has kept what it was given since."""
     ready_at: Timestamp | None = None
     """Since when it is ready."""
     ended_at: Timestamp | None = None

@@ -18,7 +18,7 @@ from events.language.deployments.routing import OptionalRevision
 MAX_ERROR = 500
 """Most characters of an error's text."""
 
-_Milliseconds = Annotated[float, Field(ge=0, le=1e12)]
+_Measure = Annotated[float, Field(ge=0, le=1e12)]
 _Number = Annotated[int, Field(ge=0, le=1 << 53)]
 _Name = Annotated[str, StringConstraints(max_length=250)]
 
@@ -61,6 +61,52 @@ class InferenceErrorType(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ModelServingMetrics(Model):
+    """A deployment's requests, those of one revision or of all, that began in a window of time. What nothing is known
+    of is None."""
+
+    deployment_id: Identifier
+    revision: OptionalRevision = 0
+    """0: of all revisions, and of requests that were answered before one was chosen."""
+    window_start: Timestamp
+    window_seconds: _Number
+    total_requests: _Number = 0
+    successful_requests: _Number = 0
+    failed_requests: _Number = 0
+    """By the deployment's fault."""
+    refused_requests: _Number = 0
+    """By their callers'."""
+    cancelled_requests: _Number = 0
+    requests_per_second: _Measure = 0.0
+    """The mean over the whole window."""
+    average_latency_ms: _Measure | None = None
+    """Of requests that succeeded, as are the other latencies."""
+    p50_latency_ms: _Measure | None = None
+    """Within 1 %, as are the other percentiles."""
+    p95_latency_ms: _Measure | None = None
+    p99_latency_ms: _Measure | None = None
+    max_latency_ms: _Measure | None = None
+    average_preprocessing_ms: _Measure | None = None
+    average_queue_ms: _Measure | None = None
+    average_inference_ms: _Measure | None = None
+    average_postprocessing_ms: _Measure | None = None
+    error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The share of requests that failed."""
+    timeout_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The share of requests that were not answered in time."""
+    request_bytes: _Number = 0
+    response_bytes: _Number = 0
+    cpu_percent: _Measure | None = None
+    """Of what the replicas asked for, on average."""
+    memory_percent: _Measure | None = None
+    gpu_percent: _Measure | None = None
+    replica_seconds: _Measure = 0.0
+    """How long its replicas ran in the window, all together."""
+    estimated_cost: _Measure | None = None
+    """What its replicas cost in the window, by the platform's prices of an hour of a CPU and of a GPU; None where there
+    are none."""
+
+
 class InferenceRequest(Model):
     """A request that a router passed on or answered itself. Times of a replica are None where it did not tell them."""
 
@@ -77,19 +123,19 @@ class InferenceRequest(Model):
     replica_id: _Name = ""
     started_at: Timestamp
     """When its first byte came."""
-    latency_ms: _Milliseconds
+    latency_ms: _Measure
     """From its first byte to its answer's last."""
-    replica_ms: _Milliseconds | None = None
+    replica_ms: _Measure | None = None
     """From when the replica was sent it to the last byte of the replica's answer."""
     request_bytes: _Number = 0
     """Of its body."""
     response_bytes: _Number = 0
-    preprocessing_ms: _Milliseconds | None = None
-    queue_ms: _Milliseconds | None = None
+    preprocessing_ms: _Measure | None = None
+    queue_ms: _Measure | None = None
     """How long it waited for its batch."""
-    inference_ms: _Milliseconds | None = None
+    inference_ms: _Measure | None = None
     """How long the model computed its batch."""
-    postprocessing_ms: _Milliseconds | None = None
+    postprocessing_ms: _Measure | None = None
     batch_id: _Name = ""
     """The replica and the number of its batch there; empty where it came into none."""
     batch_requests: _Number = 0
@@ -104,9 +150,9 @@ class InferenceRequest(Model):
     """What the replica said of it, redacted as the deployment's request log is; or the router's own reason."""
     attempts: _Number = 0
     """How many replicas were asked; 0 if none was."""
-    cpu_ms: _Milliseconds | None = None
+    cpu_ms: _Measure | None = None
     """CPU time of the replica while its batch was computed, ÷ the batch's requests."""
     memory_bytes: _Number | None = None
     """Resident memory of the replica then, ÷ the batch's requests."""
-    gpu_ms: _Milliseconds | None = None
+    gpu_ms: _Measure | None = None
     """The same of the time in which its GPU computed; None without a GPU."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import asyncio
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 from events.language.convert import to_message
+from events.projections.tables import Db
 from events.queries.listing import INT8, Condition, Listing
 from events.queries.queries import ReadModel, invalid, read_options
 from events.streams.intake import Intake
@@ -15,6 +18,12 @@ from forgelog_pb.deployments.v1 import telemetry_queries_pb2_grpc as rpc
 from forgelog_pb.deployments.v1 import types_pb2 as types
 from services.deployments.queries import check_deployment
 from services.deployments.requests.stream import COLUMNS
+from services.deployments.windows.measuring import Asked, Prices, Run, measured
+
+MOST_WINDOWS = 10_000
+"""In one answer."""
+_MINUTE = 60
+_HOUR = 3600
 
 _FILTERS = {
     "deployment_id": "deployment_id",
@@ -32,9 +41,11 @@ _FILTERS = {
 
 
 class TelemetryQueriesServicer(rpc.TelemetryQueriesServicer):
-    def __init__(self, read: ReadModel, requests: Intake) -> None:
+    def __init__(self, read: ReadModel, requests: Intake, windows: Intake, prices: Prices) -> None:
         self._read = read
         self._requests = StreamReader(read, requests)
+        self._windows = StreamReader(read, windows)
+        self._prices = prices
 
     async def ListInferenceRequests(self, request: Any, context: Any) -> Any:
         if not request.deployment_id:
@@ -54,3 +65,68 @@ class TelemetryQueriesServicer(rpc.TelemetryQueriesServicer):
             page = await listing.query(request, more=past).fetch(db)
         found = [to_message({name: row[name] for name in COLUMNS}, types.InferenceRequest) for row in page.rows]
         return pb.ListInferenceRequestsResponse(requests=found, next_cursor=page.next_cursor)
+
+    async def GetServingMetrics(self, request: Any, context: Any) -> Any:
+        options, asked = read_options(request.options), _asked(request, time.time())
+        async with self._read.view(at_least=options["at_least"]) as db:
+            await check_deployment(db, asked.deployment_id, None)
+            runs = await _runs(db, asked)
+        async with self._windows.view() as db:
+            rows: list[Any] = await db.fetch(
+                f"select revision, minute, requests, usage from {self._windows.schema}.windows "
+                "where deployment_id = $1 and minute >= $2 and minute < $3",
+                asked.deployment_id,
+                asked.begin // _MINUTE,
+                asked.end // _MINUTE,
+            )
+        found = await asyncio.to_thread(measured, asked, rows, runs, self._prices)
+        metrics = [to_message(each, types.ModelServingMetrics) for each in found]
+        return pb.GetServingMetricsResponse(metrics=metrics)
+
+
+def _asked(request: Any, now: float) -> Asked:
+    """Raises QueryError that names the field."""
+    if not request.deployment_id:
+        raise invalid("deployment_id: is empty; give the deployment whose metrics are wanted")
+    seconds = request.window_seconds or _MINUTE
+    if seconds < _MINUTE or seconds % _MINUTE:
+        raise invalid(f"window_seconds: is {seconds}; give whole minutes, such as 60 or 3600")
+    until = request.until.ToDatetime(tzinfo=UTC).timestamp() if request.HasField("until") else now
+    last = int(-(-until // seconds) * seconds)  # the window that has it is told whole
+    if request.HasField("since"):
+        begin = int(request.since.ToDatetime(tzinfo=UTC).timestamp() // seconds * seconds)
+    else:
+        begin = last - max(_HOUR // seconds * seconds, 60 * seconds)
+    if begin >= last:
+        raise invalid("since: is not before until; give an earlier time")
+    if (last - begin) // seconds > MOST_WINDOWS:
+        raise invalid(
+            f"since: there are {(last - begin) // seconds} windows of {seconds} s since then; ask for at most "
+            f"{MOST_WINDOWS}, or for longer ones"
+        )
+    return Asked(
+        request.deployment_id, begin, last, seconds, frozenset(request.revisions), by_revision=request.by_revision
+    )
+
+
+async def _runs(db: Db, asked: Asked) -> list[Run]:
+    """The replicas that ran in that time."""
+    rows = await db.fetch(
+        "select r.revision, r.first_started_at, r.ended_at, v.spec -> 'resources' as resources from replicas r "
+        "join deployment_revisions v on v.deployment_id = r.deployment_id and v.revision = r.revision "
+        "where r.deployment_id = $1 and r.first_started_at < $3 and (r.ended_at is null or r.ended_at > $2)",
+        asked.deployment_id,
+        datetime.fromtimestamp(asked.begin, UTC),
+        datetime.fromtimestamp(asked.end, UTC),
+    )
+    now = time.time()
+    return [
+        Run(
+            row["revision"],
+            row["first_started_at"].timestamp(),
+            now if row["ended_at"] is None else row["ended_at"].timestamp(),
+            float((row["resources"] or {}).get("cpus", 1.0)),
+            float((row["resources"] or {}).get("gpus", 0)),
+        )
+        for row in rows
+    ]

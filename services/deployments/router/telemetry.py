@@ -1,4 +1,4 @@
-"""Sends what became of requests, from the spool to the topic ``inference.deployments``.
+"""Sends what became of requests, from the spool to the topics ``inference.deployments`` and ``traffic.deployments``.
 
 Nothing waits for it but itself: while Kafka is away it is given again and again what it could not send, and Envoy's log
 grows meanwhile, up to its bound.
@@ -14,9 +14,10 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from events.language.deployments.routing import DeploymentObservability, RoutingTable
-from events.language.streams import REQUESTS
+from events.language.streams import REQUESTS, TRAFFIC
 from events.log.producer import Producer, ToSend
 from events.process.settings import Settings
+from services.deployments.router.minutes import minutes
 from services.deployments.router.records import Record, record, recorded
 from services.deployments.router.spool import Part, Spool
 
@@ -71,18 +72,25 @@ class Telemetry:
 
 
 def to_send(part: Part, tables: Mapping[str, RoutingTable], router: str, prefix: str) -> Iterator[ToSend]:
-    """The records of a part's requests, those of a deployment together."""
+    """The records of a part's requests and their counts, those of a deployment together."""
     found: dict[str, list[tuple[int, Record]]] = {}
     for number, line in enumerate(part.lines, part.number):
         deployment = line.get("deployment")
         table = tables.get(deployment) if isinstance(deployment, str) else None
-        made = record(line, router, table)
-        if made is None:
-            continue
-        policy = _NO_TABLE if table is None else table.observability
-        if recorded(made, policy.access_log, part.source, number):
+        if (made := record(line, router, table)) is not None:
             found.setdefault(made["deployment_id"], []).append((number, made))
-    for deployment, requests in found.items():
+    for deployment, all_ in found.items():
+        policy = tables[deployment].observability if deployment in tables else _NO_TABLE
+        if policy.metrics:
+            counted = {
+                "source": part.source,
+                "sequence": part.sequence,
+                "deployment_id": deployment,
+                "minutes": minutes(request for _, request in all_),
+            }
+            yield ToSend(prefix + TRAFFIC.name, orjson.dumps(counted), deployment.encode())
+        share = policy.access_log
+        requests = [(number, made) for number, made in all_ if recorded(made, share, part.source, number)]
         for first in range(0, len(requests), AT_ONCE):
             some = requests[first : first + AT_ONCE]
             content = {

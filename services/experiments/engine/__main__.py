@@ -6,22 +6,15 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from events.process.keeping import until_left
 from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_beside
 from events.service import configure_logging
 from services.experiments.engine.work import work
 
 
-async def _until_left() -> None:
-    """Until the process that started this one is gone, however it ended."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()
-
-
 async def _main(settings: Settings) -> None:
-    await run_beside(_until_left(), work(settings))
+    await run_beside(until_left(), work(settings))
 
 
 if __name__ == "__main__":

@@ -95,6 +95,18 @@ async def check_requests(platform: Cluster, client: AsyncClient, folder: Path) -
     kinds = {each.error_type for each in await client.deployments.requests("keyed-sum", outcome=["refused"])}
     assert kinds == {"forbidden", "unauthenticated"}
     assert await client.deployments.requests("keyed-sum", outcome=["failed"], slower_than=1e9) == []
+    every = await client.deployments.requests("keyed-sum")
+    async with asyncio.timeout(PATIENCE):
+        while sum(each.total_requests for each in await client.deployments.metrics("keyed-sum")) < len(every):
+            await asyncio.sleep(0.1)
+    windows = await client.deployments.metrics("keyed-sum", window=86_400, by_revision=True)
+    counted = {each.revision: (each.total_requests, each.successful_requests) for each in windows}
+    assert counted[1] == (len([each for each in every if each.revision == 1]), len(found))
+    assert windows[-1].p95_latency_ms > 0
+    assert windows[-1].estimated_cost > 0
+    shown = await platform.command(folder, "deployments", "metrics", "keyed-sum", "--every", "24h")
+    assert shown.returncode == 0, shown.stderr
+    assert len(shown.stdout.splitlines()) >= 2
     shown = await platform.command(folder, "deployments", "requests", "keyed-sum", "--error", "forbidden", "-n", "1")
     assert shown.returncode == 0, shown.stderr
     assert "refused" in shown.stdout

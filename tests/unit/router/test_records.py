@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import pytest
 
 from events.language.deployments.telemetry_records import InferenceRecords
+from events.language.deployments.traffic_records import TrafficRecord
+from events.log.producer import ToSend
 from services.deployments.router.records import record, recorded
 from services.deployments.router.spool import Part
 from services.deployments.router.telemetry import AT_ONCE, to_send
@@ -137,26 +140,63 @@ def test_a_share_of_requests_is_recorded_and_every_failed_one() -> None:
     assert all(recorded(bad, 0, "log", number) for number in range(100))
 
 
+def sent_to(topic: str, lines: list[dict[str, Any]], tables: Mapping[str, Any] | None = None) -> list[ToSend]:
+    sent = to_send(Part("log", 1, 41, lines), tables or {}, "router-0", "p.")
+    return [each for each in sent if each.topic == f"p.{topic}"]
+
+
 def test_records_are_the_requests_of_one_deployment_each_with_its_line() -> None:
     lines = [line(), line(deployment="other.abc234"), {"status": 404}, line(status=500)]
-    sent = list(to_send(Part("log", 1, 41, lines), {}, "router-0", "p."))
+    sent = sent_to("inference.deployments", lines)
     read = [InferenceRecords.model_validate_json(each.value) for each in sent]
-    assert [(each.topic, each.key) for each in sent] == [
-        ("p.inference.deployments", b"digits.abc234"),
-        ("p.inference.deployments", b"other.abc234"),
-    ]
+    assert [each.key for each in sent] == [b"digits.abc234", b"other.abc234"]
     assert [each.numbers for each in read] == [(41, 44), (42,)]
 
 
 def test_a_deployment_that_records_none_records_failures() -> None:
     tables = {"digits.abc234": table(revision(1, 10_000, "r1"), observability={"access_log": 0})}
-    (sent,) = to_send(Part("log", 1, 1, [line(), line(status=500)]), tables, "router-0", "")
-    assert InferenceRecords.model_validate_json(sent.value).numbers == (2,)
+    (sent,) = sent_to("inference.deployments", [line(), line(status=500)], tables)
+    assert InferenceRecords.model_validate_json(sent.value).numbers == (42,)
 
 
 def test_the_longest_records_fit_into_a_record_of_kafka() -> None:
     long = line(error="%E2%82%AC" * 500, status=500, request="x" * 500)
     tables = {"digits.abc234": table(revision(1, 10_000, "r1"))}
-    sent = list(to_send(Part("log", 1, 1, [long] * 450), tables, "router-0", ""))
+    sent = sent_to("inference.deployments", [long] * 450, tables)
     assert [len(orjson.loads(each.value)["numbers"]) for each in sent] == [AT_ONCE, AT_ONCE, 50]
     assert max(len(each.value) for each in sent) < 900_000
+
+
+def test_all_requests_are_counted_by_revision_and_minute_whatever_share_is_recorded() -> None:
+    policy = {"access_log": 0}
+    tables = {"digits.abc234": table(revision(1, 10_000, "r1"), observability=policy)}
+    lines = [
+        line(),
+        line(micros=10_000, timing="-"),
+        line(status=504, flags="UT"),
+        line(status=429, flags="RL", revision=None, replica=None, cluster=None),
+        line(status=0, flags="DC"),
+        line(status=101, micros=90_000_000),
+        line(time="1795000079.999", revision="2"),
+    ]
+    (sent,) = sent_to("traffic.deployments", lines, tables)
+    record = TrafficRecord.model_validate_json(sent.value)
+    assert (record.source, record.sequence, record.deployment_id) == ("log", 1, "digits.abc234")
+    minutes = {(each.revision, each.minute): each.requests for each in record.minutes}
+    assert [(key, each.total) for key, each in minutes.items()] == [
+        ((0, 29_916_666), 1),
+        ((1, 29_916_666), 5),
+        ((2, 29_916_667), 1),
+    ]
+    counted = minutes[1, 29_916_666]
+    assert (counted.failed, counted.refused, counted.cancelled, counted.timeouts) == (1, 0, 1, 1)
+    assert (counted.latency.count, counted.latency.total_microseconds) == (2, 15_250)
+    assert (counted.longest_microseconds, counted.request_bytes) == (10_000, 600)
+    assert (counted.inference.count, counted.inference.microseconds) == (4, 9_000)
+    assert minutes[0, 29_916_666].refused == 1
+
+
+def test_a_deployment_without_metrics_is_not_counted() -> None:
+    tables = {"digits.abc234": table(revision(1, 10_000, "r1"), observability={"metrics": False})}
+    assert sent_to("traffic.deployments", [line()], tables) == []
+    assert len(sent_to("inference.deployments", [line()], tables)) == 1

@@ -1,0 +1,38 @@
+"""The windows of deployments: ``python -m services.deployments.windows``. The deployments service starts it, with its
+own settings, and ends it by closing its standard input."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from events.log.topics import commands, ensure_topics
+from events.process.keeping import until_left
+from events.process.settings import Settings, SettingsError
+from events.process.tasks import run_beside
+from events.service import configure_logging
+
+
+async def _main(settings: Settings) -> None:
+    from services.deployments.windows.application import application
+
+    counts = await ensure_topics(settings)
+    app = application(settings, counts[commands("deployments")])
+    app.finalize()
+    await app.start()
+    try:
+        await run_beside(until_left(), app.wait_until_stopped())
+    finally:
+        await app.stop()
+
+
+if __name__ == "__main__":
+    try:
+        loaded = Settings.load()
+    except SettingsError as problem:
+        sys.exit(f"windows: {problem}")
+    configure_logging(loaded)
+    for chatty in ("faust", "mode"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    asyncio.run(_main(loaded))

@@ -1,0 +1,122 @@
+"""The application of Faust that makes the windows: it reads what routers and agents tell, and tells the windows.
+
+At least once: what it had read and not committed when it was killed comes again, and `folding` knows what it has
+counted. Its table is kept in Kafka (a compacted topic of Faust's own), so a process that takes its partitions over goes
+on with the same windows. Nothing else reads that topic.
+
+It must not be Faust's `exactly_once`: with aiokafka 0.14 that fails (docs/decisions/0107-requests-of-deployments.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import faust
+import orjson
+from pydantic import ValidationError
+
+from events.language.deployments.steering import ReportUsage
+from events.language.deployments.traffic_records import TrafficRecord
+from events.language.streams import TRAFFIC, WINDOWS
+from events.log.access import client_options
+from events.log.topics import REPLICAS, commands
+from events.process.settings import Settings
+from services.deployments.windows.folding import Came, Change, added, is_complete, of_traffic, of_usage, window_of
+
+log = logging.getLogger("forgelog.windows")
+
+NAME = "windows"
+SESSION_SECONDS = 10.0
+"""After which the partitions of a process that was killed are given to another one; its successor of the same name
+gets them at once."""
+SWEEP_RECORDS = 1_000
+"""Records of a partition after which its complete windows are put aside."""
+
+_USAGE = ReportUsage.type_name().encode()
+
+
+def application(settings: Settings, partitions: int) -> Any:
+    """The application, not started. `partitions`: how many its topics have."""
+    prefix = settings.prefix
+    folder = settings.data / NAME
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    options = client_options(settings)
+    app = faust.App(
+        f"{prefix}{NAME}",
+        broker=[f"kafka://{server}" for server in options["bootstrap_servers"].split(",")],
+        broker_credentials=_credentials(options),
+        consumer_group_instance_id=settings.instance.replace("{context}", "deployments") or None,
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=3.0,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        datadir=str(folder),
+        key_serializer="raw",
+        value_serializer="raw",
+        processing_guarantee="at_least_once",
+        producer_acks=-1,
+        stream_wait_empty=False,
+        table_cleanup_interval=3600.0,
+        topic_allow_declare=True,
+        topic_disable_leader=True,
+        topic_partitions=partitions,
+        topic_replication_factor=min(REPLICAS, len(options["bootstrap_servers"].split(","))),
+        store="memory://",
+        web_enabled=False,
+        autodiscover=False,
+    )
+    told = app.topic(f"{prefix}{TRAFFIC.name}", f"{prefix}{commands('deployments')}", allow_empty=True, internal=False)
+    windows = app.topic(f"{prefix}{WINDOWS.name}")
+    table = app.Table(NAME, partitions=partitions, key_type=str, value_type=bytes)
+    since = dict[int, int]()
+
+    @app.agent(told, name="fold")
+    async def fold(stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            came = Came(message.partition, message.offset, message.timestamp)
+            for change in _changes(message, came, prefix):
+                kept = table.get(change.key)
+                new = added(change.row if kept is None else orjson.loads(kept), change, came)
+                if new is None:
+                    continue
+                sent = await windows.send(
+                    key=new["deployment_id"].encode(), value=orjson.dumps(window_of(new)), partition=None
+                )
+                await sent
+                table[change.key] = orjson.dumps(new)
+            since[came.partition] = since.get(came.partition, 0) + 1
+            if since[came.partition] >= SWEEP_RECORDS:
+                since[came.partition] = 0
+                for key in [key for key, row in table.items() if is_complete(orjson.loads(row), came)]:
+                    del table[key]
+
+    return app
+
+
+def _changes(message: Any, came: Came, prefix: str) -> Iterator[Change]:
+    """What a record changes. One that can't be read changes nothing: the context's own reader makes it a dead letter,
+    if it is a command; routers write no others."""
+    value = message.value or b""
+    try:
+        if message.topic == f"{prefix}{TRAFFIC.name}":
+            yield from of_traffic(TrafficRecord.model_validate_json(value), came)
+        elif dict(message.headers or ()).get("ce_type") == _USAGE:
+            yield from of_usage(ReportUsage.model_validate_json(value), came)
+    except ValidationError as error:
+        log.warning("%s/%d@%d can't be counted: %s", message.topic, came.partition, came.offset, error.error_count())
+
+
+def _credentials(options: dict[str, Any]) -> Any:
+    """What the broker is told of who asks."""
+    protocol, context = options.get("security_protocol", "PLAINTEXT"), options.get("ssl_context")
+    if protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            mechanism=options["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return None if context is None else faust.SSLCredentials(context)

@@ -1,0 +1,160 @@
+"""Adds up what routers counted, and what agents reported, into windows of a minute. Pure.
+
+A window knows of each source the last record that it has counted. So records may come again, in any number, after the
+windows were restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from events.language.deployments.steering import ReportUsage
+from events.language.deployments.traffic import ReplicaUsage
+from events.language.deployments.traffic_records import MINUTE, Requests, TrafficRecord, Usage, WindowRecord
+
+KEPT_SECONDS = 7200.0
+"""A window that got nothing for so long, by the times of the records, is put aside as complete."""
+
+Row = dict[str, Any]
+"""A window as JSON: a `WindowRecord` with `counted` and `touched` beside."""
+
+_SUMS = (
+    "total",
+    "failed",
+    "refused",
+    "cancelled",
+    "timeouts",
+    "request_bytes",
+    "response_bytes",
+)
+_DURATIONS = ("preprocessing", "queue", "inference", "postprocessing")
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """Where a record came from."""
+
+    partition: int
+    offset: int
+    seconds: float
+    """When it was written to its topic (POSIX)."""
+
+
+@dataclass(slots=True)
+class Change:
+    """What a record adds to one window."""
+
+    key: str
+    row: Row
+    """An empty window, for where there is none."""
+    source: str
+    sequence: int
+    requests: Mapping[str, Any] | None = None
+    usages: list[ReplicaUsage] = field(default_factory=list)
+
+
+def of_traffic(record: TrafficRecord, came: Came) -> Iterator[Change]:
+    for each in record.minutes:
+        yield Change(
+            *_empty(record.deployment_id, each.revision, each.minute, came),
+            record.source,
+            record.sequence,
+            requests=each.requests.model_dump(mode="json"),
+        )
+
+
+def of_usage(record: ReportUsage, came: Came) -> Iterator[Change]:
+    minute = int(came.seconds) // MINUTE
+    by_revision: dict[int, list[ReplicaUsage]] = {}
+    for usage in record.replicas:
+        if (revision := _revision(usage.replica_id)) is not None:
+            by_revision.setdefault(revision, []).append(usage)
+    for revision, usages in by_revision.items():
+        yield Change(
+            *_empty(record.deployment_id, revision, minute, came),
+            f"usage/{came.partition}",
+            came.offset + 1,
+            usages=usages,
+        )
+
+
+def added(row: Row, change: Change, came: Came) -> Row | None:
+    """The window with what is new; None if that was counted before."""
+    if row["counted"].get(change.source, 0) >= change.sequence:
+        return None
+    new = {
+        **row,
+        "version": row["version"] + 1,
+        "touched": max(row["touched"], came.seconds),
+        "counted": {**row["counted"], change.source: change.sequence},
+    }
+    if change.requests is not None:
+        new["requests"] = sum_of(row["requests"], change.requests)
+    if change.usages:
+        new["usage"] = _used(row["usage"], change.usages)
+    return new
+
+
+def is_complete(row: Row, came: Came) -> bool:
+    """Whether a window is kept no longer. Only one of the record's own partition is told complete by it."""
+    return bool(row["partition"] == came.partition and came.seconds - row["touched"] > KEPT_SECONDS)
+
+
+def window_of(row: Row) -> Row:
+    """What is told of a window: the content of a `WindowRecord`."""
+    return {name: row[name] for name in WindowRecord.model_fields}
+
+
+def sum_of(one: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
+    """Two `Requests` as JSON together."""
+    found: Row = {name: one[name] + other[name] for name in _SUMS}
+    found["longest_microseconds"] = max(one["longest_microseconds"], other["longest_microseconds"])
+    for name in _DURATIONS:
+        found[name] = {part: one[name][part] + other[name][part] for part in ("count", "microseconds")}
+    found["latency"] = _latency(one["latency"], other["latency"])
+    return found
+
+
+def _latency(one: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
+    """Sketches merge by adding the counts of equal bins (DDSketch)."""
+    counts = dict(zip(one["bins"], one["counts"], strict=True))
+    for index, count in zip(other["bins"], other["counts"], strict=True):
+        counts[index] = counts.get(index, 0) + count
+    bins = sorted(counts)
+    total = one["total_microseconds"] + other["total_microseconds"]
+    return {"bins": bins, "counts": [counts[index] for index in bins], "total_microseconds": total}
+
+
+def _used(usage: Mapping[str, Any], reports: list[ReplicaUsage]) -> Row:
+    new = dict(usage)
+    for report in reports:
+        for name in ("cpu", "memory", "gpu"):
+            value = getattr(report, f"{name}_percent")
+            if value is not None:
+                new[f"{name}_percent"] = round(new[f"{name}_percent"] + value, 6)
+                new[f"{name}_reports"] += 1
+    return new
+
+
+def _empty(deployment: str, revision: int, minute: int, came: Came) -> tuple[str, Row]:
+    """The key of a window, and one without anything. Its part is named by the record that opens it, which is the same
+    whenever that record comes."""
+    window = WindowRecord(
+        deployment_id=deployment,
+        revision=revision,
+        minute=minute,
+        part=f"{came.partition}-{came.offset}",
+        version=0,
+        requests=Requests(),
+        usage=Usage(),
+    )
+    row = window.model_dump(mode="json") | {"counted": {}, "touched": came.seconds, "partition": came.partition}
+    return f"{deployment}/{revision}/{minute}", row
+
+
+def _revision(replica_id: str) -> int | None:
+    """That in the id of a replica's job: ``dep.<deployment>.<revision>.<number>``."""
+    parts = replica_id.rsplit(".", 2)
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() and len(parts[1]) < 10 else None

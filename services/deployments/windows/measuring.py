@@ -1,0 +1,144 @@
+"""Makes of stored minutes what is told of a window: rates, percentiles, costs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from events.language.deployments.traffic import LatencySketch
+from events.language.deployments.traffic_records import MINUTE, Requests, Usage
+from services.deployments.windows.folding import Row, sum_of
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Of an hour of a CPU and of a GPU; 0 for none that is known."""
+
+    cpu: float = 0.0
+    gpu: float = 0.0
+
+    def of_hour(self, cpus: float, gpus: float) -> float | None:
+        return cpus * self.cpu + gpus * self.gpu if self.cpu or self.gpu else None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """When a replica ran, POSIX seconds, and what it was given."""
+
+    revision: int
+    began: float
+    ended: float
+    cpus: float
+    gpus: float
+
+    def seconds_in(self, begin: float, end: float) -> float:
+        return max(0.0, min(self.ended, end) - max(self.began, begin))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which windows are wanted."""
+
+    deployment_id: str
+    begin: int
+    """POSIX seconds, a multiple of `seconds`."""
+    end: int
+    seconds: int
+    """Of a window, whole minutes."""
+    revisions: frozenset[int] = frozenset()
+    """Empty: all."""
+    by_revision: bool = False
+    """Whether each revision has windows of its own."""
+
+
+def measured(asked: Asked, minutes: Iterable[Mapping[str, Any]], runs: Sequence[Run], prices: Prices) -> list[Row]:
+    """The windows in which there were requests or replicas, newest first: fields of `ModelServingMetrics`.
+
+    `minutes`: rows of the stream, with `revision`, `minute`, `requests` and `usage`.
+    """
+    sums: dict[tuple[int, int], tuple[Row, Row]] = {}
+    for row in minutes:
+        if asked.revisions and row["revision"] not in asked.revisions:
+            continue
+        begin = row["minute"] * MINUTE // asked.seconds * asked.seconds
+        key = begin, row["revision"] if asked.by_revision else 0
+        before = sums.get(key)
+        sums[key] = (
+            (row["requests"], row["usage"])
+            if before is None
+            else (sum_of(before[0], row["requests"]), _sum_of_usage(before[1], row["usage"]))
+        )
+    chosen = [run for run in runs if not asked.revisions or run.revision in asked.revisions]
+    for key in _with_replicas(asked, chosen):
+        sums.setdefault(key, (Requests().model_dump(mode="json"), Usage().model_dump(mode="json")))
+    return [
+        _window(asked, begin, revision, *sums[begin, revision], chosen, prices)
+        for begin, revision in sorted(sums, key=lambda key: (-key[0], key[1]))
+    ]
+
+
+def _with_replicas(asked: Asked, runs: Iterable[Run]) -> Iterable[tuple[int, int]]:
+    for run in runs:
+        first = max(asked.begin, int(run.began) // asked.seconds * asked.seconds)
+        for begin in range(first, asked.end, asked.seconds):
+            if run.seconds_in(begin, begin + asked.seconds) <= 0:
+                break
+            yield begin, run.revision if asked.by_revision else 0
+
+
+def _window(
+    asked: Asked, begin: int, revision: int, requests: Row, usage: Row, runs: Iterable[Run], prices: Prices
+) -> Row:
+    total, failed = requests["total"], requests["failed"]
+    sketch = LatencySketch.model_validate(requests["latency"])
+    ran = [
+        (run.seconds_in(begin, begin + asked.seconds), prices.of_hour(run.cpus, run.gpus))
+        for run in runs
+        if not asked.by_revision or run.revision == revision
+    ]
+    costs = [seconds / HOUR * hour for seconds, hour in ran if hour is not None]
+    return {
+        "deployment_id": asked.deployment_id,
+        "revision": revision,
+        "window_start": datetime.fromtimestamp(begin, UTC),
+        "window_seconds": asked.seconds,
+        "total_requests": total,
+        "successful_requests": total - failed - requests["refused"] - requests["cancelled"],
+        "failed_requests": failed,
+        "refused_requests": requests["refused"],
+        "cancelled_requests": requests["cancelled"],
+        "requests_per_second": total / asked.seconds,
+        "average_latency_ms": sketch.mean,
+        "p50_latency_ms": sketch.quantile(0.5),
+        "p95_latency_ms": sketch.quantile(0.95),
+        "p99_latency_ms": sketch.quantile(0.99),
+        "max_latency_ms": requests["longest_microseconds"] / 1000 if sketch.count else None,
+        "average_preprocessing_ms": _mean(requests["preprocessing"]),
+        "average_queue_ms": _mean(requests["queue"]),
+        "average_inference_ms": _mean(requests["inference"]),
+        "average_postprocessing_ms": _mean(requests["postprocessing"]),
+        "error_rate": failed / total if total else None,
+        "timeout_rate": requests["timeouts"] / total if total else None,
+        "request_bytes": requests["request_bytes"],
+        "response_bytes": requests["response_bytes"],
+        **{f"{name}_percent": _percent(usage, name) for name in ("cpu", "memory", "gpu")},
+        "replica_seconds": sum(seconds for seconds, _ in ran),
+        "estimated_cost": sum(costs) if costs or (prices.cpu or prices.gpu) else None,
+    }
+
+
+def _mean(duration: Mapping[str, int]) -> float | None:
+    return duration["microseconds"] / duration["count"] / 1000 if duration["count"] else None
+
+
+def _percent(usage: Mapping[str, Any], name: str) -> float | None:
+    reports = usage[f"{name}_reports"]
+    return usage[f"{name}_percent"] / reports if reports else None
+
+
+def _sum_of_usage(one: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
+    return {name: one[name] + other[name] for name in one}

@@ -1,0 +1,94 @@
+"""The stream of windows: from the topic ``windows.deployments`` into its own table, the newest state of each.
+
+A record has all of its window, so one that comes again, or late, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+
+from events.language.deployments.traffic_records import WindowRecord
+from events.language.streams import WINDOWS
+from events.log.wire import Raw
+from events.projections.tables import Db
+from events.streams.retention import Expiring
+from events.streams.stream import Stream, Unusable
+
+WindowKey = tuple[str, int, int, str]
+"""Deployment, revision, minute, part."""
+
+
+@dataclass(slots=True)
+class Stored:
+    """What is stored of a window."""
+
+    version: int = 0
+
+
+class WindowStream(Stream[WindowRecord, WindowKey, Stored, WindowRecord]):
+    """Stores the windows."""
+
+    context: ClassVar = "deployments"
+    topic: ClassVar = WINDOWS
+    schema: ClassVar = "windows"
+    tables: ClassVar = (
+        "create table if not exists windows (deployment_id text, revision int, minute bigint, part text, "
+        "version bigint not null, requests jsonb not null, usage jsonb not null, arrival bigint not null, "
+        "stored_at timestamptz not null default now(), primary key (deployment_id, minute, revision, part))",
+        "create index if not exists windows_by_time on windows (stored_at)",
+    )
+    expiring: ClassVar = (Expiring("windows", "stored_at"),)
+
+    def read(self, raw: Raw) -> WindowRecord:
+        try:
+            found = WindowRecord.model_validate_json(raw.value or b"")
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(step) for step in first["loc"])
+            raise Unusable(f"it is no window: {place}: {first['msg']}") from None
+        if (raw.key or b"") != found.deployment_id.encode():  # those of a deployment must be in one partition
+            raise Unusable(f"its key is not its deployment_id, {found.deployment_id}")
+        return found
+
+    def key(self, piece: WindowRecord) -> WindowKey:
+        return piece.deployment_id, piece.revision, piece.minute, piece.part
+
+    async def load(self, db: Db, keys: Sequence[WindowKey]) -> Mapping[WindowKey, Stored]:
+        rows = await db.fetch(
+            "select w.deployment_id, w.revision, w.minute, w.part, w.version from windows w "
+            "join unnest($1::text[], $2::int[], $3::bigint[], $4::text[]) as k(deployment_id, revision, minute, part) "
+            "using (deployment_id, revision, minute, part)",
+            *(list(column) for column in zip(*keys, strict=True)),
+        )
+        known = {(row[0], row[1], row[2], row[3]): Stored(row[4]) for row in rows}
+        return {key: known.get(key, Stored()) for key in keys}
+
+    def take(self, state: Stored, piece: WindowRecord, now: float) -> Sequence[WindowRecord]:
+        if piece.version <= state.version:
+            return []
+        state.version = piece.version
+        return [piece]
+
+    async def store(
+        self, db: Db, numbers: range, chunks: Sequence[WindowRecord], states: Mapping[WindowKey, Stored]
+    ) -> None:
+        newest = {self.key(chunk): (number, chunk) for number, chunk in zip(numbers, chunks, strict=True)}
+        await db.executemany(
+            "insert into windows (deployment_id, revision, minute, part, version, requests, usage, arrival) "
+            "values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (deployment_id, minute, revision, part) do update "
+            "set version = excluded.version, requests = excluded.requests, usage = excluded.usage, "
+            "arrival = excluded.arrival, stored_at = now()",
+            [(*key, chunk.version, *_json(chunk), number) for key, (number, chunk) in newest.items()],
+        )
+
+    async def newest(self, db: Db) -> int:
+        number: int = await db.fetchval("select coalesce(max(arrival), 0) from windows")
+        return number
+
+
+def _json(window: WindowRecord) -> tuple[Any, Any]:
+    return window.requests.model_dump(mode="json"), window.usage.model_dump(mode="json")
