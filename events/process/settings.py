@@ -27,6 +27,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 _ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})")
 _HOSTS = re.compile(rf"(?:(?:{_HOST})?(?::[0-9]{{1,5}})?,?)*")
+_SMTP = re.compile(r"(smtp|smtps|smtp\+plain)://([^\s@:/]+@)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 _COLLECTOR = re.compile(rf"(?:https?://)?(?:{_HOST})(?::[0-9]{{1,5}})?/?")
 
 
@@ -159,6 +160,17 @@ class Settings(BaseSettings):
     """Days for which records of requests to deployments are kept."""
     windows_days: int = Field(default=400, ge=1, le=36_500)
     """Days for which the counts of deployments' requests by the minute are kept."""
+    smtp: str = ""
+    """The mail server for alerts: ``smtp://user@host:587`` (STARTTLS), ``smtps://user@host:465``, or ``smtp+plain://host``
+    where the way to it is safe."""
+    smtp_secret: str = ""
+    """The secret with the password of its user."""
+    mail_from: str = "forgelog@localhost"
+    """Whom mail about alerts is from."""
+    webhook_private: bool = False
+    """Whether webhooks of alerts may be at addresses that are not of the public internet, such as this machine's."""
+    alert_secrets: Path | None = None
+    """The folder with a file for each secret that alerts' channels name; left out: ``secrets`` in the data folder."""
     seal_seconds: float = Field(default=60.0, ge=0.1, le=86_400.0)
     """Seconds from the end of a run until its points are sealed: what comes later is not in the hash chain."""
     purge_days: float = Field(default=30.0, ge=0.0, le=36_500.0)
@@ -276,6 +288,15 @@ class Settings(BaseSettings):
     def _check_collector(cls, value: str | None) -> str | None:
         if value and not _COLLECTOR.fullmatch(value):
             raise ValueError("should be http://host:4317, without a name or a password")
+        return value
+
+    @field_validator("smtp")
+    @classmethod
+    def _check_smtp(cls, value: str) -> str:
+        if value and not _SMTP.fullmatch(value):
+            raise ValueError(
+                "should be smtp://user@host:587, smtps://user@host:465 or smtp+plain://host:25, no password"
+            )
         return value
 
     @field_validator("prefix")

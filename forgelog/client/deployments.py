@@ -122,9 +122,13 @@ class AsyncDeployments(Namespace):
         it is. Raises `Refused`."""
         return await self._send("SetAutoScaling", name, policy=None if policy is None else dict(policy))
 
-    async def set_alerts(self, name: str, alerts: Iterable[Mapping[str, Any]]) -> Answer:
-        """Have these alerts (the fields of `DeploymentAlert`) and no others. Raises `Refused`."""
-        return await self._send("SetAlerts", name, settings={"alerts": [dict(alert) for alert in alerts]})
+    async def set_alerts(
+        self, name: str, alerts: Iterable[Mapping[str, Any]], *, channels: Iterable[Mapping[str, Any]] = ()
+    ) -> Answer:
+        """Have these alerts (the fields of `DeploymentAlert`) and no others, and tell these channels (`AlertChannel`).
+        Raises `Refused`."""
+        settings = {"alerts": [dict(alert) for alert in alerts], "channels": [dict(each) for each in channels]}
+        return await self._send("SetAlerts", name, settings=settings)
 
     async def terminate(self, name: str, *, reason: str = "") -> Answer:
         """Stop all its replicas; its history stays, its name is free then. Raises `Refused`."""

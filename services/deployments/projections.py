@@ -9,6 +9,7 @@ from events.log.envelope import Recorded
 from events.projections.projection import Key, Projection, Rows, Table
 from services.deployments import reasons
 from services.deployments import rows as folds
+from services.deployments.notices import rows as notices
 
 
 class DeploymentsProjection(Projection):
@@ -16,17 +17,21 @@ class DeploymentsProjection(Projection):
 
     context = "deployments"
     version = 5
-    tables = (*folds.TABLES, reasons.REASONS)
+    tables = (*folds.TABLES, reasons.REASONS, notices.NOTICES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         if isinstance(recorded.data, DeploymentEvent):
             yield from folds.touched(recorded.data)
             yield from reasons.touched(recorded.data)
+            yield from notices.touched(recorded)
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
         if isinstance(recorded.data, DeploymentEvent):
             folds.put(recorded, recorded.data, rows)
             reasons.put(recorded, recorded.data, rows)
+            deployment = rows.get(folds.DEPLOYMENTS, (recorded.data.deployment_id,))
+            assert deployment is not None, "the decider lets nothing come before the creation"
+            notices.put(recorded, recorded.data, rows, deployment)
 
 
 PROJECTION = DeploymentsProjection()

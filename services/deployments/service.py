@@ -14,6 +14,7 @@ from services.deployments.decide import Deployments
 from services.deployments.following import Followers
 from services.deployments.issuer import issuer
 from services.deployments.key_queries import KeyQueriesServicer
+from services.deployments.notices.notifier import notify
 from services.deployments.projections import PROJECTION
 from services.deployments.queries import DeploymentQueriesServicer
 from services.deployments.requests.queries import TelemetryQueriesServicer
@@ -57,5 +58,5 @@ SERVICE = Service(
     projection=PROJECTION,
     servicers=servicers,
     intakes=(_requests, _windows),
-    background=(want_routers, keep_windows),
+    background=(want_routers, keep_windows, notify),
 )

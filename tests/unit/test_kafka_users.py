@@ -42,7 +42,7 @@ def test_a_producer_does_not_join_the_writers_groups() -> None:
 
 def test_an_agent_reports_ships_output_and_reads_of_its_nodes() -> None:
     assert allowed(AGENT, WRITE) == {"commands.deployments", "commands.jobs", "commands.resources", "logs.jobs"}
-    assert allowed(AGENT, READ) == {"events.deployments", "events.jobs", "events.resources", "repairs"}
+    assert allowed(AGENT, READ) == {"events.jobs", "events.resources", "repairs"}
 
 
 def test_nobody_but_the_platform_writes_events_heads_and_repairs() -> None:

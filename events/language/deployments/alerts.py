@@ -89,7 +89,7 @@ class AlertChannelKind(StrEnum):
     LOG = "log"
     """A line in the service's log."""
     WEBHOOK = "webhook"
-    """An HTTP POST with the alert as JSON."""
+    """An HTTP POST with the alert as JSON, by https://www.standardwebhooks.com."""
     EMAIL = "email"
     """A mail over the SMTP server of the platform's settings."""
 
@@ -102,7 +102,7 @@ class AlertChannel(Model):
     target: Annotated[str, StringConstraints(max_length=2000)] = ""
     """The URL or the mail address; empty for ``log``."""
     secret: Annotated[str, StringConstraints(max_length=128)] = ""
-    """Name of the secret that holds a webhook's bearer token."""
+    """Name of the secret that a webhook's requests are signed with (HMAC with SHA-256)."""
 
     @model_validator(mode="after")
     def _target_fits(self) -> AlertChannel:
@@ -123,7 +123,7 @@ class AlertSettings(Model):
     """All alerts of a deployment, and the channels that they tell."""
 
     alerts: tuple[DeploymentAlert, ...] = Field(default=(), max_length=100)
-    channels: Annotated[tuple[AlertChannel, ...], Planned("notifications")] = Field(default=(), max_length=16)
+    channels: tuple[AlertChannel, ...] = Field(default=(), max_length=16)
 
     @model_validator(mode="after")
     def _names_fit(self) -> AlertSettings:
