@@ -108,6 +108,8 @@ class AlertChannel(Model):
     def _target_fits(self) -> AlertChannel:
         if self.kind is AlertChannelKind.WEBHOOK and not self.target.startswith(("http://", "https://")):
             raise ValueError("target is no URL; give one that begins with https:// or http://")
+        if self.kind is AlertChannelKind.WEBHOOK and "@" in self.target.split("/", 3)[2]:
+            raise ValueError("target has a user or a password, and all that read events would see it; use secret")
         if self.kind is AlertChannelKind.EMAIL and not (
             "@" in self.target.strip("@") and self.target.isprintable() and " " not in self.target
         ):

@@ -44,6 +44,7 @@ _TABLE = """
     due timestamptz not null default now(), done_at timestamptz, error text not null default '',
     primary key (notice_id, channel))
 """
+_FORGET = "delete from deliveries where done_at < now() - interval '30 days'"
 _CLAIM = """
     update deliveries set tries = tries + 1, due = now() + make_interval(secs => $1) where (notice_id, channel) in (
         select notice_id, channel from deliveries where done_at is null and due <= now() order by due limit $2
@@ -87,6 +88,7 @@ class Notifier:
             await db.execute(f"create schema if not exists {self._schema}")
             await db.execute(f"set search_path to {self._schema}")
             await db.execute(_TABLE)
+            await db.execute(_FORGET)
             while True:
                 seen = self._read.runner.positions
                 await self._enter(db)

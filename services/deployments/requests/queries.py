@@ -22,6 +22,9 @@ from services.deployments.windows.measuring import Asked, Prices, Run, measured
 
 MOST_WINDOWS = 10_000
 """In one answer."""
+MOST_MINUTES = 50_000
+"""Rows that one answer is made of: a month of one revision."""
+_PART = 500
 _MINUTE = 60
 _HOUR = 3600
 
@@ -72,13 +75,7 @@ class TelemetryQueriesServicer(rpc.TelemetryQueriesServicer):
             await check_deployment(db, asked.deployment_id, None)
             runs = await _runs(db, asked)
         async with self._windows.view() as db:
-            rows: list[Any] = await db.fetch(
-                f"select revision, minute, requests, usage from {self._windows.schema}.windows "
-                "where deployment_id = $1 and minute >= $2 and minute < $3",
-                asked.deployment_id,
-                asked.begin // _MINUTE,
-                asked.end // _MINUTE,
-            )
+            rows = await _minutes(db, self._windows.schema, asked)
         found = await asyncio.to_thread(measured, asked, rows, runs, self._prices)
         metrics = [to_message(each, types.ModelServingMetrics) for each in found]
         return pb.GetServingMetricsResponse(metrics=metrics)
@@ -107,6 +104,27 @@ def _asked(request: Any, now: float) -> Asked:
     return Asked(
         request.deployment_id, begin, last, seconds, frozenset(request.revisions), by_revision=request.by_revision
     )
+
+
+async def _minutes(db: Db, schema: str, asked: Asked) -> list[Any]:
+    """What is stored of that time, a part at a time: others are answered between. Raises QueryError for too much."""
+    rows: list[Any] = []
+    async with db.transaction():
+        found = await db.cursor(
+            f"select revision, minute, requests, usage from {schema}.windows "
+            "where deployment_id = $1 and minute >= $2 and minute < $3 and ($4::int[] = '{}' or revision = any($4))",
+            asked.deployment_id,
+            asked.begin // _MINUTE,
+            asked.end // _MINUTE,
+            list(asked.revisions),
+        )
+        while some := await found.fetch(_PART):
+            rows += some
+            if len(rows) > MOST_MINUTES:
+                raise invalid(
+                    f"since: more than {MOST_MINUTES} minutes of revisions are stored; ask for a shorter time"
+                )
+    return rows
 
 
 async def _runs(db: Db, asked: Asked) -> list[Run]:

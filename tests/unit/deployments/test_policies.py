@@ -122,6 +122,7 @@ def test_an_alert_that_can_not_be(fields: dict[str, Any], problem: str) -> None:
     ("fields", "problem"),
     [
         ({"kind": "webhook", "target": "example.org"}, "target is no URL"),
+        ({"kind": "webhook", "target": "https://me:secret@example.org/"}, "target has a user or a password"),
         ({"kind": "email", "target": "team"}, "target is no mail address"),
         ({"kind": "email", "target": "a@b\r\nBcc: c@d"}, "target is no mail address"),
         ({"kind": "log", "target": "x"}, "target must be empty"),
