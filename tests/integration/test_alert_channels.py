@@ -22,11 +22,11 @@ async def test_an_alert_is_told_when_it_fires_and_when_it_is_over(platform: Clus
     await until_logged(platform, "could not be told on channel pager: 127.0.0.1 is a private address")
     await client.deployments.set_alerts("alarmed", [], channels=channels)
     await until_logged(platform, OVER)
-    assert platform.log("services").count(FIRES) == 1
+    assert platform.log("deployments").count(FIRES) == 1
     await client.deployments.terminate("alarmed")
 
 
 async def until_logged(platform: Cluster, text: str) -> None:
     async with asyncio.timeout(PATIENCE):
-        while text not in platform.log("services"):
+        while text not in platform.log("deployments"):
             await asyncio.sleep(0.1)

@@ -39,7 +39,7 @@ def records() -> list[TrafficRecord]:
                         minute=100 + sequence // 10,
                         requests=Requests(
                             total=(count := chance.randint(1, 9)),
-                            failed=chance.randint(0, count),
+                            failures=chance.randint(0, count),
                             latency=LatencySketch.of_latencies([chance.uniform(1, 50) for _ in range(count)]),
                         ),
                     )
@@ -77,7 +77,7 @@ async def test_windows_equal_the_requests_after_the_application_was_killed_twice
             for number, record in enumerate(records()):
                 for each in record.minutes:
                     wanted[record.deployment_id, each.revision, each.minute] += each.requests.total
-                    failed += each.requests.failed
+                    failed += each.requests.failures
                 sent = ToSend(settings.prefix + TRAFFIC.name, record.to_json(), record.deployment_id.encode())
                 await producer.send_all([sent, sent] if number % 10 == 0 else [sent])  # some come twice
                 if number in (80, 160):
@@ -90,7 +90,7 @@ async def test_windows_equal_the_requests_after_the_application_was_killed_twice
         for row in rows:
             found[row["deployment_id"], row["revision"], row["minute"]] += row["requests"]["total"]
         assert found == wanted
-        assert sum(row["requests"]["failed"] for row in rows) == failed
+        assert sum(row["requests"]["failures"] for row in rows) == failed
         sketches = [LatencySketch.model_validate(row["requests"]["latency"]) for row in rows]
         assert LatencySketch.merged(sketches).count == sum(wanted.values())
     finally:

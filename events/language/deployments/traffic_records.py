@@ -29,9 +29,9 @@ class Requests(Model):
     """Requests of one revision that began in one minute."""
 
     total: Count = 0
-    failed: Count = 0
+    failures: Count = 0
     """By the deployment's fault, as an `InferenceRequest` says; `timeouts` are among them."""
-    refused: Count = 0
+    refusals: Count = 0
     cancelled: Count = 0
     timeouts: Count = 0
     latency: LatencySketch = LatencySketch()

@@ -15,8 +15,8 @@ _SWITCHED = 101
 """The status of a connection that becomes a WebSocket: how long it lasts is no latency."""
 
 _COUNTED = {
-    InferenceOutcome.FAILED: "failed",
-    InferenceOutcome.REFUSED: "refused",
+    InferenceOutcome.FAILED: "failures",
+    InferenceOutcome.REFUSED: "refusals",
     InferenceOutcome.CANCELLED: "cancelled",
 }
 _TIMES = {

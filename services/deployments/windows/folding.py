@@ -22,8 +22,8 @@ Row = dict[str, Any]
 
 _SUMS = (
     "total",
-    "failed",
-    "refused",
+    "failures",
+    "refusals",
     "cancelled",
     "timeouts",
     "request_bytes",

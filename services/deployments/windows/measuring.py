@@ -93,7 +93,7 @@ def _with_replicas(asked: Asked, runs: Iterable[Run]) -> Iterable[tuple[int, int
 def _window(
     asked: Asked, begin: int, revision: int, requests: Row, usage: Row, runs: Iterable[Run], prices: Prices
 ) -> Row:
-    total, failed = requests["total"], requests["failed"]
+    total, failed = requests["total"], requests["failures"]
     sketch = LatencySketch.model_validate(requests["latency"])
     ran = [
         (run.seconds_in(begin, begin + asked.seconds), prices.of_hour(run.cpus, run.gpus))
@@ -107,9 +107,9 @@ def _window(
         "window_start": datetime.fromtimestamp(begin, UTC),
         "window_seconds": asked.seconds,
         "total_requests": total,
-        "successful_requests": total - failed - requests["refused"] - requests["cancelled"],
+        "successful_requests": total - failed - requests["refusals"] - requests["cancelled"],
         "failed_requests": failed,
-        "refused_requests": requests["refused"],
+        "refused_requests": requests["refusals"],
         "cancelled_requests": requests["cancelled"],
         "requests_per_second": total / asked.seconds,
         "average_latency_ms": sketch.mean,

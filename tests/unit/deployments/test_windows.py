@@ -140,8 +140,8 @@ def test_what_is_told_of_a_window() -> None:
     row = minute(
         100,
         total=120,
-        failed=12,
-        refused=6,
+        failures=12,
+        refusals=6,
         cancelled=6,
         timeouts=3,
         latency=latency,

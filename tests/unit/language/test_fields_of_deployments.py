@@ -7,7 +7,9 @@ import pytest
 from events.language import deployments
 from tests.unit.language.described_fields import Reference, Row, check_row, name_of
 
-REFERENCE = Reference("fields-deployments.md", deployments, elsewhere=frozenset({"telemetry", "telemetry_records"}))
+REFERENCE = Reference(
+    "fields-deployments.md", deployments, elsewhere=frozenset({"telemetry_records", "traffic_records"})
+)
 
 
 @pytest.mark.parametrize("name", REFERENCE.values)

@@ -189,11 +189,11 @@ def test_all_requests_are_counted_by_revision_and_minute_whatever_share_is_recor
         ((2, 29_916_667), 1),
     ]
     counted = minutes[1, 29_916_666]
-    assert (counted.failed, counted.refused, counted.cancelled, counted.timeouts) == (1, 0, 1, 1)
+    assert (counted.failures, counted.refusals, counted.cancelled, counted.timeouts) == (1, 0, 1, 1)
     assert (counted.latency.count, counted.latency.total_microseconds) == (2, 15_250)
     assert (counted.longest_microseconds, counted.request_bytes) == (10_000, 600)
     assert (counted.inference.count, counted.inference.microseconds) == (4, 9_000)
-    assert minutes[0, 29_916_666].refused == 1
+    assert minutes[0, 29_916_666].refusals == 1
 
 
 def test_a_deployment_without_metrics_is_not_counted() -> None:
