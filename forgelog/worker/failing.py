@@ -28,6 +28,8 @@ def failure_of(error: BaseException) -> Message:
             "field": str(getattr(error, "field", ""))[:500],
             "problem": _cut(problem),
             "remedy": str(getattr(error, "remedy", ""))[:2000],
+            # What the user's own function raised, where that is behind it.
+            **(_traced(error.__cause__) if error.__cause__ is not None else {}),
         }
     if isinstance(error, SystemExit):
         said = f"the stage's code has called sys.exit({error.code!r})"

@@ -1,8 +1,7 @@
 """Orders for workers, from the log's tail: no table lies between a decision and the worker that it is for.
 
 One tail serves all followers of a process. It runs while somebody follows, so a platform without workers reads nothing.
-A follower that comes back reads what it has missed from the log. Must not know what the events say: an event is for a
-worker if it has a field `worker` with its id.
+A follower that comes back reads what it has missed from the log. Must not know what the orders say: they name a worker.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 from aiokafka.errors import KafkaError
 
 from events.language.base import Event
-from events.language.registry import types_of
+from events.language.pipelines.run_events import StageDispatched, StageStopRequested
 from events.log.partitioner import partition_of
 from events.log.positions import Place, ReaderPosition, place_of
 from events.log.tail import LOOK_BACK, NoTopic, Tail
@@ -32,6 +30,10 @@ QUIET_SECONDS = 20.0
 MOST_WAITING = 10_000
 """Orders that a follower has not taken yet. It then reads them from the log."""
 _POLL_SECONDS = 1.0
+
+
+_ORDERS = frozenset(kind.type_name() for kind in (StageDispatched, StageStopRequested))
+"""Types of events that tell a worker to do something. What it has reported itself it knows."""
 
 
 class Broken(Exception):
@@ -149,7 +151,7 @@ class WorkOrders:
                         follower.tell(None)
 
     def _tell(self, raw: Raw, tail: Tail) -> None:
-        if raw.is_marker or raw.type not in _types() or tail.stands_before(raw):
+        if raw.is_marker or raw.type not in _ORDERS or tail.stands_before(raw):
             return
         try:
             event = raw.decode().data
@@ -174,7 +176,7 @@ class WorkOrders:
             async with Tail(self._settings, (CONTEXT,), start=start, partitions=partitions, hasty=True) as tail:
                 while tail.positions[place].offset < until:
                     for raw in await tail.poll_raw(_POLL_SECONDS):
-                        if not since <= raw.offset < until or raw.is_marker or raw.type not in _types():
+                        if not since <= raw.offset < until or raw.is_marker or raw.type not in _ORDERS:
                             continue
                         event = raw.decode().data
                         if getattr(event, "worker", "") == worker and getattr(event, "pipeline_id", "") == pipeline_id:
@@ -182,14 +184,6 @@ class WorkOrders:
                             yield Told(_cursor(place, raw.offset + 1), event)
         except (KafkaError, OSError, NoTopic) as error:
             raise Broken(f"the log can't be read ({error or type(error).__name__})") from None
-
-
-@cache
-def _types() -> frozenset[str]:
-    """Types of events that name a worker."""
-    return frozenset(
-        kind.type_name() for kind in types_of(CONTEXT) if issubclass(kind, Event) and "worker" in kind.model_fields
-    )
 
 
 def _cursor(place: Place, offset: int) -> str:

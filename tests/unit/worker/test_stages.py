@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from forgelog.pipelines.problems import StageError
+from forgelog.worker.failing import failure_of
 from forgelog.worker.stage import perform
 
 ORDERS = "id,item,price\n1,apple,3\n2,pear,-1\n3,fig,5\n"
@@ -275,3 +276,17 @@ def test_a_function_of_the_pipelines_code_is_called(bench: Bench, monkeypatch: p
     specs = {"most": {"type": "integer"}}
     done = bench.perform(bench.cleaning(transformations=[function]), parameters={"most": "3"}, parameter_specs=specs)
     assert done["prepared"]["manifest"]["rows"] == 2
+
+
+def test_the_failure_of_a_function_has_the_lines_of_the_users_code(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.folder / "broken_code.py").write_text("def clean(raw):\n    return raw / 0\n")
+    monkeypatch.syspath_prepend(str(bench.folder))
+    function = {"type": "custom", "custom": {"python": {"module": "broken_code", "function": "clean"}}}
+    with pytest.raises(StageError) as raised:
+        bench.perform(bench.cleaning(transformations=[function]))
+
+    failure = failure_of(raised.value)
+    assert failure["field"] == "transformations[0].custom.python.function"
+    assert "return raw / 0" in failure["traceback"]
