@@ -19,6 +19,7 @@ from forgelog.cli.render import (
     show_data,
     show_done,
     show_fields,
+    show_line,
     show_rows,
 )
 
@@ -296,6 +297,18 @@ def abandon(
     """Give up a committed version that can't be published, so that the next one can be committed."""
     outcome = with_client(lambda client: client.pipeline_data.abandon(name, version, reason=reason))
     show_done(outcome, f"version {version} of {name} is abandoned", output)
+
+
+@datasets.command("openlineage")
+def openlineage(name: NameArgument, limit: LimitOption = 100, at: AtOption = None) -> None:
+    """Show a dataset's published versions as events of OpenLineage, one JSON object a line, the oldest first."""
+    from forgelog.openlineage import event_of
+
+    rows = with_client(
+        lambda client: client.pipeline_data.versions(name, status=("published",), at=moment(at), limit=limit)
+    )
+    for row in reversed(rows):
+        show_line(event_of(row))
 
 
 def add_to(app: typer.Typer) -> None:
