@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 
 from events.language.base import Event
@@ -176,8 +177,8 @@ def _evaluated(event: Event) -> Sequence[RuleOutcome]:
 
 
 def score(outcomes: Sequence[RuleOutcome]) -> float | None:
-    """The mean of the pass rates of rules; None without any."""
-    return sum(outcome.pass_rate for outcome in outcomes) / len(outcomes) if outcomes else None
+    """The mean of the pass rates of rules, to nine digits; None without any."""
+    return round(fmean(outcome.pass_rate for outcome in outcomes), 9) if outcomes else None
 
 
 def check_keys(event: Any, outcomes: Sequence[RuleOutcome]) -> Iterable[tuple[Table, Key]]:
@@ -190,8 +191,8 @@ def put_checks(
     rows: Rows, event: Any, outcomes: Sequence[RuleOutcome], time: datetime, dataset: str = "", version: int = 0
 ) -> None:
     """Write the rows of an evaluation."""
-    named = {name: getattr(event, name) for name in ("pipeline_id", "run_id", "stage_id", "attempt")}
     for outcome in outcomes:
+        named = {name: getattr(event, name) for name in ("pipeline_id", "run_id", "stage_id", "attempt")}
         said = outcome.model_dump(mode="json")
         rows.put(CHECKS, CHECKS.first(**named, **said, dataset_id=dataset, version=version, evaluated_at=time))
 

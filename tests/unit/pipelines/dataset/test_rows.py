@@ -11,7 +11,7 @@ from events.language.pipelines.columns import Column
 from events.language.pipelines.contracts import DatasetContract, FreshnessPolicy
 from events.language.pipelines.dataset_messages import AbandonVersion, DefineQualityRule, RecordLineage, SetContract
 from events.language.pipelines.lineage import ColumnEdge, LineageEdges, LineageInput
-from events.language.pipelines.run_events import StageFailed
+from events.language.pipelines.run_events import RunStarted, StageFailed
 from events.language.pipelines.work import FailureKind, StageFailure
 from events.log.envelope import Meta, Position, Recorded
 from events.projections.projection import Key, Row, Table
@@ -121,6 +121,14 @@ def test_rules_of_a_stage_that_failed_are_in_the_history_too() -> None:
     folds.put_of_stage(Recorded(failed, meta, "daily", Position("events.pipelines", 0, 0)), failed, tables)
     (row,) = tables.rows(folds.CHECKS)
     assert (row["run_id"], row["dataset_id"], row["version"], row["stops"]) == ("daily.9", "", 0, True)
+
+
+def test_an_event_of_a_run_that_is_about_no_stage_has_no_rules() -> None:
+    started = RunStarted(run_id="daily.9", pipeline_id="daily")
+    assert [*folds.of_stage(started)] == []
+    meta = Meta(id="e", type="t", source="s", subject="daily.9", time=NOON, project=PROJECT, actor="owner")
+    recorded = Recorded(started, meta, "daily", Position("events.pipelines", 0, 0))
+    folds.put_of_stage(recorded, started, Tables())
 
 
 def test_the_schemas_of_a_dataset_are_kept(desk: Desk) -> None:
