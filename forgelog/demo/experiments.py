@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,9 +51,11 @@ _LIVE = (
 class Experiments:
     """The acts, in their order."""
 
-    def __init__(self, client: AsyncClient, stage: Stage) -> None:
+    def __init__(self, client: AsyncClient, stage: Stage, environment: Mapping[str, str]) -> None:
+        """`environment`: of each training."""
         self._client = client
         self._stage = stage
+        self._environment = environment
 
     async def perform(self, search: AsyncJob) -> None:
         """`search`: the array job that trained the first models."""
@@ -85,7 +87,7 @@ class Experiments:
                 "name": "trial",
                 "command": [sys.executable, "-u", str(Path(train.__file__))],
                 "resources": RESOURCES,
-                "env": ENVIRONMENT,
+                "env": {**ENVIRONMENT, **self._environment},
             },
         )
         told: set[int] = set()

@@ -1,5 +1,5 @@
-"""The demo: real training runs on a two-node cluster, a service killed on the way, a search for a better model,
-which is then served, and proof that nothing was lost.
+"""The demo: training data made by a pipeline, real training runs on a two-node cluster, a service killed on the way,
+a search for a better model, which is then served, and proof that nothing was lost.
 
 Uses only what any user has: the client, and the checks behind `forgelog rebuild --check` and `forgelog audit verify`.
 Every claim it prints is checked; a claim that does not hold raises `DemoFailed`.
@@ -25,6 +25,7 @@ from events.projections import rebuild
 from forgelog.cli.render import column
 from forgelog.client.aio import AsyncClient, AsyncJob
 from forgelog.demo import train
+from forgelog.demo.data import Data
 from forgelog.demo.experiments import ENVIRONMENT, RESOURCES, Experiments
 from forgelog.demo.promises import DemoFailed, check
 from forgelog.demo.serving import Serving
@@ -48,12 +49,18 @@ class Story:
     midway: datetime | None = None
     jobs: dict[str, AsyncJob] = field(default_factory=dict)
 
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of each training: where its images are."""
+
     async def perform(self) -> None:
+        data = Data(self.client, self.stage)
+        await data.perform()
+        self.environment = data.environment
         await self.submit()
         await self.train_and_kill()
         await self.winner()
         await self.why()
-        await Experiments(self.client, self.stage).perform(self.jobs["search"])
+        await Experiments(self.client, self.stage, self.environment).perform(self.jobs["search"])
         await Serving(self.platform, self.client, self.stage).perform()
         await self.rebuilt()
         await self.audited()
@@ -68,7 +75,7 @@ class Story:
             array={"size": TASKS, "max_parallel": 4},
             resources=RESOURCES,
             restart={"mode": "on_failure", "max_restarts": 2, "backoff": "500ms"},
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **self.environment},
         )
         self.jobs["search"] = search
         self.jobs["greedy"] = await self.client.submit(name="greedy", command="true", resources={"cpus": 512})

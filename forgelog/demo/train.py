@@ -1,8 +1,8 @@
 """One training of the demo: a classifier of scikit-learn's handwritten digits, tracked as a run.
 
 A task of the demo's array job finds its configuration by ``FORGELOG_TASK``, a trial of its search its hyperparameters
-in ``FORGELOG_PARAMS``. The last line that is printed is a JSON object with the accuracy on the third of the images that
-was held out.
+in ``FORGELOG_PARAMS``, and both find the images by ``DIGITS_LOCATION``. The last line that is printed is a JSON object
+with the accuracy on the third of the images that was held out.
 """
 
 from __future__ import annotations
@@ -74,12 +74,24 @@ def build(kind: str, parameters: dict[str, Any], seed: int) -> Any:
     )
 
 
+def _images() -> tuple[Any, Any]:
+    """All images and their labels: of the dataset that the demo's pipeline made, or as scikit-learn brings them."""
+    if not (location := os.environ.get("DIGITS_LOCATION")):
+        from sklearn.datasets import load_digits
+
+        return load_digits(return_X_y=True)  # type: ignore[no-any-return]
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(location.removeprefix("file://")).sort_by("id")
+    return np.array(table["pixels"].to_pylist()), table["label"].to_numpy()
+
+
 def split(seed: int, *, scaled: bool) -> tuple[Any, Any, Any, Any]:
     """Images and labels to learn from, and those that are held out. `scaled`: pixels go from 0 to 1, not to 16."""
-    from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    images, labels = load_digits(return_X_y=True)
+    images, labels = _images()
     train_x, test_x, train_y, test_y = train_test_split(
         images / 16.0 if scaled else images, labels, test_size=1 / 3, random_state=seed
     )
@@ -127,7 +139,8 @@ def main() -> int:
     print(f"{len(train_y)} images to learn from, {len(test_y)} held out", flush=True)
     began = time.perf_counter()
     with forgelog.run(EXPERIMENT, name=kind, params={"model": kind, "seed": seed, **parameters}) as run:
-        run.log_input("optdigits", "scikit-learn", role="training")
+        name, _, version = os.environ.get("DIGITS", "optdigits/scikit-learn").partition("/")
+        run.log_input(name, version, role="training", source=os.environ.get("DIGITS_LOCATION", ""))
         accuracy = fit(build(kind, parameters, seed), kind, (train_x, train_y), (test_x, test_y), run)
     seconds = time.perf_counter() - began
     told = {"task": task, "model": kind, "parameters": parameters, "run": run.id}
