@@ -38,6 +38,9 @@ _POLICIES = {
 
 _PROTOCOLS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
+MOST_HELD = 1_000
+"""Requests that wait at the companion at a time, of all deployments together."""
+
 UNBOUNDED = 1_000_000
 """For bounds of Envoy that are not ours: connections, and requests that wait for one."""
 
@@ -149,8 +152,9 @@ def limits(table: RoutingTable) -> dict[str, int]:
     for port in ports(table):
         for revision in table.revisions:
             found[_limit(table, revision.revision, port)] = len(revision.replicas) * table.concurrency
+        # Those that have waited come all at once, and the companion took no more than it may.
         ready = sum(len(revision.replicas) for revision in awaited(table))
-        found[_limit(table, ANY, port)] = ready * table.concurrency
+        found[_limit(table, ANY, port)] = max(ready * table.concurrency, MOST_HELD)
     return found
 
 

@@ -14,11 +14,9 @@ from typing import Any
 from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 from google.rpc import code_pb2, status_pb2  # type: ignore[import-untyped]
 
+from services.deployments.router.clusters import MOST_HELD
 from services.deployments.router.naming import awaited
 from services.deployments.router.tables import Tables
-
-MOST_HELD = 1_000
-"""Requests that wait at a time, of all deployments together."""
 
 
 class Holding(external_auth_pb2_grpc.AuthorizationServicer):  # type: ignore[misc]

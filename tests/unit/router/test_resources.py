@@ -161,6 +161,11 @@ def test_clusters_do_not_change_with_their_replicas_and_the_bound_of_requests_do
     assert limits(two)["circuit_breakers.digits.abc234/1/http.default.max_requests"] == 14
 
 
+def test_all_requests_that_waited_may_go_on_at_once() -> None:
+    for given in (table(revision(1, 10_000), concurrency=7), table(revision(1, 10_000, "a"), concurrency=7)):
+        assert limits(given)["circuit_breakers.digits.abc234/any/http.default.max_requests"] == 1_000
+
+
 def test_a_replica_that_leaves_is_drained_and_one_without_the_port_is_left_out() -> None:
     leaving = Leaving(1, RoutedReplica.model_validate(replica("gone", 21_000)))
     other = {"replica_id": "other", "address": "10.0.0.8", "ports": {"metrics": 1}}
