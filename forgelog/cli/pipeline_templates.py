@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,8 @@ from forgelog.errors import InvalidInput
 
 FOLDER = Path(__file__).parents[1] / "pipelines" / "templates"
 MANIFEST = "pipeline.yaml"
+PLACE = "FOLDER/"
+"""Stands in a template's manifest for where it is written to: paths of files are whole."""
 
 
 def names() -> list[str]:
@@ -48,9 +51,18 @@ def _written(name: str, folder: Path) -> Path:
         raise InvalidInput(f"--into: {folder} is there already; name a folder that is not")
     try:
         shutil.copytree(FOLDER / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        manifest = folder / MANIFEST
+        text = manifest.read_text(encoding="utf-8")
+        manifest.write_text(text.replace(PLACE, f"{_escaped(folder.resolve())}/"), encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"--into: can't write {folder}: {error.strerror or error}") from None
     return folder
+
+
+def _escaped(folder: Path) -> str:
+    """A folder as a pattern of paths in a quoted text of YAML."""
+    pattern = re.sub(r"([*?\[])", r"[\1]", str(folder)).replace("$", "$$")
+    return pattern.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _about(name: str) -> str:

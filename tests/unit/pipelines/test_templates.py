@@ -31,8 +31,9 @@ def test_a_template_becomes_a_folder_whose_pipeline_is_right(name: str, tmp_path
     assert pipeline.upload in ("", str(folder))
     for stage in pipeline.spec.stages:
         for given in stage.inputs.values():
-            if given.source is not None and given.source.path.startswith("data/"):
-                assert list(folder.glob(given.source.path)), f"{given.source.path} is not in the template"
+            if given.source is not None and given.source.path:
+                within = given.source.path.removeprefix(f"{tmp_path}/mine/")
+                assert list(folder.glob(within)), f"{given.source.path} is not in the template"
         for each in stage.transformations:
             if each.custom is not None and each.custom.python is not None:
                 python = each.custom.python
@@ -48,3 +49,12 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     assert "is there already; name a folder that is not" in refused.output
     unknown = CliRunner().invoke(app, ["template", "no-such", "--into", str(tmp_path / "x")])
     assert "there is no template 'no-such'; there are batch-inference" in unknown.output
+
+
+def test_a_folder_with_signs_of_patterns_in_its_name_is_written_as_itself(tmp_path: Path) -> None:
+    folder = tmp_path / 'a "quoted" [x] $1'
+    assert CliRunner().invoke(app, ["template", "feature-table", "--into", str(folder)]).exit_code == 0
+    (pipeline,) = described(folder / "pipeline.yaml")
+    source = pipeline.spec.stages[0].inputs["orders"].source
+    assert source is not None
+    assert source.path == f'{tmp_path}/a "quoted" [[]x] $$1/data/orders.csv'
