@@ -69,14 +69,15 @@ class Table:
 
     def read(self) -> list[tuple[Any, ...]]:
         """As the platform reads it: by the newest version's files."""
-        source = {key: value for key, value in self.place.items() if key != "path"}
-        return rows(DataSource.model_validate(source | {"path": f"{self.place['path']}/"}), context_of(self.folder))[1]
+        return self._rows(f"{self.place['path']}/")
 
     def seen(self) -> list[tuple[Any, ...]]:
         """As others see it: all files of the folder."""
-        source = {key: value for key, value in self.place.items() if key != "path"}
-        given = source | {"path": f"{self.place['path']}/**/*.parquet"}
-        return rows(DataSource.model_validate(given), context_of(self.folder))[1]
+        return self._rows(f"{self.place['path']}/**/*.parquet")
+
+    def _rows(self, path: str) -> list[tuple[Any, ...]]:
+        source = DataSource.model_validate(self.place | {"path": path})
+        return rows(source, context_of(self.folder, secrets=self.contexts.secrets))[1]
 
 
 def local_table(folder: Path) -> Table:

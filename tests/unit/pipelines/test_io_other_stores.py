@@ -1,0 +1,90 @@
+"""Tables in Azure Blob Storage, as azurite serves it, and in Google Cloud Storage. The other tests of stores are on S3.
+
+Azurite is a program of npm (`npm install azurite`, 360 MB), so it is used where it is there. The emulators of Google's
+store that PyPI has (gcp-storage-emulator, fake-gcs-server) do not know the XML API, which obstore writes by.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+
+import httpx
+import pytest
+
+from forgelog.pipelines.io import publish
+from tests.unit.pipelines.dying import SURVIVED, ended, start, store_steps
+from tests.unit.pipelines.tables import Table, context_of
+
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's own, which its documentation gives."""
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[str]:
+    program = os.environ.get("FORGELOG_TEST_AZURITE") or shutil.which("azurite-blob")
+    if program is None:
+        pytest.skip("there is no azurite-blob: npm install azurite, and name it in FORGELOG_TEST_AZURITE")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = [program, "--blobPort", str(port), "--silent", "--inMemoryPersistence", "--skipApiVersionCheck"]
+    server = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < until, "azurite did not start"
+                time.sleep(0.05)
+        address = f"http://127.0.0.1:{port}/{ACCOUNT}"
+        _make_container(address, "tables")
+        yield address
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _make_container(address: str, name: str) -> None:
+    """By Azure's REST API: obstore makes none."""
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    named = "\n".join(f"{key}:{value}" for key, value in headers.items())
+    signed = "PUT" + "\n" * 12 + f"{named}\n/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
+    signature = base64.b64encode(hmac.new(base64.b64decode(KEY), signed.encode(), hashlib.sha256).digest()).decode()
+    headers["Authorization"] = f"SharedKey {ACCOUNT}:{signature}"
+    httpx.put(f"{address}/{name}?restype=container", headers=headers).raise_for_status()
+
+
+def test_a_table_in_azure_is_published_once_under_kills(azurite: str, tmp_path: Path) -> None:
+    secrets = {"azure": KEY}
+    connection = {"options": {"account_name": ACCOUNT, "endpoint": azurite}, "secret": {"name": "azure"}}
+    place = {"type": "azure_blob", "path": "az://tables/orders", "connection": connection}
+    table = Table(place, tmp_path, context_of(tmp_path, secrets=secrets.__getitem__))
+    table.publish(1, "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) t(id, v)")
+    sink, manifest = table.write("SELECT * FROM (VALUES (2, 'B'), (3, 'C')) t(id, v)", mode="upsert", keys=["id"])
+    after = [(1, "a"), (2, "B"), (3, "C")]
+    kills = 0
+    for at in range(100):
+        child = start(sink, manifest, 2, table.contexts, secrets, store_steps, at, signal.SIGKILL)
+        if ended(child) == SURVIVED:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        kills += 1
+        assert table.read() in ([(1, "a"), (2, "b")], after), "a reader saw a part of a version"
+    assert kills >= 3
+    assert table.read() == table.seen() == after
+    assert publish(sink, manifest, 2, table.contexts).already
+    table.publish(3, "SELECT 4 AS id, 'é/=' AS v", partition_by=["v"])
+    assert table.read() == [(4, "é/=")]
