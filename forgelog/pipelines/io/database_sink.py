@@ -21,7 +21,7 @@ from forgelog.pipelines.io.context import IoContext, Published
 from forgelog.pipelines.io.database_dialects import Session, session_of
 from forgelog.pipelines.io.database_urls import database_url
 from forgelog.pipelines.io.databases import explained, table_name
-from forgelog.pipelines.io.late import other_attempt, superseded
+from forgelog.pipelines.io.late import earlier, other_attempt, superseded
 from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
@@ -81,6 +81,8 @@ class DatabasePlace:
             values = f"{sql.text(self._table)}, {version}, {sql.text(manifest.attempt)}, {manifest.rows}"
             session.run(f"INSERT INTO {self._commits} VALUES ({values})")
             session.run(f"DROP TABLE {table_name(self.aside(manifest.attempt))}")
+            for each in earlier(manifest.attempt):
+                session.run(f"DROP TABLE IF EXISTS {table_name(self.aside(each))}")
             session.commit()
         return Published(version, self.base, manifest.rows, manifest.bytes)
 

@@ -19,7 +19,7 @@ from forgelog.pipelines.io.attaching import attach
 from forgelog.pipelines.io.context import IoContext, Published, Resolved, ResolvedFile
 from forgelog.pipelines.io.delta import open_table, storage_options
 from forgelog.pipelines.io.folders import Folder
-from forgelog.pipelines.io.late import other_attempt, superseded
+from forgelog.pipelines.io.late import earlier, other_attempt, superseded
 from forgelog.pipelines.io.opening import open_folder, type_of_url
 from forgelog.pipelines.problems import StageError
 
@@ -76,7 +76,7 @@ class DeltaPlace:
         for _ in range(3):
             table = self._table()
             if (found := self._published(table, manifest, version)) is not None:
-                self.discard(manifest)
+                self._clear(manifest)
                 return found
             self.check(sink)
             try:
@@ -87,9 +87,14 @@ class DeltaPlace:
                 first = str(error).splitlines()[0] if str(error) else type(error).__name__
                 problem = f"can't commit to the table at {self.base}: {first[:300]}"
                 raise StageError("path", problem, "compare the rows' columns with the table's") from None
-            self.discard(manifest)
+            self._clear(manifest)
             return Published(version, self.base, manifest.rows, manifest.bytes)
         raise StageError("path", f"others commit to {self.base} all the time", "try again later", transient=True)
+
+    def _clear(self, manifest: CommitManifest) -> None:
+        for each in earlier(manifest.attempt):
+            self._beside.remove_folder(self._aside_name(each))
+        self.discard(manifest)
 
     def _table(self) -> Any:
         return open_table(self.base, self._type, self._connection, self._context)

@@ -1,4 +1,4 @@
-"""Why a publication changes nothing: something else was published there."""
+"""Attempts that come late: why a publication changes nothing, and what earlier attempts have left aside. Pure."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def other_attempt(version: int, attempt: str, where: str) -> StageError:
     """The version is there, and it is another attempt's."""
     problem = f"version {version} at {where} is of the attempt {shown(attempt)}: nothing was changed"
     return StageError("", problem, "something else writes there: give the sink a place of its own")
+
+
+def earlier(attempt: str) -> list[str]:
+    """The attempts of the same stage run before this one, which is published: nobody will publish what they wrote."""
+    stem, _, number = attempt.rpartition(".")
+    return [f"{stem}.{each}" for each in range(1, int(number))] if stem and number.isdigit() else []

@@ -31,7 +31,7 @@ from events.language.pipelines.sinks import DataSink, OverwriteScope, WriteMode
 from forgelog.pipelines.io.context import IoContext, Published
 from forgelog.pipelines.io.exchanging import exchanged
 from forgelog.pipelines.io.folders import Folder
-from forgelog.pipelines.io.late import other_attempt, superseded
+from forgelog.pipelines.io.late import earlier, other_attempt, superseded
 from forgelog.pipelines.io.local import LocalFolder, locked
 from forgelog.pipelines.io.opening import open_folder, type_of_url
 from forgelog.pipelines.io.paths import hidden, partition_of
@@ -240,6 +240,9 @@ class TablePlace:
 
     def _finish(self, current: FolderVersion, attempt: str) -> None:
         """Removes what the newest version does not have."""
+        if current.attempt == attempt:
+            for each in earlier(attempt):
+                self._folder.remove_folder(self._aside_name(each))
         if self._kept_in_place:
             return
         present = {file.path for file in current.files}

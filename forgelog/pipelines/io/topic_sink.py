@@ -17,7 +17,7 @@ from events.language.pipelines.columns import Column
 from events.language.pipelines.manifests import CommitFile, CommitManifest
 from events.language.pipelines.sinks import DataSink
 from forgelog.pipelines.io.context import IoContext, Published
-from forgelog.pipelines.io.late import other_attempt, superseded
+from forgelog.pipelines.io.late import earlier, other_attempt, superseded
 from forgelog.pipelines.io.spooled import Spool, headers_of
 from forgelog.pipelines.io.topics import answered, client_options, partitions_of
 from forgelog.pipelines.problems import StageError
@@ -53,7 +53,8 @@ class TopicPlace:
 
     def publish(self, sink: DataSink, manifest: CommitManifest, version: int) -> Published:
         published = answered(self._publish(sink, manifest, version), "topic")
-        self._spool.remove(manifest.attempt)
+        for each in (*earlier(manifest.attempt), manifest.attempt):
+            self._spool.remove(each)
         return published
 
     async def _publish(self, sink: DataSink, manifest: CommitManifest, version: int) -> Published:

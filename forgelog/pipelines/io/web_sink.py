@@ -15,6 +15,7 @@ from events.language.pipelines.columns import Column
 from events.language.pipelines.manifests import CommitFile, CommitManifest
 from events.language.pipelines.sinks import DataSink
 from forgelog.pipelines.io.context import IoContext, Published
+from forgelog.pipelines.io.late import earlier
 from forgelog.pipelines.io.spooled import Spool, as_list
 from forgelog.pipelines.io.web import check_answer, web_client
 
@@ -57,6 +58,8 @@ class WebPlace:
                     check_answer(answer, "path")
                     number += 1
         self._spool.mark(manifest.attempt, version)
+        for each in earlier(manifest.attempt):
+            self._spool.remove(each)
         return Published(version, self.base, manifest.rows, manifest.bytes)
 
     def discard(self, manifest: CommitManifest) -> None:

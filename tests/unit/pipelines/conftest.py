@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,12 +18,22 @@ def store() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is such a place: publications wait for the disk at each step."""
+    if not Path("/dev/shm").is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="forgelog-") as made:
+        yield Path(made)
+
+
 @pytest.fixture(params=["file_system", "s3"])
-def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
+def table(request: pytest.FixtureRequest, folder: Path) -> Table:
     """An empty place, on the file system and in a store."""
     if request.param == "file_system":
-        return local_table(tmp_path)
-    return store_table(request.getfixturevalue("store"), tmp_path)
+        return local_table(folder)
+    return store_table(request.getfixturevalue("store"), folder)
 
 
 @pytest.fixture

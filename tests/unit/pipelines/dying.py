@@ -21,6 +21,7 @@ from forgelog.pipelines.problems import StageError
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
+        "__main__",  # else each child would import all of pytest
         "tests.unit.pipelines.dying",
         "forgelog.pipelines.io.tables",
         "forgelog.pipelines.io.merging",

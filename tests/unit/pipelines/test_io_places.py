@@ -46,11 +46,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def place(kind: str, tmp_path: Path) -> Rows:
+def place(kind: str, folder: Path) -> Rows:
     if kind == "delta":
-        given: dict[str, Any] = {"type": "file_system", "path": f"{tmp_path}/t", "format": {"type": "delta"}}
-        return Rows(given, tmp_path)
-    return Rows({"type": "database", "connection": {"url": f"{kind}:///{tmp_path}/shop.db"}, "table": "t"}, tmp_path)
+        given: dict[str, Any] = {"type": "file_system", "path": f"{folder}/t", "format": {"type": "delta"}}
+        return Rows(given, folder)
+    return Rows({"type": "database", "connection": {"url": f"{kind}:///{folder}/shop.db"}, "table": "t"}, folder)
 
 
 @pytest.fixture
@@ -59,6 +59,13 @@ def steps(kind: str) -> Callable[[], list[tuple[Any, str]]]:
 
 
 @pytest.mark.parametrize(("mode", "after"), MODES, ids=["overwrite", "append", "upsert"])
+def test_each_mode(place: Rows, mode: dict[str, Any], after: list[tuple[int, str]]) -> None:
+    place.publish(1, FIRST)
+    place.publish(2, NEXT, **mode)
+    assert place.read() == after
+
+
+@pytest.mark.parametrize(("mode", "after"), MODES[2:], ids=["upsert"])
 def test_killed_before_any_step_it_is_published_once_by_the_next(
     place: Rows, steps: Callable[[], list[tuple[Any, str]]], mode: dict[str, Any], after: list[tuple[int, str]]
 ) -> None:

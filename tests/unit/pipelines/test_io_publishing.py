@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
-from forgelog.pipelines.io import discard, publish
+from forgelog.pipelines.io import discard, publish, write_aside
 from forgelog.pipelines.io import local as local_files
 from forgelog.pipelines.io.local import locked
+from forgelog.pipelines.io.opening import open_folder
 from forgelog.pipelines.problems import StageError
 from tests.unit.pipelines.dying import REFUSED, SURVIVED, ended, start, stopped
 from tests.unit.pipelines.tables import SECRETS, Table, context_of, local_table
@@ -45,7 +47,13 @@ def test_the_mode_error_takes_an_empty_place_only(table: Table) -> None:
     assert table.read() == [(1, "a"), (2, "b")]
 
 
-@pytest.mark.parametrize(("mode", "after"), MODES, ids=NAMES)
+@pytest.mark.parametrize(
+    ("table", "mode", "after"),
+    # each way of publishing once: an exchange of folders, files that get their names, files that are written anew
+    [("file_system", *MODES[0]), ("file_system", *MODES[3]), ("s3", *MODES[1]), ("s3", *MODES[2])],
+    indirect=["table"],
+    ids=["exchange", "upsert", "append", "compaction"],
+)
 def test_killed_before_any_step_it_is_published_once_by_the_next(
     table: Table, steps: Steps, mode: dict[str, Any], after: list[tuple[int, str]]
 ) -> None:
@@ -66,13 +74,13 @@ def test_killed_before_any_step_it_is_published_once_by_the_next(
     assert table.read() == table.seen() == after
 
 
-def test_stopped_before_any_step_it_changes_nothing_once_it_wakes(store: Any, tmp_path: Path) -> None:
+def test_stopped_before_any_step_it_changes_nothing_once_it_wakes(store: Any, folder: Path) -> None:
     from tests.unit.pipelines.dying import store_steps
     from tests.unit.pipelines.tables import store_table
 
     at = 0
     while True:
-        table = store_table(store, tmp_path / str(at))
+        table = store_table(store, folder / str(at))
         table.publish(1, FIRST)
         sink, manifest = table.write(NEXT, mode="append")
         child = start(sink, manifest, 2, table.contexts, SECRETS, store_steps, at, signal.SIGSTOP)
@@ -116,6 +124,16 @@ def test_local_publications_wait_for_each_other(tmp_path: Path, monkeypatch: pyt
     assert late.value.transient
     publish(sink, manifest, 1, table.contexts)
     assert table.read() == [(1, "a"), (2, "b")]
+
+
+def test_what_earlier_attempts_left_goes_with_the_publication(table: Table) -> None:
+    sink = table.sink()
+    for attempt in ("run.stage.1", "run.stage.2"):
+        manifest = write_aside(duckdb.connect(), FIRST, sink, attempt, table.contexts)
+    publish(sink, manifest, 1, table.contexts)
+    context = context_of(table.folder)
+    aside = open_folder(manifest.aside.rpartition("/")[0], sink.type, sink.connection, context, "path")
+    assert [entry.name for entry in aside.walk() if entry.name != "lock"] == []
 
 
 def test_what_is_discarded_leaves_nothing(table: Table) -> None:
@@ -165,11 +183,11 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         subprocess.run(["umount", small], check=True)
 
 
-def test_a_folder_with_other_things_in_it_is_not_overwritten(table: Table, tmp_path: Path) -> None:
+def test_a_folder_with_other_things_in_it_is_not_overwritten(table: Table) -> None:
     if table.place["type"] != "file_system":
         pytest.skip("the same code")
-    (tmp_path / "table").mkdir()
-    (tmp_path / "table" / "thesis.docx").write_bytes(b"years of work")
+    (table.folder / "table").mkdir()
+    (table.folder / "table" / "thesis.docx").write_bytes(b"years of work")
     with pytest.raises(StageError, match=r"is to be overwritten, and has 'thesis.docx', which is no table's file"):
         table.write(FIRST)
 

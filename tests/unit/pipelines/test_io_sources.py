@@ -187,7 +187,7 @@ def test_a_file_of_csv_in_another_encoding_is_told(tmp_path: Path) -> None:
     (tmp_path / "2.csv").write_bytes("name\nZoë\n".encode("latin-1"))
     said = refusal(files(f"{tmp_path}/*.csv"), tmp_path)
     assert said.startswith(f"format.csv.encoding: line 2 of '{tmp_path}/2.csv': Invalid unicode")
-    assert said.endswith("say how the file is encoded, such as latin-1 or windows-1252, or give a path without it")
+    assert said.endswith("say how the file is encoded, such as latin_1 or windows_1252, or give a path without it")
 
 
 def test_a_value_of_another_type_far_down_is_placed(tmp_path: Path) -> None:
@@ -202,12 +202,12 @@ def test_a_value_of_another_type_far_down_is_placed(tmp_path: Path) -> None:
     assert problem.problem.startswith(f"line 30002 of '{tmp_path}/a.csv': Error when converting column \"n\"")
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "utf-16"])
+@pytest.mark.parametrize("encoding", ["latin_1", "windows_1252", "utf_16"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     text = "name;n\nZoë;1\nÜnal;2\n"
-    (tmp_path / "a.csv").write_bytes(text.encode("cp1252" if encoding == "windows-1252" else encoding))
+    (tmp_path / "a.csv").write_bytes(text.encode("cp1252" if encoding == "windows_1252" else encoding))
     (tmp_path / "b.csv.gz").write_bytes(
-        gzip.compress(text.encode("cp1252" if encoding == "windows-1252" else encoding))
+        gzip.compress(text.encode("cp1252" if encoding == "windows_1252" else encoding))
     )
     source = files(f"{tmp_path}/*.csv*", format={"type": "csv", "csv": {"encoding": encoding, "delimiter": ";"}})
     assert read(source, tmp_path) == [("Zoë", 1), ("Zoë", 1), ("Ünal", 2), ("Ünal", 2)]
@@ -215,8 +215,8 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
 
 def test_text_that_is_not_of_its_encoding_is_placed(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"name\nabc\x81\n")
-    source = files(tmp_path / "a.csv", format={"type": "csv", "csv": {"encoding": "windows-1252"}})
-    assert f"'{tmp_path}/a.csv' is no windows-1252 at byte 8" in refusal(source, tmp_path)
+    source = files(tmp_path / "a.csv", format={"type": "csv", "csv": {"encoding": "windows_1252"}})
+    assert f"'{tmp_path}/a.csv' is no windows_1252 at byte 8" in refusal(source, tmp_path)
 
 
 def test_bad_lines_are_an_error_or_are_left_out(tmp_path: Path) -> None:
