@@ -244,6 +244,7 @@ OWN = (
         "data work in stages, its runs, and the datasets that it makes",
         language=(
             "events.language.pipelines.enums",
+            "events.language.pipelines.spark",
             "events.language.pipelines.columns",
             "events.language.pipelines.connections",
             "events.language.pipelines.formats",

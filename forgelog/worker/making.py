@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from events.language.pipelines.commits import applied, place_label
 from events.language.pipelines.connections import DataSourceType
+from events.language.pipelines.enums import PipelineEngine
 from events.language.pipelines.sinks import DataSink, WriteMode
+from events.language.pipelines.transformations import CacheLevel
 from events.process import faults
 from forgelog.pipelines import io, quality
-from forgelog.pipelines.engine import Ran, explained, lock, open_connection, run_plan
+from forgelog.pipelines.engine import Plan, Ran, allow, explained, lock, open_connection, run_plan
 from forgelog.pipelines.engine import compile as compile_stage
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.lineage.plans import lineage_of
@@ -33,18 +37,41 @@ def does_nothing(job: StageJob) -> bool:
 @contextmanager
 def transformed(job: StageJob) -> Iterator[tuple[Any, Inputs, Ran]]:
     """Steps 1 to 4: the connection, what was read, and what was run. Raises StageError."""
-    connection = open_connection(job.memory, max(1, int(job.worker.cpus)), job.scratch)
+    share = 1 if job.worker.engine is PipelineEngine.DUCKDB else 4
+    connection = open_connection(job.memory // share, max(1, int(job.worker.cpus)), job.scratch)
     try:
         inputs = attach(connection, job)
-        lock(connection)
-        plan = compile_stage(job.stage, inputs.schemas, job.values())
-        yield connection, inputs, run_plan(connection, plan, scratch=job.scratch)
+        with _computed_by(job, connection) as compute:
+            lock(connection)
+            yield connection, inputs, compute(compile_stage(job.stage, inputs.schemas, job.values()))
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
         raise explained(error) from None
     finally:
         connection.close()
+
+
+@contextmanager
+def _computed_by(job: StageJob, connection: Any) -> Iterator[Callable[[Plan], Ran]]:
+    """What runs a plan: DuckDB itself, or Spark. With rules the rows are kept, since they are read more than once."""
+    if job.worker.engine is PipelineEngine.DUCKDB:
+        keep = CacheLevel.MEMORY if job.stage.rules else CacheLevel.NONE
+        yield lambda plan: run_plan(connection, plan, scratch=job.scratch, keep=keep)
+        return
+    from forgelog.pipelines.engine import spark
+
+    options = job.worker.spark
+    session = spark.open_session(
+        remote=options.remote,
+        cores=max(1, int(job.worker.cpus)),
+        memory_bytes=job.memory // 2,
+        settings=options.settings,
+        scratch=job.scratch.parent,
+    )
+    with tempfile.TemporaryDirectory(dir=options.folder or job.scratch, ignore_cleanup_errors=True) as folder:
+        allow(connection, [f"{folder}/"])
+        yield lambda plan: spark.run_plan(session, connection, plan, scratch=Path(folder))
 
 
 def run(job: StageJob) -> Message:

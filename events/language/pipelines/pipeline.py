@@ -14,9 +14,9 @@ from events.language.pipelines.enums import PipelineEngine
 from events.language.pipelines.parameters import MAX_PARAMETERS, ParameterName, ParameterSpec
 from events.language.pipelines.schedule import Schedule
 from events.language.pipelines.sla import Sla
+from events.language.pipelines.spark import SparkOptions
 from events.language.pipelines.stages import Description, StageSpec
 from events.language.pipelines.triggers import Trigger
-from events.language.planned import Planned
 
 MAX_STAGES = 1_000
 """Most stages of a pipeline."""
@@ -97,6 +97,7 @@ class PipelineSpec(Model):
     execution: Execution = Execution()
     code: ObjectRef | None = None
     """The user's own Python: the manifest of a folder's files, which is the working directory of the workers."""
-    engine: Annotated[PipelineEngine, Planned("Spark", values=frozenset({PipelineEngine.SPARK}))] = (
-        PipelineEngine.DUCKDB
-    )
+    engine: PipelineEngine = PipelineEngine.DUCKDB
+    """What computes the transformations of its stages: with the same results, or Spark refuses."""
+    spark: SparkOptions = SparkOptions()
+    """Of the engine `spark`."""

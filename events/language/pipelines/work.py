@@ -14,6 +14,8 @@ from events.language.base import Model
 from events.language.common import Identifier, OptionalIdentifier
 from events.language.objects import ObjectRef
 from events.language.pipelines.columns import MAX_COLUMNS, Column
+from events.language.pipelines.enums import PipelineEngine
+from events.language.pipelines.spark import SparkOptions
 
 MAX_INLINE = 16 << 10
 """Most bytes of rows that a report holds. More rows are an object."""
@@ -41,6 +43,8 @@ class WorkerSpec(Model):
     """What a stage may hold, with the processes that it starts."""
     datasets_url: Annotated[str, StringConstraints(max_length=2_000)] = ""
     """Where the platform keeps datasets: ``file:///folder`` or ``s3://bucket/prefix``."""
+    engine: PipelineEngine = PipelineEngine.DUCKDB
+    spark: SparkOptions = SparkOptions()
     log_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 40)] = 16 << 20
     """What is kept of a stage's log."""
 

@@ -24,9 +24,10 @@ SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.timestampType": "TIMESTAMP_NTZ",
     "spark.sql.caseSensitive": "false",
+    "spark.sql.runSQLOnFiles": "false",
     "spark.sql.legacy.statisticalAggregate": "false",
 }
-"""Overflow and bad casts are errors, decimals are exact, and days begin in UTC: as in DuckDB."""
+"""Overflow and bad casts are errors, decimals are exact, and days begin in UTC: as in DuckDB. A query reads no file."""
 
 PORTABLE_TYPES = frozenset(
     {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "DECIMAL", "VARCHAR", "BLOB"}
@@ -83,6 +84,38 @@ def spark_sql(
     except SqlglotError as error:
         raise StageError(field, f"sqlglot can't read the query: {' '.join(str(error).split())[:300]}", REMEDY) from None
     return text
+
+
+def read_by(sql: str, known: Collection[str], field: str) -> list[str]:
+    """The relations that a query in Spark's own SQL reads.
+
+    Raises:
+        StageError: it is no single SELECT, or reads what is no relation of the stage.
+    """
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+    from sqlglot.optimizer.scope import traverse_scope
+
+    try:
+        statements = sqlglot.parse(sql, dialect="spark")
+        if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+            raise StageError(field, "is no single SELECT", "write one; a stage's sink writes")
+        scopes = traverse_scope(statements[0])
+    except SqlglotError as error:
+        raise StageError(field, f"is no SQL: {' '.join(str(error).split())[:300]}", "write Spark's SQL") from None
+    read: dict[str, None] = {}
+    for scope in scopes:
+        for source in scope.sources.values():
+            if isinstance(source, exp.Table):
+                if source.args.get("db") or source.name.lower() not in known:
+                    raise StageError(
+                        field,
+                        f"reads {source.sql('spark')}, which is no relation before it",
+                        f"known are {', '.join(known)}",
+                    )
+                read[source.name.lower()] = None
+    return list(read)
 
 
 def refuse_types(columns: Schema, field: str) -> None:

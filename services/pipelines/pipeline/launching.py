@@ -67,7 +67,7 @@ def shared_worker(state: Pipeline, id: str, project: str, version: int, number: 
     job_id = _job_id(child_id(id, f"w{number}", project))
     asked = spec.execution.worker
     resources = JobResources(cpus=asked.cpus, memory_bytes=asked.memory_bytes, storage_bytes=asked.storage_bytes)
-    told = _told(id, job_id, version, resources, datasets, once=False)
+    told = _told(id, job_id, version, spec, resources, datasets, once=False)
     job = _job(spec, f"{state.name}/w{number}", resources, told, {PIPELINE_LABEL: id})
     return WorkerRequested(pipeline_id=id, worker=job_id, number=number, pipeline_version=version, job=job)
 
@@ -87,7 +87,7 @@ def own_worker(
         storage_bytes=shared.storage_bytes,
         gpus=wanted.gpus,
     )
-    told = _told(id, job_id, run.version, resources, datasets, once=True)
+    told = _told(id, job_id, run.version, spec, resources, datasets, once=True)
     labels = {PIPELINE_LABEL: id, RUN_LABEL: str(run.number)}
     job = _job(spec, f"{state.name}/{run.number} {stage_id}", resources, told, labels)
     return WorkerRequested(
@@ -135,8 +135,10 @@ def _job_id(child: str) -> str:
     return f"pipe.{child}"
 
 
-def _told(id: str, job_id: str, version: int, resources: JobResources, datasets: str, *, once: bool) -> dict[str, str]:
-    spec = WorkerSpec(
+def _told(
+    id: str, job_id: str, version: int, spec: PipelineSpec, resources: JobResources, datasets: str, *, once: bool
+) -> dict[str, str]:
+    told = WorkerSpec(
         pipeline_id=id,
         worker=job_id,
         pipeline_version=version,
@@ -144,8 +146,10 @@ def _told(id: str, job_id: str, version: int, resources: JobResources, datasets:
         cpus=resources.cpus,
         memory_bytes=resources.memory_bytes,
         datasets_url=datasets,
+        engine=spec.engine,
+        spark=spec.spark,
     )
-    return {"FORGELOG_WORKER": spec.to_json().decode()}
+    return {"FORGELOG_WORKER": told.to_json().decode()}
 
 
 def _job(

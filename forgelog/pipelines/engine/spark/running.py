@@ -16,7 +16,7 @@ from events.language.pipelines.columns import Column
 from events.language.pipelines.transformations import CacheLevel
 from forgelog.pipelines.engine.functions import Functions, arguments, found, imported, raised
 from forgelog.pipelines.engine.plan import Plan, Relation, Schema
-from forgelog.pipelines.engine.portable import refuse_types, spark_sql
+from forgelog.pipelines.engine.portable import read_by, refuse_types, spark_sql
 from forgelog.pipelines.engine.running import Ran, execute
 from forgelog.pipelines.engine.spark.frames import frame, taken
 from forgelog.pipelines.engine.spark.udfs import register
@@ -44,9 +44,12 @@ def run_plan(
     state = _State(session, connection, plan, functions, scratch, shared or str(scratch))
     for function, path in plan.udfs:
         register(session, function, found(functions, function.module, function.function, path), path)
-    for nth in range(len(plan.relations)):
-        state.add(state.plan.relations[nth])
-    state.give()
+    try:
+        for nth in range(len(plan.relations)):
+            state.add(state.plan.relations[nth])
+        state.give()
+    finally:
+        state.clear()
     return Ran(plan.output, state.plan, {}, state.took)
 
 
@@ -61,13 +64,16 @@ class _State:
     took: dict[str, tuple[str, ...]] = field(default_factory=dict)
     given: set[str] = field(default_factory=set)
     """Inputs that Spark has."""
+    made: list[str] = field(default_factory=list)
+    kept: list[Any] = field(default_factory=list)
 
     def add(self, relation: Relation) -> None:
         """Makes a relation a view of Spark."""
         if relation.call:
             data = self.called(relation)
         elif relation.spark:
-            self.need(self.plan.inputs)
+            place = f"{relation.path}.custom.spark"
+            self.need(read_by(relation.spark, [*self.plan.inputs, *self.made], place))
             data = self.run(relation.spark, f"{relation.path}.custom.spark", dict(relation.values))
         else:
             self.need(relation.reads)
@@ -80,7 +86,9 @@ class _State:
             data = data.repartition(*parts, *(f"`{name}`" for name in hint.columns))
         if relation.cache is not CacheLevel.NONE:
             data = data.persist(_storage(relation.cache))
+            self.kept.append(data)
         data.createOrReplaceTempView(relation.name)
+        self.made.append(relation.name)
         if relation.call or relation.spark:
             columns = columns_of(data, relation.path)
             if relation.columns and columns != relation.columns:
@@ -139,6 +147,13 @@ class _State:
     def run(self, text: str, place: str, values: Mapping[str, Any] | None = None) -> Any:
         with _explained(place):
             return self.session.sql(text, args=values) if values else self.session.sql(text)
+
+    def clear(self) -> None:
+        """Leaves nothing that another stage of this session could read."""
+        for name in (*self.made, *self.given):
+            self.session.catalog.dropTempView(name)
+        for data in self.kept:
+            data.unpersist()
 
     def give(self) -> None:
         relation = self.plan[self.plan.output]
