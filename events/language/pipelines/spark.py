@@ -10,7 +10,11 @@ from pydantic import Field, StringConstraints, model_validator
 from events.language.base import Model
 from events.language.common import shown
 
-SettingName = Annotated[str, StringConstraints(pattern=r"^spark\.[A-Za-z0-9_.-]+$", max_length=200)]
+SettingName = Annotated[
+    str,
+    StringConstraints(pattern=r"^spark\.[A-Za-z0-9_.-]+$", max_length=200),
+    Field(examples=["spark.sql.shuffle.partitions"]),
+]
 """Such as ``spark.sql.shuffle.partitions``."""
 
 _SECRET = re.compile(r"secret|password|token|credential|access\.?key", re.IGNORECASE)
@@ -24,7 +28,9 @@ class SparkOptions(Model):
     )
     """A server of Spark Connect. Empty: each worker starts a Spark of its own, with the worker's memory and CPUs, which
     needs a JDK on the node."""
-    folder: Annotated[str, StringConstraints(pattern=r"^$|^/", max_length=1_000)] = ""
+    folder: Annotated[str, StringConstraints(pattern=r"^$|^/", max_length=1_000)] = Field(
+        default="", examples=["/shared/spark"]
+    )
     """A folder that workers and Spark's executors both see: rows go between them as files there. Empty: the worker's
     scratch space, which is right for a Spark of its own."""
     settings: dict[SettingName, Annotated[str, StringConstraints(max_length=2_000)]] = Field(
