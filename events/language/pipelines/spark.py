@@ -10,11 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from events.language.base import Model
 from events.language.common import shown
 
-SettingName = Annotated[
-    str,
-    StringConstraints(pattern=r"^spark\.[A-Za-z0-9_.-]+$", max_length=200),
-    Field(examples=["spark.sql.shuffle.partitions"]),
-]
+SettingName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=200)]
 """Such as ``spark.sql.shuffle.partitions``."""
 
 _SECRET = re.compile(r"secret|password|token|credential|access\.?key", re.IGNORECASE)
