@@ -42,6 +42,10 @@ START_SECONDS = 120.0
 """Time that a worker has to begin with what it was given."""
 
 
+PUBLISH_SECONDS = 600.0
+"""Time that a worker has to put a version into its place, of a stage without a limit of its own."""
+
+
 class At(NamedTuple):
     """Of which pipeline a step is, and when."""
 
@@ -205,9 +209,11 @@ def _tasks(state: Pipeline, at: At) -> list[Event]:
 def _timeout_at(state: Pipeline, run: Run, stage_id: str) -> datetime | None:
     """When an attempt has taken too long, or has not begun for too long."""
     stage = run.stages[stage_id]
-    if not stage.worker or stage.dispatched_at is None or stage.dataset_version:
+    if not stage.worker or stage.dispatched_at is None:
         return None
     limit = state.graph(run.version).stages[stage_id].timeout_seconds
+    if stage.dataset_version:
+        return stage.dispatched_at + timedelta(seconds=limit or PUBLISH_SECONDS)
     if stage.started_at is not None:
         return None if limit is None else stage.started_at + timedelta(seconds=limit)
     worker = state.workers.get(stage.worker)
@@ -225,8 +231,10 @@ def _late(state: Pipeline, at: At) -> list[Event]:
             stage = run.stages[stage_id]
             names = {"run_id": run_id, "pipeline_id": at.id, "stage_id": stage_id}
             begun = stage.started_at is not None
-            limit = state.graph(run.version).stages[stage_id].timeout_seconds
-            problem = f"it took longer than {limit:g} seconds" if begun else "its worker has not begun with it"
+            took = f"{(time - (stage.started_at or time)).total_seconds():g} seconds"
+            problem = f"it took longer than {took}" if begun else "its worker has not begun with it"
+            if stage.dataset_version:
+                problem = "its worker has not published its output in time"
             failure = StageFailure(kind=FailureKind.TIMEOUT if begun else FailureKind.LOST, problem=problem)
             stop = {"attempt": stage.attempt, "worker": stage.worker, "reason": StopReason.TIMEOUT}
             found += [

@@ -581,6 +581,19 @@ def test_what_is_committed_is_published_by_another_worker_if_its_own_is_gone() -
     assert desk.order("clean").attempt == 1
 
 
+def test_a_worker_that_does_not_publish_in_time_is_stopped_and_another_one_publishes() -> None:
+    desk = writing(timeout_seconds=60)
+    committed(desk)
+    first = desk.order("clean").worker
+    assert kinds(desk.wait(59)) == []
+    late = desk.wait(10)
+    assert kinds(late)[:2] == ["StageStopRequested", "StageRetrying"]
+    order = desk.order("clean")
+    assert (order.phase, order.dataset_version, order.worker != first) == ("publish", 4, True)
+    assert kinds(desk.send(ReportStagePublished(**desk.about("clean"), dataset_version=4))) == ["StagePublished"]
+    assert "StageCompleted" in kinds(desk.hear(VersionPublished(**OF_STAGE, dataset_version=4)))
+
+
 @pytest.mark.parametrize(
     ("cause", "version", "then"),
     [
