@@ -132,7 +132,7 @@ async def test_the_log_is_read_from_now_on_and_moved_aside_when_it_is_long(tmp_p
     with path.open("ab") as file:
         file.write(b'{"cut\n{"n": 99}\n')
     async with asyncio.timeout(30):
-        while got[-1] != {"n": 99}:
+        while {"n": 99} not in got:  # what Envoy still had may come after it
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
