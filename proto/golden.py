@@ -56,21 +56,28 @@ def write_missing(folder: Path = FOLDER) -> list[str]:
     return names
 
 
-def defaults() -> dict[str, dict[str, Any]]:
-    """``context.Class`` → field → default, of every message and every model that can be in one."""
-    found: dict[str, dict[str, Any]] = {}
+def every_model() -> set[type[BaseModel]]:
+    """Every message, and every model that can be in one."""
+    found: set[type[BaseModel]] = set()
     todo: list[type[BaseModel]] = [*command_types().values(), *event_types().values()]
     while todo:
         model = todo.pop()
-        name = qualified(model)
-        if name in found:
-            continue
-        found[name] = {
+        if model not in found:
+            found.add(model)
+            todo += (inner for info in model.model_fields.values() for inner in _models_in(info.annotation))
+    return found
+
+
+def defaults() -> dict[str, dict[str, Any]]:
+    """``context.Class`` → field → default, of every message and every model that can be in one."""
+    found = {
+        qualified(model): {
             name: to_jsonable_python(info.get_default(call_default_factory=True, validated_data={}))
             for name, info in model.model_fields.items()
             if not info.is_required()
         }
-        todo += (inner for info in model.model_fields.values() for inner in _models_in(info.annotation))
+        for model in every_model()
+    }
     return dict(sorted(found.items()))
 
 

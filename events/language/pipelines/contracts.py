@@ -38,6 +38,8 @@ class VolumePolicy(Model):
     than `deviations` times their median absolute deviation (MAD). A robust z-score; see Leys et al. 2013,
     doi:10.1016/j.jesp.2013.03.013. An anomaly is told; the version is committed."""
 
+    enabled: bool = True
+    """Whether rows are compared."""
     deviations: float = Field(default=5.0, ge=0.1, le=1_000)
     versions: int = Field(default=20, ge=3, le=100)
     """Newest versions that are compared with."""
@@ -60,8 +62,7 @@ class DatasetContract(Model):
     columns: Columns = ()
     """The schema. Empty: that of the newest version, so the first one sets it."""
     freshness: FreshnessPolicy | None = None
-    volume: VolumePolicy | None = VolumePolicy()
-    """None: rows are not compared."""
+    volume: VolumePolicy = VolumePolicy()
 
 
 class SchemaChangeKind(StrEnum):

@@ -184,13 +184,16 @@ class WindowFrame(Model):
     unit: FrameUnit = FrameUnit.ROWS
     preceding: Annotated[int, Field(ge=0, le=1 << 31)] | None = None
     """How many before the row; null: all."""
-    following: Annotated[int, Field(ge=0, le=1 << 31)] | None = 0
-    """How many after it; null: all."""
+    following: Annotated[int, Field(ge=0, le=1 << 31)] = 0
+    """How many after it."""
+    to_end: bool = False
+    """Whether all after it count, whatever `following` says."""
 
     @model_validator(mode="after")
     def _counted(self) -> WindowFrame:
         if self.unit is FrameUnit.RANGE and (self.preceding or self.following):
-            raise ValueError("a frame of unit 'range' begins and ends at the row's equals (0) or has no end (null)")
+            ends = "begins and ends at the row's equals (0) or has no end (preceding: null, to_end: true)"
+            raise ValueError(f"a frame of unit 'range' {ends}")
         return self
 
 

@@ -214,7 +214,8 @@ def known_name(name: str, columns: Mapping[str, str], place: str) -> str:
 
 def _frame(frame: WindowFrame) -> str:
     ends = []
-    for count, direction in ((frame.preceding, "PRECEDING"), (frame.following, "FOLLOWING")):
+    following = None if frame.to_end else frame.following
+    for count, direction in ((frame.preceding, "PRECEDING"), (following, "FOLLOWING")):
         if count is None:
             ends.append(f"UNBOUNDED {direction}")
         else:

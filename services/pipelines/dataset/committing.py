@@ -87,7 +87,7 @@ def published(state: Dataset, number: int, location: str) -> Sequence[DatasetEve
             )
         )
     policy, rows = state.contract.volume, request.manifest.rows
-    if policy is not None and (odd := anomaly(rows, state.counts, policy)) is not None:
+    if policy.enabled and (odd := anomaly(rows, state.counts, policy)) is not None:
         found.append(VolumeAnomaly(dataset_id=id, dataset_version=number, rows=rows, **odd._asdict()))
     told = (SubscriberNotified(dataset_id=id, pipeline_id=each, dataset_version=number) for each in state.subscribers)
     return [*found, *told]

@@ -22,8 +22,10 @@ from events.language.scheduling import SchedulingDecision
 from forgelog_pb.jobs.v1 import types_pb2 as jobs_pb
 from forgelog_pb.resources.v1 import types_pb2 as resources_pb
 from proto.generate import generate
+from proto.golden import every_model
 from proto.samples import full
-from tests.unit.language.strategies import models
+from proto.shapes import unwrap
+from tests.unit.language.strategies import NULL_IS_NO_DEFAULT, models
 
 ALL = {**command_types(), **event_types()}
 
@@ -52,6 +54,17 @@ def test_any_command_or_event_survives_the_way_to_protobuf_and_back(data: st.Dat
     value = data.draw(models(kind))
     message = message_class(kind).FromString(to_message(value, message_class(kind)).SerializeToString())
     assert from_message(message, kind) == value
+
+
+def test_null_is_the_default_of_what_may_be_null() -> None:
+    """What is left out of a protobuf message has its default there, so null could not be said."""
+    found = set()
+    for model in every_model():
+        for name, info in model.model_fields.items():
+            nullable = unwrap(info.annotation, tuple(info.metadata))[2]
+            if nullable and not info.is_required() and info.get_default(call_default_factory=True) is not None:
+                found.add((model, name))
+    assert found == NULL_IS_NO_DEFAULT
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

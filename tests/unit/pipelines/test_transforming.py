@@ -152,7 +152,7 @@ class TestWindow:
             (None, [10, 30, 70, 5]),
             ({"preceding": 1}, [10, 30, 60, 5]),
             ({"preceding": 0, "following": 1}, [30, 60, 40, 5]),
-            ({"preceding": None, "following": None}, [70, 70, 70, 5]),
+            ({"preceding": None, "to_end": True}, [70, 70, 70, 5]),
             ({"unit": "range", "preceding": 0, "following": 0}, [10, 20, 40, 5]),
         ],
     )
