@@ -21,10 +21,12 @@ from events.language.pipelines.dataset_messages import (
     QualityEvaluated,
     SchemaChanged,
     SubscriberNotified,
+    VersionAbandoned,
     VersionCommitted,
     VersionPublished,
     VolumeAnomaly,
 )
+from events.language.pipelines.run_events import StagePublished
 from services.pipelines.dataset.schemas import breaking, changes, told
 from services.pipelines.dataset.state import MAX_HELD, Dataset, stage_key
 from services.pipelines.dataset.volume import anomaly
@@ -71,11 +73,12 @@ def judged(state: Dataset, request: CommitRequest) -> Sequence[DatasetEvent]:
     return [VersionCommitted(dataset_version=number, request=request, **_of(request)), *evaluated]
 
 
-def published(state: Dataset, number: int, location: str) -> Sequence[DatasetEvent]:
-    """What the publication of a version leads to; nothing for one that is not pending."""
-    request = state.pending
+def published(state: Dataset, event: StagePublished) -> Sequence[DatasetEvent]:
+    """What the publication of a version leads to. A run that is retried may publish one that is not pending any more:
+    it is told what became of that, and nobody else is."""
+    request, number, location = state.pending, event.dataset_version, event.location
     if request is None or number != state.committed:
-        return ()
+        return _decided_before(state, event)
     id = request.dataset_id
     found: list[DatasetEvent] = [VersionPublished(dataset_version=number, location=location, **_of(request))]
     columns = request.manifest.columns
@@ -91,6 +94,18 @@ def published(state: Dataset, number: int, location: str) -> Sequence[DatasetEve
         found.append(VolumeAnomaly(dataset_id=id, dataset_version=number, rows=rows, **odd._asdict()))
     told = (SubscriberNotified(dataset_id=id, pipeline_id=each, dataset_version=number) for each in state.subscribers)
     return [*found, *told]
+
+
+def _decided_before(state: Dataset, event: StagePublished) -> Sequence[DatasetEvent]:
+    known, number = state.stages.get(stage_key(event.run_id, event.stage_id)), event.dataset_version
+    if known is None or number > state.committed:
+        return ()
+    about = {"dataset_version": number, **_of(event)}
+    if known.version == number:
+        return [VersionPublished(location=event.location, **about)]
+    if any(each.version == number for each in state.stages.values()):
+        return ()  # it is another stage's
+    return [VersionAbandoned(reason="it was abandoned before", **about)]
 
 
 def _stopped(request: CommitRequest) -> CommitRefused | None:
@@ -139,7 +154,7 @@ def _refused(
     )
 
 
-def _of(request: CommitRequest) -> dict[str, object]:
+def _of(request: CommitRequest | StagePublished) -> dict[str, object]:
     names = ("dataset_id", "pipeline_id", "run_id", "stage_id", "attempt")
     return {name: getattr(request, name) for name in names}
 

@@ -114,7 +114,7 @@ class Datasets(Decider[Dataset]):
 
     def react(self, state: Dataset, event: Event, context: DecisionContext) -> Sequence[Event]:
         if isinstance(event, StagePublished):
-            return committing.published(state, event.dataset_version, event.location)
+            return committing.published(state, event)
         if isinstance(event, DatasetSubscribed):
             return subscribing.added(state, event.dataset_id, event.pipeline_id, context.project)
         if isinstance(event, DatasetUnsubscribed):

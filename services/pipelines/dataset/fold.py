@@ -47,13 +47,16 @@ def evolve(state: Dataset, event: Event, time: datetime) -> Dataset:
         case VersionCommitted():
             _asked(state, event)
             state.committed, state.pending = event.dataset_version, event.request
-        case VersionPublished():
-            assert state.pending is not None, "the decider lets nothing be published that is not committed"
+        case VersionPublished() if state.pending is not None and event.dataset_version == state.committed:
             state.counts = [*state.counts, state.pending.manifest.rows][-MAX_COUNTS:]
             state.published, state.published_at, state.stale = event.dataset_version, time, False
             state.pending = None
         case VersionAbandoned():
-            state.pending = None
+            if event.dataset_version == state.committed:
+                state.pending = None
+            known = state.stages.get(stage_key(event.run_id, event.stage_id))
+            if known is not None and known.version == event.dataset_version:
+                known.version = 0
         case SchemaChanged():
             state.columns, state.schema_version = event.columns, event.schema_version
         case DatasetStale():

@@ -267,6 +267,9 @@ def _objects(event: VersionCommitted) -> list[ObjectRef]:
 
 
 def _published(event: VersionPublished, row: Row, rows: Rows, time: datetime) -> Row:
+    before = rows.get(DATA_VERSIONS, (event.dataset_id, event.dataset_version))
+    if before is not None and before["status"] == DataVersionStatus.PUBLISHED.value:
+        return {}  # told again, to a run that was retried
     version = _version_with(
         rows, event, status=DataVersionStatus.PUBLISHED.value, published_at=time, location=event.location
     )

@@ -86,6 +86,16 @@ def test_a_dataset_is_as_its_newest_published_version(desk: Desk) -> None:
     assert versions == {1: ("published", ""), 2: ("abandoned", "the disk is full")}
 
 
+def test_a_version_that_is_told_of_again_is_not_the_newest_one(desk: Desk) -> None:
+    desk.asked(request(rows=7))
+    desk.published(1)
+    desk.asked(request(run=2, rows=9))
+    desk.published(2)
+    desk.published(1)
+    (row,) = folded(desk).rows(folds.DATASETS)
+    assert (row["version"], row["rows"]) == (2, 9)
+
+
 def test_a_changed_rule_takes_the_place_of_the_old_one(desk: Desk) -> None:
     for made in (rule("a"), rule("b"), rule("a", threshold=0.5)):
         desk.told(DefineQualityRule(dataset_id=ID, rule=made))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -104,13 +105,33 @@ def test_no_more_than_twenty_wait(desk: Desk) -> None:
     )
 
 
+def test_a_run_that_is_retried_is_told_what_became_of_its_version(desk: Desk) -> None:
+    desk.subscribed("report")
+    desk.asked(request())
+    assert SubscriberNotified in kinds(desk.published(1))
+    desk.asked(request(run=2))
+    before = desk.state.published_at
+    desk.now += timedelta(seconds=60)
+    assert kinds(desk.published(1)) == [VersionPublished], "and nobody else is told of it"
+    assert (desk.state.published_at, desk.state.pending is None) == (before, False)
+
+
+def test_a_stage_whose_version_was_abandoned_may_make_another_one(desk: Desk) -> None:
+    desk.asked(request())
+    desk.told(AbandonVersion(dataset_id=ID, dataset_version=1))
+    assert kinds(desk.published(1)) == [VersionAbandoned], "it can not be published any more"
+    (again,) = desk.asked(request(attempt=2))
+    assert isinstance(again, VersionCommitted)
+    assert again.dataset_version == 2
+
+
 def test_a_version_that_can_not_be_published_is_abandoned(desk: Desk) -> None:
     desk.asked(request(run=1))
     desk.asked(request(run=2))
     with pytest.raises(Refused, match="version 2 of dataset orders does not wait to be published; version 1 is"):
         desk.told(AbandonVersion(dataset_id=ID, dataset_version=2))
     assert kinds(desk.told(AbandonVersion(dataset_id=ID, dataset_version=1))) == [VersionAbandoned, VersionCommitted]
-    assert desk.published(1) == [], "its late publication is none"
+    assert kinds(desk.published(1)) == [VersionAbandoned], "its late publication is none"
     assert desk.state.columns == (), "its schema was never that of the dataset"
     with pytest.raises(Refused, match="there is no dataset 'orders'"):
         Desk().told(AbandonVersion(dataset_id=ID, dataset_version=1))
