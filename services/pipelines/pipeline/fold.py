@@ -140,10 +140,13 @@ def _run(state: Pipeline, event: RunEvent, time: datetime) -> None:
 
 def _retried(state: Pipeline, run: Run, time: datetime) -> None:
     for id, stage in list(run.stages.items()):
-        if stage.status is StageStatus.FAILED:
+        publishes = stage.status is StageStatus.SKIPPED and stage.dataset_version and not stage.kept_skip
+        if stage.status is StageStatus.FAILED or publishes:
             stage.status, stage.retry_at, stage.retries, stage.losses = StageStatus.RETRYING, time, 0, 0
+            stage.published = False
             run.retrying.append(id)
         elif stage.status is StageStatus.SKIPPED and not stage.kept_skip:
+            run.attempts[id] = stage.attempt
             del run.stages[id]
     run.failed.clear()
     graph = state.graph(run.version)

@@ -9,11 +9,11 @@ from typing import Any
 from events.language.base import Event
 from events.language.common import CommandRejected
 from events.language.jobs import ExitReason, JobEnded, JobExited, JobStarted, SubmitJob, TaskExit
-from events.language.pipelines.enums import StageStatus
-from events.language.pipelines.run_events import StageCompleted, StageStarted, WorkerGone
+from events.language.pipelines.enums import StageStatus, StopReason
+from events.language.pipelines.run_events import StageCompleted, StageStarted, StageStopRequested, WorkerGone
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
 from services.pipelines.pipeline.failures import failed
-from services.pipelines.pipeline.state import Assigned, Pipeline, Worker
+from services.pipelines.pipeline.state import Assigned, Pipeline, Stage, Worker
 
 MOST_FAILURES = 3
 """Workers in a row that end before they are ready, after which the stages that wait for one fail."""
@@ -105,6 +105,9 @@ def gone(
         if stage.tasks is not None and stage.losses + 1 < MOST_LOSSES:
             continue
         said.add((each.run_id, each.stage_id))
+        for other in _others_with(stage, worker_id):
+            about = {"attempt": stage.attempt, "worker": other, "reason": StopReason.FAIL_FAST}
+            yield StageStopRequested(**names, **about)
         yield failed(state, run, names, failure, now, worker=worker_id, retried=stage.tasks is None)
     if worker.ready or worker.released or worker.is_job:
         return
@@ -120,6 +123,12 @@ def gone(
             if state.graph(run.version).stages[stage_id].job is None and (run_id, stage_id) not in said:
                 names = {"run_id": run_id, "pipeline_id": id, "stage_id": stage_id}
                 yield failed(state, run, names, hopeless, now, retried=False)
+
+
+def _others_with(stage: Stage, worker_id: str) -> list[str]:
+    """The other workers that have tasks of a stage."""
+    tasks = stage.tasks.running.values() if stage.tasks is not None else ()
+    return list(dict.fromkeys(each.worker for each in tasks if each.worker != worker_id))
 
 
 def _names(id: str, each: Assigned) -> dict[str, Any]:

@@ -71,8 +71,8 @@ def consider(state: Pipeline, run: Run, ids: list[str]) -> None:
         if found is None:
             continue
         if found.begins:
-            run.stages[id] = Stage()
+            run.stages[id] = Stage(attempt=run.attempts.get(id, 0))
             run.ready.append(id)
         else:
             run.unneeded[id] = found.why
-            run.stages[id] = Stage(excused=found.excused)
+            run.stages[id] = Stage(attempt=run.attempts.get(id, 0), excused=found.excused)

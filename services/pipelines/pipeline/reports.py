@@ -84,10 +84,10 @@ def _attempt(state: Pipeline, command: StageReport) -> tuple[Run, Stage]:
     if stage is None or stage.status is not StageStatus.RUNNING or stage.attempt != command.attempt:
         raise _stale(command, "is over")
     worker = state.workers.get(command.worker)
-    first = command.first_task if isinstance(command, ReportStageEnded) else None
     mine = (command.run_id, command.stage_id, command.attempt)
     has = worker is not None and any(
-        (each.run_id, each.stage_id, each.attempt) == mine and (first is None or each.first_task == first)
+        (each.run_id, each.stage_id, each.attempt) == mine
+        and (not isinstance(command, ReportStageEnded) or each.first_task == command.first_task)
         for each in worker.assigned
     )
     if not has:

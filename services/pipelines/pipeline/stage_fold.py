@@ -27,6 +27,7 @@ from events.language.pipelines.run_events import (
     StageStopRequested,
     TasksEnded,
 )
+from events.language.pipelines.work import FailureKind
 from services.pipelines.pipeline.readiness import consider
 from services.pipelines.pipeline.state import (
     KEPT_RESULTS,
@@ -101,6 +102,8 @@ def _attempt(state: Pipeline, run: Run, stage: Stage, event: AttemptEvent, time:
         case StageFailed():
             stage.metrics = event.metrics
             run.failed.append(event.stage_id)
+            if event.failure.kind is FailureKind.COMMIT:
+                stage.dataset_version, stage.published = 0, False  # it is abandoned: a retry makes another one
             _end(state, run, event, StageStatus.FAILED, time)
         case StageStopRequested():
             _stop(state, stage, event, time)
@@ -186,8 +189,12 @@ def _end(state: Pipeline, run: Run, event: StageEvent, status: StageStatus, time
     run.open -= 1
     if stage.worker:
         _free_from(state, stage.worker, event.run_id, id, time)
-    stage.worker, stage.commit = "", None
+    stage.worker = ""
+    if status is StageStatus.COMPLETED or not stage.dataset_version:
+        stage.commit = None  # else a retry of the run has to publish what is committed
     if stage.tasks is not None:
+        for each in stage.tasks.running.values():
+            _free_from(state, each.worker, event.run_id, id, time)
         stage.tasks = None
     consider(state, run, state.graph(run.version).followers[id])
 

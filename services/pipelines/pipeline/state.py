@@ -119,6 +119,8 @@ class Run:
     """Stages that are worked on, or wait for a worker amid their work."""
     retrying: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    attempts: dict[str, int] = field(default_factory=dict)
+    """The last attempts of stages that are open again after a retry: no number comes twice."""
 
 
 @dataclass(slots=True)

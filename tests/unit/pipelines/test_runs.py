@@ -17,10 +17,11 @@ from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.dataset_messages import (
     CommitRefusal,
     CommitRefused,
+    VersionAbandoned,
     VersionCommitted,
     VersionPublished,
 )
-from events.language.pipelines.enums import RetryOn, RunWhen, SkipReason, StageCache, StageExecution
+from events.language.pipelines.enums import RetryOn, RunWhen, SkipReason, StageCache, StageExecution, StopReason
 from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.parameters import ParameterSpec, ParameterType
 from events.language.pipelines.pipeline import Execution
@@ -53,7 +54,8 @@ from events.language.pipelines.run_events import (
 from events.language.pipelines.sinks import DataSink, WriteMode
 from events.language.pipelines.stages import ForEach, StageInput, StageResources, StageRetry, StageSpec
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics, StageOutput
-from services.pipelines.pipeline.failures import pause
+from services.pipelines.pipeline.failures import PUBLISHING_RETRIES, pause
+from services.pipelines.pipeline.runs import stopped
 from tests.unit.pipelines.desk import ID, RunDesk, begun, kinds
 
 RUN = f"{ID}.1"
@@ -329,6 +331,16 @@ def test_a_retried_run_does_again_what_failed_and_keeps_the_rest() -> None:
     assert "RunCompleted" in kinds(desk.complete("c"))
 
 
+def test_a_stage_that_is_open_again_goes_on_with_its_attempts() -> None:
+    desk = RunDesk("load", "check", execution=Execution(fail_fast=True, max_workers=2))
+    desk.run()
+    desk.fail("check")
+    assert desk.statuses() == {"load": "skipped", "check": "failed"}
+    desk.send(RetryRun(pipeline_id=ID, number=1))
+    desk.wait(60)
+    assert {stage: desk.order(stage).attempt for stage in ("load", "check")} == {"load": 2, "check": 2}
+
+
 def test_a_retired_pipeline_cancels_its_runs_and_releases_its_workers() -> None:
     desk = RunDesk("a")
     desk.run()
@@ -500,6 +512,27 @@ def test_tasks_of_a_lost_worker_go_to_another_one() -> None:
     assert "RunCompleted" in kinds(desk.events)
 
 
+def test_tasks_that_cost_too_many_workers_fail_and_those_that_others_have_are_stopped() -> None:
+    desk = RunDesk(
+        StageSpec(id="each", for_each=ForEach(count=10_000)), execution=Execution(max_workers=2, keep_warm_seconds=0)
+    )
+    desk.run()
+    steady = next(iter(desk.state.workers))
+    while desk.state.runs[RUN].status.value == "running":
+        desk.lose(next(id for id, each in desk.state.workers.items() if id != steady and each.assigned))
+    (stop,) = (each for each in desk.events if isinstance(each, StageStopRequested))
+    assert stop.worker == steady
+    assert desk.state.workers[steady].assigned == []
+    assert "WorkerGone" in kinds(desk.lose(steady)), "its end is nothing that a stage has to know"
+
+
+def test_the_report_of_a_range_does_not_end_the_stage() -> None:
+    desk = RunDesk(StageSpec(id="each", for_each=ForEach(count=40)))
+    desk.run()
+    with pytest.raises(Refused, match="is not this worker's"):
+        desk.complete("each")
+
+
 def test_tasks_of_a_list_are_as_many_as_it_has_rows() -> None:
     each = StageSpec(id="each", inputs={"days": StageInput(stage="list")}, for_each=ForEach(input="days"))
     desk = RunDesk("list", each, "last: each")
@@ -592,6 +625,48 @@ def test_a_worker_that_does_not_publish_in_time_is_stopped_and_another_one_publi
     assert (order.phase, order.dataset_version, order.worker != first) == ("publish", 4, True)
     assert kinds(desk.send(ReportStagePublished(**desk.about("clean"), dataset_version=4))) == ["StagePublished"]
     assert "StageCompleted" in kinds(desk.hear(VersionPublished(**OF_STAGE, dataset_version=4)))
+
+
+def fails(desk: RunDesk) -> None:
+    """Publishing fails for good."""
+    for _ in range(PUBLISHING_RETRIES + 1):
+        desk.fail("clean")
+        while desk.state.runs[RUN].stages["clean"].status.value == "retrying":
+            desk.wait(10)
+    assert desk.state.runs[RUN].status.value == "failed"
+
+
+def test_a_retried_run_publishes_what_was_committed() -> None:
+    desk = writing()
+    committed(desk)
+    fails(desk)
+    desk.send(RetryRun(pipeline_id=ID, number=1))
+    order = desk.order("clean")
+    assert (order.phase, order.manifest, order.dataset_version) == ("publish", MANIFEST, 4)
+    assert kinds(desk.send(ReportStagePublished(**desk.about("clean"), dataset_version=4))) == ["StagePublished"]
+    assert kinds(desk.hear(VersionPublished(**OF_STAGE, dataset_version=4)))[0] == "StageCompleted"
+
+
+def test_a_retried_run_makes_again_what_was_abandoned() -> None:
+    desk = writing()
+    committed(desk)
+    abandoned = VersionAbandoned(**OF_STAGE, dataset_version=4, reason="the disk is full")
+    assert "StageFailed" in kinds(desk.hear(abandoned))
+    desk.send(RetryRun(pipeline_id=ID, number=1))
+    order = desk.order("clean")
+    assert (order.phase, order.attempt, order.dataset_version) == ("run", 2, 0)
+
+
+def test_a_retried_run_publishes_what_was_stopped_amid_its_publication() -> None:
+    desk = writing()
+    committed(desk)
+    desk.send(ReportStagePublished(**desk.about("clean"), dataset_version=4))
+    run = desk.state.runs[RUN]
+    stopping = stopped(run, RUN, ID, StopReason.FAIL_FAST, SkipReason.FAIL_FAST)
+    desk.take([*stopping, RunFailed(run_id=RUN, pipeline_id=ID, reason="another stage failed")])
+    desk.send(RetryRun(pipeline_id=ID, number=1))
+    assert desk.order("clean").phase == "publish"
+    assert kinds(desk.send(ReportStagePublished(**desk.about("clean"), dataset_version=4))) == ["StagePublished"]
 
 
 @pytest.mark.parametrize(
