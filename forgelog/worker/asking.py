@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from events.language.convert import to_dict
@@ -14,21 +15,41 @@ from forgelog.worker.versions import Versions
 from forgelog.worker.working import Order
 from forgelog_pb.pipelines.v1 import dataset_queries_pb2, dataset_queries_pb2_grpc
 
+BEHIND_SECONDS = 60.0
+"""How long the platform's tables may be behind its log, before a version that an order names is said to be missing."""
+_AGAIN_SECONDS, _LONGEST_PAUSE = 0.1, 2.0
+
 
 class Asking:
     """An executor's questions."""
 
-    def __init__(self, core: Core, project: str, versions: Versions) -> None:
+    def __init__(self, core: Core, project: str, versions: Versions, behind_seconds: float = BEHIND_SECONDS) -> None:
         self._core, self._project, self._versions = core, project, versions
+        self._behind = behind_seconds
 
     async def answer(self, order: Order, question: Message) -> Message:
         """``answer``, or ``problem`` where there is none."""
         try:
             if question["ask"] == "dataset":
-                return {"answer": await self._version(question["name"], question["version"])}
+                name, version = question["name"], question["version"]
+                seconds = self._behind if _was_told(order, name, version) else 0.0
+                return {"answer": await self._caught_up(name, version, seconds)}
             return {"answer": await self._rules(question["name"])}
         except (ForgelogError, LookupError) as error:
             return {"problem": str(error)}
+
+    async def _caught_up(self, name: str, version: int, seconds: float) -> Message:
+        """`_version`, asked again for so long while there is none."""
+        clock, pause = asyncio.get_running_loop().time, _AGAIN_SECONDS
+        until = clock() + seconds
+        while True:
+            try:
+                return await self._version(name, version)
+            except (NotFound, LookupError):
+                if clock() + pause > until:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _version(self, name: str, version: int) -> Message:
         """Where a published version of a dataset is. Raises LookupError."""
@@ -75,3 +96,9 @@ class Asking:
                 continue
             return Dataset.model_validate(to_dict(answer.dataset))
         return None
+
+
+def _was_told(order: Order, name: str, version: int) -> bool:
+    """Whether the order itself names the version: then it is published, and tables that lack it are behind."""
+    given = order.event.inputs if order.event is not None else ()
+    return any((each.output.dataset_id, each.output.dataset_version) == (name, version) for each in given)

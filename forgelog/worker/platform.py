@@ -83,7 +83,9 @@ class Reporter:
 
     def report(self, command: Command, *, urgent: bool = True) -> None:
         """Send it as soon as those before it are decided. One that is not urgent waits a few milliseconds for others
-        that go with it."""
+        that go with it. A quiet one is dropped where others wait: a newer one follows, and they may wait for long."""
+        if type(command).quiet and self._waiting:
+            return
         envelope = commands_pb2.Command(
             id=new_id(),
             type=type(command).type_name(),
@@ -127,7 +129,7 @@ class Reporter:
             pause = _PAUSE
             for (command, _), outcome in zip(batch, answer.outcomes, strict=True):
                 found = plain(outcome)
-                if found.result == "published":
+                if found.result == "published" and not type(command).quiet:
                     break  # it is not decided yet; this and the later ones are sent again, with the same ids
                 self._waiting.popleft()
                 self._heard(command, _refusal(found.rejection) if found.result == "rejected" else None)

@@ -101,6 +101,8 @@ class Executor:
         """Why it must do no other work; empty while it may."""
         self.over = 0
         """Bytes that it held when it was ended because they are too many."""
+        self.peak = 0
+        """Most bytes that it was seen to hold in the work that it does."""
 
     @classmethod
     async def start(
@@ -155,6 +157,7 @@ class Executor:
     async def perform(self, work: Message, answer: Answer) -> Message:
         """Do work and return what it came to. All that it printed has been taken then, and no process that it started
         is left. Raises Gone."""
+        self.peak = 0
         watching = asyncio.create_task(self._watch_memory())
         try:
             self._writer.write(pack({**work, "limit": self.limit}))
@@ -213,6 +216,7 @@ class Executor:
         while True:
             await asyncio.sleep(LOOK_EVERY)
             held = processes.memory_of((self.pid, *processes.descendants(self.pid)), self.limit)
+            self.peak = max(self.peak, held)
             if held > self.limit:
                 self.over = held
                 processes.end(self.pid)

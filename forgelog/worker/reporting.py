@@ -12,6 +12,7 @@ from events.language.pipelines.enums import StageOutcome, StagePhase
 from events.language.pipelines.run_commands import (
     ReportStageEnded,
     ReportStagePrepared,
+    ReportStageProgress,
     ReportStagePublished,
     ReportStageResolved,
     ReportStageStarted,
@@ -23,7 +24,7 @@ from events.language.pipelines.work import FailureKind, StageFailure, StageMetri
 from events.process import faults
 from forgelog.worker.platform import Refusal
 from forgelog.worker.starting import Start
-from forgelog.worker.working import Done, Order
+from forgelog.worker.working import Done, Order, Progress
 
 log = logging.getLogger("forgelog.worker")
 
@@ -61,6 +62,14 @@ class Reports:
             return  # the attempt has begun long ago
         # One that ends at once takes the same way as its end.
         self._sender.report(ReportStageStarted(**_attempt(order.event)), urgent=False)
+
+    def progress(self, progress: Progress) -> None:
+        event = progress.order.event
+        if event.phase is not StagePhase.RUN or event.first_task is not None:
+            return  # the figures are those of the stage's work, and a range's are a part of them
+        # Not the range of its log: if the worker is lost, all that it printed is shown.
+        metrics = StageMetrics(seconds=progress.seconds, peak_memory_bytes=progress.peak_memory_bytes)
+        self._sender.report(ReportStageProgress(**_attempt(event), metrics=metrics))
 
     def done(self, done: Done) -> None:
         try:

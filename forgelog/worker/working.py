@@ -4,7 +4,8 @@
 2. An order waits until those before it are done. It is begun with the report that it has started, which nobody waits
    for: if it is refused, since another attempt counts by now, the work is stopped.
 3. The executor does the work. What it asks meanwhile is answered from the platform.
-4. Its end, or what ended it, is reported with its figures and the range of its log.
+4. Work that takes long is reported with its figures so far, now and then.
+5. Its end, or what ended it, is reported with its figures and the range of its log.
 
 An order to stop ends what it names, whether it waits or runs. Must not decide what runs again or when.
 """
@@ -28,6 +29,9 @@ from forgelog.worker.printing import LogRange, Printing
 from forgelog.worker.process import Executor, Gone, Spares
 
 log = logging.getLogger("forgelog.worker")
+
+PROGRESS_SECONDS = 5.0
+"""Between two reports of how far a stage is."""
 
 Key = tuple[str, str, int, str]
 """An attempt of a stage: the run's id, the stage's, the attempt's number; and the phase."""
@@ -65,11 +69,21 @@ class Done:
     printed: LogRange
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an order is."""
+
+    order: Order
+    seconds: float
+    peak_memory_bytes: int
+
+
 class Reporting(Protocol):
     """Turns what a worker does into reports. The order in which it is called is the order of the reports."""
 
     def ready(self) -> None: ...
     def started(self, order: Order) -> None: ...
+    def progress(self, progress: Progress) -> None: ...
     def done(self, done: Done) -> None: ...
     async def all_sent(self) -> None: ...
 
@@ -91,8 +105,10 @@ class Worker:
         spares: Spares,
         *,
         once: bool = False,
+        progress_seconds: float = PROGRESS_SECONDS,
     ) -> None:
         """`answer`: answers what an executor asks. `once`: ends when the first attempt has ended."""
+        self._progress_seconds = progress_seconds
         self._orders, self._reporting, self._answer = orders, reporting, answer
         self._printing, self._spares, self._once = printing, spares, once
         self._waiting: deque[Order] = deque()
@@ -186,6 +202,7 @@ class Worker:
             return await self._answer(order, question)
 
         limit = asyncio.timeout(order.timeout)
+        telling = asyncio.create_task(self._tell_progress(order, executor))
         try:
             async with limit:
                 said = await executor.perform(order.work, answer)
@@ -201,9 +218,17 @@ class Worker:
             }
         except Gone as error:
             return {}, self._gone(executor, error)
+        finally:
+            telling.cancel()
         if executor.spoilt:
             self._printing.say(f"{executor.spoilt}; the next stage gets another process")
         return said, said.get("failed", {})
+
+    async def _tell_progress(self, order: Order, executor: Executor) -> None:
+        began = time.monotonic()
+        while True:
+            await asyncio.sleep(self._progress_seconds)
+            self._reporting.progress(Progress(order, time.monotonic() - began, executor.peak))
 
     def _gone(self, executor: Executor, error: Gone) -> Message:
         if self._why:

@@ -11,19 +11,20 @@ from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.run_commands import (
     ReportStageEnded,
     ReportStagePrepared,
+    ReportStageProgress,
     ReportStagePublished,
     ReportStageResolved,
     ReportStageStarted,
     ReportWorkerReady,
 )
 from events.language.pipelines.run_events import StageDispatched
-from events.language.pipelines.work import WorkerSpec
+from events.language.pipelines.work import StageMetrics, WorkerSpec
 from forgelog.worker.ordering import order_of
 from forgelog.worker.platform import Refusal
 from forgelog.worker.printing import LogRange
 from forgelog.worker.reporting import Reports
 from forgelog.worker.starting import CantStart, Start, read, secret_of
-from forgelog.worker.working import Done
+from forgelog.worker.working import Done, Progress
 
 WORKER = WorkerSpec(pipeline_id="daily", worker="pipe.daily.w1", pipeline_version=2)
 SPEC = PipelineSpec.model_validate(
@@ -102,6 +103,16 @@ def test_a_worker_says_that_it_is_ready_and_that_it_has_begun(desk: Desk) -> Non
     assert ready == ReportWorkerReady(pipeline_id="daily", worker="pipe.daily.w1")
     assert isinstance(started, ReportStageStarted)
     assert (started.run_id, started.stage_id, started.attempt) == ("daily.7", "clean", 1)
+
+
+def test_work_that_takes_long_says_how_far_it_is(desk: Desk) -> None:
+    for more in ({}, {"phase": "resolve"}, {"first_task": 0, "last_task": 9}):
+        order = order_of(desk.start, dispatched(**more), SPEC)
+        desk.reports.progress(Progress(order, 6.5, 1 << 20))
+
+    (report,) = desk.sent
+    assert isinstance(report, ReportStageProgress)
+    assert report.metrics == StageMetrics(seconds=6.5, peak_memory_bytes=1 << 20)
 
 
 def test_a_stage_without_a_sink_ends_with_its_output_and_figures(desk: Desk) -> None:

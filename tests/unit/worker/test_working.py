@@ -15,7 +15,7 @@ from forgelog.worker import processes
 from forgelog.worker.platform import Refusal
 from forgelog.worker.printing import Printing
 from forgelog.worker.process import Executor, Spares
-from forgelog.worker.working import Done, Order, Stop, Worker
+from forgelog.worker.working import Done, Order, Progress, Stop, Worker
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("performing.py")))
 
@@ -27,16 +27,25 @@ def order(stage: str, do: str, *, attempt: int = 1, timeout: float | None = None
 class Desk:
     """Gives a worker its orders, and notes what it reports."""
 
-    def __init__(self, file: Path, *, once: bool = False) -> None:
+    def __init__(self, file: Path, *, once: bool = False, progress_seconds: float = 3_600.0) -> None:
         self.reports: list[str] = []
         self.done: list[Done] = []
+        self.progress: list[Progress] = []
         self._changed = asyncio.Condition()
         self._orders: asyncio.Queue[Order | Stop | None] = asyncio.Queue()
         self._orders.put_nowait(None)
         self._printed = os.open(file, os.O_RDWR | os.O_CREAT)
         printing = Printing(self._printed, most=1 << 16)
         self.spares = Spares(lambda: Executor.start(printing, 256 << 20, command=COMMAND))
-        self.worker = Worker(self._follow, _Reports(self), _answer, printing, self.spares, once=once)
+        self.worker = Worker(
+            self._follow,
+            _Reports(self),
+            _answer,
+            printing,
+            self.spares,
+            once=once,
+            progress_seconds=progress_seconds,
+        )
         self.running = asyncio.create_task(self.worker.run())
 
     def give(self, *orders: Order | Stop) -> None:
@@ -78,6 +87,10 @@ class _Reports:
 
     def started(self, order: Order) -> None:
         self._note(f"{order.key[1]} started")
+
+    def progress(self, progress: Progress) -> None:
+        self._desk.progress.append(progress)
+        self._note(f"{progress.order.key[1]} goes on")
 
     def done(self, done: Done) -> None:
         self._desk.done.append(done)
@@ -123,6 +136,21 @@ async def test_each_log_is_what_its_stage_printed(desk: Desk) -> None:
     assert desk.log_of(desk.done[0]).splitlines() == [f"Warning {n}: this is deprecated" for n in (0, 1)]
     assert "by a child" in desk.log_of(desk.done[1])
     assert desk.log_of(desk.done[2]).endswith("the next stage gets another process\n")
+
+
+async def test_a_stage_that_takes_long_says_how_far_it_is_until_it_ends(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "stdout", progress_seconds=0.2)
+    desk.give(order("a", "sleeping"))
+    await desk.until("a goes on")
+    desk.give(Stop(("daily.7", "a", 1), "the run was cancelled"), order("b", "warning", count=1))
+    await desk.until("b completed")
+
+    first = desk.progress[0]
+    assert first.seconds > 0
+    assert first.peak_memory_bytes > 0
+    assert desk.reports.index("a goes on") < desk.reports.index("a cancelled")
+    assert "a goes on" not in desk.reports[desk.reports.index("a cancelled") :]
+    await desk.close()
 
 
 async def test_a_stage_that_takes_too_long_is_ended(desk: Desk) -> None:
