@@ -156,7 +156,9 @@ _STAGES = [
     Column("Tasks", lambda row: f"{row['tasks_completed']}/{row['task_count']}" if row["task_count"] else "", rank=2),
     Column("Took", _took, right=True, rank=1),
     Column("Wrote", lambda row: f"{row['dataset_id']}/{row['dataset_version']}" if row["dataset_version"] else ""),
-    column("Why", "reason", rank=1, least=12),
+    Column(
+        "Why", lambda row: f"result of {row['cached_from']}" if row["cached_from"] else row["reason"], rank=1, least=12
+    ),
 ]
 
 

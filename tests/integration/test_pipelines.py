@@ -26,6 +26,7 @@ stages:
         source: {{type: file_system, path: {folder}/in.csv}}
     transformations:
       - {{type: filter, filter: {{where: amount > $least}}}}
+    cache: content
   - id: write
     inputs: {{rows: load}}
     sink: {{type: file_system, path: {folder}/out}}
@@ -72,8 +73,13 @@ async def test_a_manifest_is_run_by_the_command_line(platform: Cluster, client: 
     retried = await platform.command(tmp_path, "pipeline", "retry", "takings", str(number))
     assert retried.returncode == 0, retried.stderr
     await _until(client, number, "completed")
-    shown = await platform.command(tmp_path, "pipeline", "status", "takings")
-    assert "completed" in shown.stdout
+    # with the same inputs the result is taken that is there
+    done, number = f"{row.pipeline_id}.{number}", await client.pipeline_runs.start("takings")
+    assert (await client.pipeline_runs.wait("takings", number, timeout=PATIENCE)).status == "completed"
+    cached = {each.stage_id: each.cached_from for each in await client.pipeline_runs.stages("takings", number)}
+    assert cached == {"load": done, "write": "", "report": ""}
+    shown = await platform.command(tmp_path, "pipeline", "status", "takings", "-o", "json")
+    assert done in shown.stdout
 
     with pytest.raises(Refused, match="'ten', which is no integer"):
         await client.pipeline_runs.start("takings", {"least": "ten"})

@@ -77,9 +77,12 @@ class StreamStart(StrEnum):
 
 
 class Streaming(Model):
-    """How a topic is read: a run takes what has come since the last one, between two offsets of each partition."""
+    """How a topic is read: between two offsets of each partition. A run that is given none, as all are until topics are
+    watched, reads from `start` up to the present end."""
 
-    start: StreamStart = StreamStart.EARLIEST
+    start: Annotated[StreamStart, Planned("the watcher of topics", values=frozenset({StreamStart.LATEST}))] = (
+        StreamStart.EARLIEST
+    )
     """Of a run that is given no offsets."""
     max_records: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
     """Most records of one run, of all partitions together."""

@@ -131,10 +131,10 @@ class StageSpec(Model):
     retry: StageRetry = StageRetry()
     timeout_seconds: float | None = Field(default=None, gt=0, le=31_536_000)
     """Longest time of an attempt, from its start on; None: any. An attempt that takes longer is stopped and has
-    failed."""
+    failed. Publishing what it wrote may take as long again; ten minutes without a limit."""
     resources: StageResources = StageResources()
     execution: StageExecution = StageExecution.SHARED
-    executors: Annotated[int, Planned("Spark"), Field(ge=0, le=10_000)] = 0
+    executors: Annotated[int, Planned("Spark on several nodes"), Field(ge=0, le=10_000)] = 0
     """Of Spark."""
     cache: StageCache = StageCache.NONE
 
