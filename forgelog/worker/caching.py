@@ -30,14 +30,17 @@ def cache_key(
     inputs: Mapping[str, tuple[str, ...]],
     interval: tuple[datetime, datetime] | None,
     folder: Path | None = None,
+    *,
+    engine: Mapping[str, Any],
 ) -> str:
     """64 hexadecimal digits. `inputs`: what each is now (`Resolved.identity`). `folder`: of the pipeline's code; the
-    working directory if left out."""
+    working directory if left out. `engine`: its name and its settings."""
     whole = {
         "stage": stage.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_OF_THE_ROWS),
         "parameters": dict(parameters),
         "inputs": {name: list(identity) for name, identity in inputs.items()},
         "interval": [time.isoformat() for time in interval] if interval else None,
+        "engine": dict(engine),
         "code": code_digest(folder or Path.cwd()),
         "libraries": libraries(),
     }

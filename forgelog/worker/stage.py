@@ -82,7 +82,8 @@ def _resolve(job: StageJob) -> Message:
     """A stage with an input whose identity nothing can tell has no key: it is done each time."""
     resolved: Message = {}
     if job.stage.cache is StageCache.CONTENT and (known := identities(job)) is not None:
-        resolved["cache_key"] = cache_key(job.stage, job.texts, known, job.interval)
+        engine = job.worker.model_dump(mode="json", include={"engine", "spark"})
+        resolved["cache_key"] = cache_key(job.stage, job.texts, known, job.interval, engine=engine)
     if job.stage.for_each is not None:
         resolved |= plan(job)
     return {"resolved": resolved}

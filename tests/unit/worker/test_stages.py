@@ -25,6 +25,7 @@ class Bench:
         self.csv = folder / "orders.csv"
         self.csv.write_text(ORDERS)
         self.versions: dict[str, Any] = {}
+        self.engine: dict[str, Any] = {}
 
     def perform(self, stage: dict[str, Any], phase: str = "run", attempt: int = 1, **more: Any) -> Any:
         work = {
@@ -37,6 +38,7 @@ class Bench:
                 "worker": "pipe.daily.w1",
                 "pipeline_version": 1,
                 "datasets_url": self.datasets.as_uri(),
+                **self.engine,
             },
             "project": "local/default",
             "limit": 1 << 30,
@@ -197,12 +199,15 @@ def test_nothing_is_left_of_a_stage_in_scratch(bench: Bench) -> None:
         ({"timeout_seconds": 7.0}, True),
         ({"transformations": []}, False),
         ({"parameters": {"day": "2026-05-09"}}, False),
+        ({"engine": {"engine": "spark"}}, False),
+        ({"engine": {"spark": {"settings": {"spark.sql.session.timeZone": "UTC"}}}}, False),
     ],
 )
 def test_the_key_of_a_stage_changes_with_what_its_rows_follow_from(
     bench: Bench, changed: dict[str, Any], same: bool
 ) -> None:
-    def key(parameters: dict[str, str] | None = None, **more: Any) -> str:
+    def key(parameters: dict[str, str] | None = None, engine: dict[str, Any] | None = None, **more: Any) -> str:
+        bench.engine = engine or {}
         done = bench.perform(
             bench.cleaning(cache="content", **more),
             "resolve",
