@@ -54,7 +54,7 @@ def problems(text: str, stages: Sequence[str], parameters: Mapping[str, Any], pa
 
 
 def _of_text(text: str, path: str) -> list[FieldError]:
-    import cel
+    from cel import cel  # the module itself: another library has a `cel/__init__.py`, too, which is empty
 
     try:
         cel.compile(text)
@@ -72,7 +72,7 @@ def holds(
     text: str, stages: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Any], run: Mapping[str, Any]
 ) -> bool:
     """Whether a condition holds. Raises ConditionError."""
-    import cel
+    from cel import cel
 
     try:
         value = cel.evaluate(text, {"stages": stages, "parameters": parameters, "run": run})
