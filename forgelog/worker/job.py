@@ -53,6 +53,8 @@ class StageJob:
     """The parameters as they were given."""
     memory: int
     """Bytes that the work may hold."""
+    debug: bool = False
+    """Whether it writes down what it reads and runs."""
     task: int | None = None
     """Of a stage that is done for each of something: which one."""
     item: str | None = None
@@ -79,6 +81,7 @@ class StageJob:
             ask=ask,
             texts=work.get("parameters") or {},
             memory=work["limit"],
+            debug=bool(work.get("debug")),
         )
 
     @property

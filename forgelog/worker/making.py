@@ -22,6 +22,7 @@ from forgelog.pipelines.engine import compile as compile_stage
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.lineage.plans import lineage_of
 from forgelog.pipelines.problems import StageError
+from forgelog.worker.debugging import tell_inputs, tell_plan
 from forgelog.worker.framing import Message
 from forgelog.worker.handing_on import hand_on
 from forgelog.worker.inputs import Inputs, attach
@@ -43,7 +44,12 @@ def transformed(job: StageJob) -> Iterator[tuple[Any, Inputs, Ran]]:
         inputs = attach(connection, job)
         with _computed_by(job, connection) as compute:
             lock(connection)
-            yield connection, inputs, compute(compile_stage(job.stage, inputs.schemas, job.values()))
+            if job.debug:
+                tell_inputs(inputs)
+            plan = compile_stage(job.stage, inputs.schemas, job.values())
+            if job.debug:
+                tell_plan(plan)
+            yield connection, inputs, compute(plan)
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:

@@ -51,6 +51,7 @@ def order_of(start: Start, event: StageDispatched, spec: PipelineSpec) -> Order:
         "parameter_specs": {
             name: each.model_dump(mode="json", exclude_defaults=True) for name, each in spec.parameters.items()
         },
+        "debug": event.debug,
         "interval": [given["interval_start"], given["interval_end"]] if event.interval_start else None,
         "inputs": given["inputs"],
         "manifest": given["manifest"],

@@ -42,7 +42,8 @@ class RunPipeline(OfPipeline):
     trigger: RunTrigger = RunTrigger.MANUAL
     """`manual` or `api`."""
     debug: bool = False
-    """Whether what its stages wrote aside is kept when they fail."""
+    """Whether its stages write into their logs what they read and the queries that they run. A stage that is a job has
+    the variable ``FORGELOG_DEBUG``."""
     note: Note = ""
     """What it is for, for people."""
 

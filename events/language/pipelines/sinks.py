@@ -19,6 +19,7 @@ from events.language.pipelines.connections import (
 )
 from events.language.pipelines.formats import Compression, DataFormat, FileFormat, check_names
 from events.language.pipelines.sources import DatasetName, TableName, TopicName
+from events.language.planned import Planned
 
 
 class WriteMode(StrEnum):
@@ -62,7 +63,7 @@ class Compaction(Model):
 class DataSink(Model):
     """What a stage writes."""
 
-    id: OptionalIdentifier = ""
+    id: Annotated[OptionalIdentifier, Planned("names of places in lineage")] = ""
     """Names it in lineage; empty: where the data lies says enough."""
     name: DisplayName | None = None
     type: DataSourceType

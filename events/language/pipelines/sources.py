@@ -98,7 +98,7 @@ class Streaming(Model):
 class DataSource(Model):
     """What a stage reads."""
 
-    id: OptionalIdentifier = ""
+    id: Annotated[OptionalIdentifier, Planned("names of places in lineage")] = ""
     """Names it in lineage; empty: where the data lies says enough."""
     name: DisplayName | None = None
     type: DataSourceType

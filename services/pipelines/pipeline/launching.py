@@ -119,6 +119,8 @@ def stage_job(id: str, run: Run, stage: StageSpec) -> JobSpec:
         "FORGELOG_STAGE": stage.id,
         **{f"FORGELOG_PARAMETER_{name.upper()}": value for name, value in run.parameters.items()},
     }
+    if run.debug:
+        variables["FORGELOG_DEBUG"] = "1"
     if run.interval_start is not None and run.interval_end is not None:
         variables["FORGELOG_INTERVAL_START"] = run.interval_start.isoformat()
         variables["FORGELOG_INTERVAL_END"] = run.interval_end.isoformat()

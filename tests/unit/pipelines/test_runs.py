@@ -53,7 +53,7 @@ from events.language.pipelines.run_events import (
 )
 from events.language.pipelines.sinks import DataSink, WriteMode
 from events.language.pipelines.stages import ForEach, StageInput, StageResources, StageRetry, StageSpec
-from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics, StageOutput
+from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics, StageOutput, WorkerSpec
 from services.pipelines.pipeline.failures import PUBLISHING_RETRIES, pause
 from services.pipelines.pipeline.runs import stopped
 from tests.unit.pipelines.desk import ID, RunDesk, begun, kinds
@@ -416,6 +416,40 @@ def test_a_stage_that_needs_more_gets_a_worker_of_its_own() -> None:
     assert [each.worker for each in desk.complete("a") if isinstance(each, WorkerReleased)] == [requested[0].worker]
 
 
+def test_the_jobs_of_workers_are_as_their_pipeline_says() -> None:
+    execution = Execution.model_validate(
+        {
+            "worker": {"cpus": 2.5, "memory_bytes": 3 << 30, "storage_bytes": 5 << 30},
+            "queue": "nightly",
+            "priority": "high",
+            "node_selector": {"disk": "fast"},
+            "tolerations": [{"key": "spot"}],
+            "variables": {"TZ": "UTC"},
+            "secrets": [{"name": "warehouse", "env": "WAREHOUSE"}],
+        }
+    )
+    desk = RunDesk("a", execution=execution)
+    (job,) = [each.job for each in desk.run() if isinstance(each, WorkerRequested)]
+    told = WorkerSpec.model_validate_json(job.environment.variables["FORGELOG_WORKER"])
+
+    assert (job.resources.cpus, job.resources.memory_bytes, job.resources.storage_bytes) == (2.5, 3 << 30, 5 << 30)
+    assert (job.queue, job.priority) == ("nightly", "high")
+    assert job.scheduling.node_selector == {"disk": "fast"}
+    assert [each.key for each in job.scheduling.tolerations] == ["spot"]
+    assert job.environment.variables["TZ"] == "UTC"
+    assert [(each.name, each.env) for each in job.environment.secrets] == [("warehouse", "WAREHOUSE")]
+    assert (told.pipeline_id, told.pipeline_version, told.once) == (ID, 1, False)
+    assert (told.cpus, told.memory_bytes, told.engine) == (2.5, 3 << 30, "duckdb")
+
+
+def test_no_more_workers_do_tasks_of_a_stage_than_it_says() -> None:
+    stage = StageSpec(id="each", for_each=ForEach(count=10_000), parallelism=2)
+    desk = RunDesk(stage, execution=Execution(max_workers=8))
+    desk.run()
+    assert {each.worker for each in desk.events if isinstance(each, StageDispatched)} == set(desk.state.workers)
+    assert len(desk.state.workers) == 2
+
+
 def test_a_stage_that_is_a_job_ends_with_it() -> None:
     job = JobSpec(metadata=JobMetadata(name="train"), command="train")
     desk = RunDesk(StageSpec(id="train", job=job), "after: train")
@@ -427,6 +461,18 @@ def test_a_stage_that_is_a_job_ends_with_it() -> None:
     ended = desk.hear(JobExited(job_id=order.worker, node_id="n1", tasks=(TaskExit(**exit_),)))
     assert kinds(ended)[:2] == ["WorkerGone", "StageCompleted"]
     assert "after" in begun(ended)
+
+
+def test_a_stage_that_is_a_job_knows_whether_its_run_is_debugged() -> None:
+    desk = RunDesk(StageSpec(id="train", job=JobSpec(metadata=JobMetadata(name="train"), command="train")))
+    told = []
+    for debug in (False, True):
+        desk.run(debug=debug)
+        order = desk.order("train")
+        assert order.job is not None
+        told.append(order.job.environment.variables.get("FORGELOG_DEBUG"))
+        desk.send(CancelRun(pipeline_id=ID, number=desk.state.last_run))
+    assert told == [None, "1"]
 
 
 def test_a_stage_that_was_done_with_the_same_inputs_takes_its_result() -> None:

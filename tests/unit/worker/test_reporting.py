@@ -85,6 +85,11 @@ def test_an_order_has_all_that_the_work_needs(desk: Desk) -> None:
     assert order.timeout == 60
     assert order.work["stage"] == {"id": "clean", "timeout_seconds": 60.0}
     assert order.work["parameter_specs"] == {"day": {"type": "date"}}
+    assert order.work["debug"] is False
+
+
+def test_the_work_of_a_debugged_run_says_so(desk: Desk) -> None:
+    assert order_of(desk.start, dispatched(debug=True), SPEC).work["debug"] is True
 
 
 def test_a_publication_and_each_range_of_tasks_are_orders_of_their_own(desk: Desk) -> None:

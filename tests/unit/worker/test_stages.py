@@ -98,6 +98,20 @@ def test_a_csv_is_filtered_and_written_aside(bench: Bench) -> None:
     assert not bench.published()
 
 
+def test_a_stage_of_a_debugged_run_writes_down_what_it_reads_and_runs(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.perform(bench.cleaning())
+    assert capsys.readouterr().out == ""
+
+    bench.perform(bench.cleaning(), attempt=2, debug=True)
+    inputs, place, query = capsys.readouterr().out.splitlines()
+    assert inputs == "debug: input raw: id BIGINT, item VARCHAR, price BIGINT"
+    assert place == f"debug: input raw is {bench.csv}"
+    assert query.startswith("debug: t1: SELECT")
+    assert "price > 0" in query
+
+
 def test_what_is_aside_is_published_once(bench: Bench) -> None:
     prepared = bench.perform(bench.cleaning())["prepared"]
     for already in (False, True):
@@ -125,6 +139,15 @@ def test_rows_that_break_a_rule_go_beside_with_their_reasons(bench: Bench) -> No
     assert done["prepared"]["manifest"]["rows"] == 2
     assert done["prepared"]["quarantine"]["rows"] == 1
     assert done["outcomes"][0]["failed"] == 1
+    assert done["metrics"]["rejected_rows"] == 1
+
+
+def test_rules_of_a_source_set_rows_aside_before_anything_reads_them(bench: Bench) -> None:
+    rules = [{"rule_id": "paid", "type": "range", "columns": ["price"], "minimum": "0", "threshold": 0.5}]
+    done = bench.perform(bench.cleaning(inputs={"raw": bench.source(rules=rules)}, transformations=[]))
+
+    assert done["prepared"]["manifest"]["rows"] == 2
+    assert [(each["rule_id"], each["failed"]) for each in done["outcomes"]] == [("paid", 1)]
     assert done["metrics"]["rejected_rows"] == 1
 
 
