@@ -48,7 +48,7 @@ def run(
     version: Annotated[int, typer.Option("--version", min=0, help="Which version [default: the newest].")] = 0,
     since: Annotated[str | None, typer.Option("--from", help="Begin of the stretch of time that it is about.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="End of it.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Stages write into their logs what they read and run.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Logs of stages say what is read and run.")] = False,
     message: Annotated[str, typer.Option("--note", help="What it is for; the run shows it.")] = "",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once.")] = False,
     output: OutputOption = Format.TABLE,

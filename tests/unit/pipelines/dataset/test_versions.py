@@ -10,7 +10,13 @@ import pytest
 from events.language.base import Event
 from events.language.common import Refused
 from events.language.pipelines.columns import Column
-from events.language.pipelines.contracts import ContractMode, DatasetContract, FreshnessPolicy, SchemaChangeKind
+from events.language.pipelines.contracts import (
+    ContractMode,
+    DatasetContract,
+    FreshnessPolicy,
+    SchemaChangeKind,
+    VolumePolicy,
+)
 from events.language.pipelines.dataset_messages import (
     AbandonVersion,
     CommitHeld,
@@ -231,6 +237,13 @@ def test_a_version_with_far_more_or_fewer_rows_is_told(desk: Desk, before: list[
         desk.asked(request(run=number, rows=count))
         events = desk.published(number)
     assert (VolumeAnomaly in kinds(events)) is odd
+
+
+def test_no_volume_is_told_where_rows_are_not_compared(desk: Desk) -> None:
+    desk.told(SetContract(dataset_id=ID, contract=DatasetContract(volume=VolumePolicy(enabled=False))))
+    for number, count in enumerate([100] * 6 + [1], start=1):
+        desk.asked(request(run=number, rows=count))
+        assert VolumeAnomaly not in kinds(desk.published(number))
 
 
 def test_a_dataset_gets_stale_once_and_a_publication_makes_it_fresh(desk: Desk) -> None:
