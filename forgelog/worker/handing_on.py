@@ -29,17 +29,21 @@ Objects = Callable[[], "RemoteObjects"]
 
 
 def hand_on(
-    connection: duckdb.DuckDBPyConnection, relation: str, scratch: Path, objects: Objects
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    scratch: Path,
+    objects: Objects,
+    most_inline: int = MAX_INLINE,
 ) -> tuple[StageOutput, int]:
     """Keep a relation's rows for the stages that read them; and how many bytes they have. `scratch`: a folder that the
-    connection may write to. Raises StageError, RemoteError."""
+    connection may write to. More bytes than `most_inline` become an object. Raises StageError, RemoteError."""
     path = scratch / "output.parquet"
     ((rows,),) = execute(
         connection, f"COPY (SELECT * FROM {quoted(relation)}) TO {literal(str(path))} (FORMAT parquet)"
     )
     columns = describe(connection, relation)
     size = path.stat().st_size
-    if size <= MAX_INLINE:
+    if size <= most_inline:
         text = base64.b64encode(path.read_bytes()).decode()
         return StageOutput(rows=rows, columns=columns, inline=text), size
     ref = _ref(path)

@@ -32,6 +32,9 @@ from forgelog.worker.inputs import attach, by_files
 from forgelog.worker.job import StageJob
 from forgelog.worker.making import does_nothing, transformed
 
+_INLINE = 1_024
+"""Most bytes of a range's rows that its report holds; none of a range of one task."""
+
 
 def plan(job: StageJob) -> Message:
     """How many tasks there are, and what they are for where only a look at the data tells. Raises StageError."""
@@ -56,7 +59,7 @@ def run_tasks(job: StageJob, first: int, last: int, items: ObjectRef | None) -> 
     each = job.stage.for_each
     assert each is not None
     texts = _get(job, items) if items is not None else each.items
-    done = _Range(job)
+    done = _Range(job, last - first + 1)
     for task in range(first, last + 1):
         if does_nothing(job):
             continue
@@ -73,8 +76,8 @@ def run_tasks(job: StageJob, first: int, last: int, items: ObjectRef | None) -> 
 class _Range:
     """What came of the tasks so far."""
 
-    def __init__(self, job: StageJob) -> None:
-        self._job = job
+    def __init__(self, job: StageJob, tasks: int) -> None:
+        self._job, self._tasks = job, tasks
         self._files: list[Path] = []
         self.failed: list[int] = []
         self.failure: Message = {}
@@ -116,7 +119,9 @@ class _Range:
             query = f"SELECT * FROM read_parquet([{files}], union_by_name := true)"
             execute(connection, f"CREATE VIEW together AS {query}")
             lock(connection)
-            return hand_on(connection, "together", job.scratch, job.objects)
+            # Ranges may be thousands, and one order names all of them.
+            most = _INLINE if self._tasks > 1 else 0
+            return hand_on(connection, "together", job.scratch, job.objects, most_inline=most)
 
 
 @contextmanager

@@ -12,13 +12,19 @@ from events.language.pipelines.enums import PipelineStatus, StageCache, StagePha
 from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.run_events import FanOutPlanned, GivenInput, StageDispatched, WorkerReleased
 from events.language.pipelines.stages import StageSpec
+from events.language.pipelines.work import FailureKind, StageFailure
 from services.pipelines.pipeline import launching
+from services.pipelines.pipeline.failures import failed
 from services.pipelines.pipeline.state import Pipeline, Run, Stage, Worker
 
 RANGE_SECONDS = 0.25
 """What a range of tasks is worth."""
 FIRST_TASKS, MOST_TASKS = 16, 256
 """Of a range, before it is known how long a task takes, and at most."""
+MOST_INPUT_BYTES = 2_500_000
+"""Of an order, for what other stages have handed on. A batch of the log has 4 MiB."""
+_OUTPUT_BYTES, _COLUMN_BYTES = 200, 60
+"""What an output has about beside its rows, and each of its columns."""
 AHEAD = 2
 """Ranges that a worker has at a time: the next one is there when it is done with one."""
 
@@ -69,13 +75,16 @@ class Pool:
         self.versions.append(version)
 
 
-def dispatched(state: Pipeline, id: str, project: str, now: datetime, datasets: str) -> list[Event]:
-    """The orders that can be given now; and what workers are asked for."""
+def dispatched(
+    state: Pipeline, id: str, project: str, now: datetime, datasets: str, *, limited: bool = True
+) -> list[Event]:
+    """The orders that can be given now; and what workers are asked for. `limited`: no more stages of a run than there
+    may be. Without that there is something at each time after one at which there is something."""
     if not any(run.ready or run.busy or run.retrying for _, run in state.live()):
         return []
     pool, found = Pool.of(state), list[Event]()
     for run_id, run in sorted(state.live(), key=lambda each: (each[1].rank, each[1].number)):
-        found += _of_run(state, pool, id, project, run_id, run, now, datasets, len(found))
+        found += _of_run(state, pool, id, project, run_id, run, now, datasets, len(found), limited)
     return [*found, *_requested(state, pool, id, project, now, datasets, found)]
 
 
@@ -89,6 +98,7 @@ def _of_run(
     now: datetime,
     datasets: str,
     before: int,
+    limited: bool,
 ) -> Iterator[Event]:
     graph, spec = state.graph(run.version), state.spec_of(run)
     names = {"run_id": run_id, "pipeline_id": id}
@@ -101,7 +111,7 @@ def _of_run(
             yield from _one(state, pool, project, names, run, graph.stages[stage_id], stage, datasets, before)
     if run.status is not PipelineStatus.RUNNING:
         return
-    room = spec.execution.max_parallel_stages - len(run.busy)
+    room = spec.execution.max_parallel_stages - len(run.busy) if limited else len(graph.stages)
     waiting = [each for each in run.retrying if (run.stages[each].retry_at or now) <= now]
     waiting += [each for each in run.ready if _admitted(graph.stages[each], run.stages[each])]
     for stage_id in waiting:
@@ -110,10 +120,34 @@ def _of_run(
         if room <= 0 and not unlimited:
             continue
         room -= not unlimited
+        if (size := _input_bytes(stage_spec, run)) > MOST_INPUT_BYTES:
+            yield _too_much(state, run, {**names, "stage_id": stage_id}, size, now)
+            continue
         if stage.tasks is not None:
             yield from _ranges(state, pool, names, run, stage_id)
             continue
         yield from _one(state, pool, project, names, run, stage_spec, stage, datasets, before)
+
+
+def _input_bytes(spec: StageSpec, run: Run) -> int:
+    """About how many bytes an order has for what other stages have handed on."""
+    found = 0
+    for given in spec.inputs.values():
+        outputs = run.stages[given.stage].outputs if given.stage else []
+        found += sum(_OUTPUT_BYTES + len(each.inline) + len(each.value) for each in outputs)
+        found += _COLUMN_BYTES * max((len(each.columns) for each in outputs[:1]), default=0)
+    return found
+
+
+def _too_much(state: Pipeline, run: Run, names: dict[str, str], size: int, now: datetime) -> Event:
+    problem = f"what the stages before it handed on needs {size:,} bytes in its order, which has at most"
+    failure = StageFailure(
+        kind=FailureKind.ERROR,
+        field="inputs",
+        problem=f"{problem} {MOST_INPUT_BYTES:,}",
+        remedy="let tasks do more each, so that they are fewer, or let the stages before it write datasets",
+    )
+    return failed(state, run, names, failure, now, retried=False)
 
 
 def _admitted(spec: StageSpec, stage: Stage) -> bool:
@@ -216,8 +250,9 @@ def _order(
 def _inputs(spec: StageSpec, run: Run) -> Iterator[GivenInput]:
     for name, given in spec.inputs.items():
         if given.stage:
-            for output in run.stages[given.stage].outputs:
-                yield GivenInput(name=name, output=output)
+            for part, output in enumerate(run.stages[given.stage].outputs):
+                # Of thousands of parts the first one says what columns there are.
+                yield GivenInput(name=name, output=output.model_copy(update={"columns": ()}) if part else output)
 
 
 def planned(state: Pipeline, id: str) -> list[Event]:

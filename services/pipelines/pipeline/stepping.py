@@ -38,6 +38,8 @@ from services.pipelines.pipeline.runs import stopped
 from services.pipelines.pipeline.state import Pipeline, Run, Stage
 from services.pipelines.triggers import firing
 
+MOST_BYTES_AT_ONCE = 1_000_000
+"""Of orders that are given in one step; one is given in any case."""
 START_SECONDS = 120.0
 """Time that a worker has to begin with what it was given."""
 
@@ -92,7 +94,9 @@ def _orders_at(state: Pipeline) -> Iterator[datetime]:
     times = {stage.retry_at for _, run in state.live() for id in run.retrying if (stage := run.stages[id]).retry_at}
     if state.worker_retry_at is not None:
         times.add(state.worker_retry_at)
-    for time in sorted(filter(None, times)):
+    if not times or not dispatching.dispatched(state, state.name, state.project, max(times), "", limited=False):
+        return  # nothing can be given at any of them, as while all workers are busy
+    for time in sorted(times):
         if dispatching.dispatched(state, state.name, state.project, time, ""):
             yield time
             return
@@ -267,7 +271,13 @@ def _planned(state: Pipeline, at: At) -> list[Event]:
 
 
 def _dispatched(state: Pipeline, at: At) -> list[Event]:
-    return dispatching.dispatched(state, at.id, at.project, at.now, at.datasets)
+    """Not more at a time than a batch of the log has room for."""
+    found, size = dispatching.dispatched(state, at.id, at.project, at.now, at.datasets), 0
+    for number, event in enumerate(found if len(found) > 1 else ()):
+        size += len(event.to_json())
+        if number and size > MOST_BYTES_AT_ONCE:
+            return found[:number]
+    return found
 
 
 def _idle(state: Pipeline, at: At) -> list[Event]:
