@@ -15,9 +15,14 @@ from events.language.pipelines.conditions import problems as condition_problems
 from events.language.pipelines.enums import RunWhen, StageCache, StageExecution
 from events.language.pipelines.graph import MOST_ERRORS, graph_errors
 from events.language.pipelines.parameters import ParameterSpec, ParameterType, spec_problems, typed
-from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.pipeline import PipelineSpec, secrets_of
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.transformations import chain_problems
+
+MAX_SECRETS, MAX_VARIABLES, MAX_LABELS = 100, 1_000, 64
+"""Of a job."""
+_RUN_VARIABLES, _RUN_LABELS = 5, 2
+"""Those that tell a stage's job of its run, beside parameters."""
 
 _SAMPLES: dict[ParameterType, Any] = {
     ParameterType.STRING: "text",
@@ -40,7 +45,14 @@ def spec_errors(spec: PipelineSpec) -> list[FieldError]:
     ]
     stages = {stage.id: stage for stage in spec.stages}
     samples = {name: sample(each) for name, each in spec.parameters.items()}
+    errors += _of_secrets(spec)
+    written: dict[str, str] = {}
     for number, stage in enumerate(spec.stages):
+        other = written.setdefault(stage.id.replace("_", "-"), stage.id)
+        if other != stage.id:
+            problem = f"differs from that of stage {other} only by _ and -, and ids of their jobs would be the same"
+            errors.append(_error(f"spec.stages[{number}].id", problem, "give it another id"))
+        errors += _of_job(stage, len(spec.parameters), f"spec.stages[{number}].job")
         errors += _of_stage(stage, stages, samples, f"spec.stages[{number}]")
     return errors[:MOST_ERRORS]
 
@@ -76,6 +88,26 @@ def _of_stage(
         yield _error(f"{path}.cache", "is content, and its tasks are not kept", "leave it out")
     if stage.job is not None and stage.execution is StageExecution.SHARED and stage.resources.gpus:
         yield _error(f"{path}.resources", "is nothing of a stage that is a job", "give job.resources")
+
+
+def _of_secrets(spec: PipelineSpec) -> Iterator[FieldError]:
+    """Workers have the secrets of all stages."""
+    if (count := len(secrets_of(spec))) > MAX_SECRETS:
+        problem = f"and the connections of the stages name {count} secrets, and a worker has at most {MAX_SECRETS}"
+        yield _error("spec.execution.secrets", problem, "let connections share secrets, or make several pipelines")
+
+
+def _of_job(stage: StageSpec, parameters: int, path: str) -> Iterator[FieldError]:
+    """A stage's job is told of its run by variables and labels."""
+    if stage.job is None:
+        return
+    variables = len(stage.job.environment.variables)
+    if variables + parameters + _RUN_VARIABLES > MAX_VARIABLES:
+        problem = f"has {variables} variables, and {parameters + _RUN_VARIABLES} more tell it of its run"
+        yield _error(f"{path}.environment.variables", problem, f"a job has at most {MAX_VARIABLES}: leave some out")
+    if (labels := len(stage.job.metadata.labels)) + _RUN_LABELS > MAX_LABELS:
+        problem = f"has {labels} labels, and {_RUN_LABELS} more tell of its run"
+        yield _error(f"{path}.metadata.labels", problem, f"a job has at most {MAX_LABELS}: leave some out")
 
 
 def sample(spec: ParameterSpec) -> Any:

@@ -101,3 +101,11 @@ class PipelineSpec(Model):
     """What computes the transformations of its stages: with the same results, or Spark refuses."""
     spark: SparkOptions = SparkOptions()
     """Of the engine `spark`."""
+
+
+def secrets_of(spec: PipelineSpec) -> list[SecretRef]:
+    """Those of the user's code and of all connections, each once."""
+    places = [given.source for stage in spec.stages for given in stage.inputs.values()]
+    used = (place for place in (*places, *(stage.sink for stage in spec.stages)) if place is not None)
+    named = (place.connection.secret for place in used if place.connection.secret is not None)
+    return list({(ref.name, ref.env): ref for ref in (*spec.execution.secrets, *named)}.values())

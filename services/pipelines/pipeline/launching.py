@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from events.language.jobs.spec import (
@@ -13,10 +12,9 @@ from events.language.jobs.spec import (
     JobSpec,
     RestartMode,
     RestartPolicy,
-    SecretRef,
 )
 from events.language.pipelines.enums import StageExecution
-from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.pipeline import PipelineSpec, secrets_of
 from events.language.pipelines.run_events import WorkerRequested
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.work import WorkerSpec
@@ -57,7 +55,7 @@ def environment(spec: PipelineSpec) -> tuple[Any, ...]:
         execution.tolerations,
         execution.queue,
         execution.priority,
-        tuple(_secrets(spec)),
+        tuple(secrets_of(spec)),
     )
 
 
@@ -166,26 +164,9 @@ def _job(
         priority=execution.priority,
         resources=resources,
         environment=JobEnvironment(
-            variables={**execution.variables, **told}, secrets=tuple(_secrets(spec)), bundle=spec.code
+            variables={**execution.variables, **told}, secrets=tuple(secrets_of(spec)), bundle=spec.code
         ),
         scheduling=JobScheduling(
             node_selector=execution.node_selector, tolerations=execution.tolerations, restart=_ONCE
         ),
     )
-
-
-def _secrets(spec: PipelineSpec) -> Iterator[SecretRef]:
-    """Those of the user's code and of all connections, each once."""
-    seen: set[tuple[str, str | None]] = set()
-    for ref in (*spec.execution.secrets, *_of_connections(spec)):
-        if (ref.name, ref.env) not in seen:
-            seen.add((ref.name, ref.env))
-            yield ref
-
-
-def _of_connections(spec: PipelineSpec) -> Iterator[SecretRef]:
-    for stage in spec.stages:
-        places = [given.source for given in stage.inputs.values()]
-        for place in (*places, stage.sink):
-            if place is not None and place.connection.secret is not None:
-                yield place.connection.secret
