@@ -54,6 +54,8 @@ class Comparison:
             items = self._expected(place, items)
             if items is GONE:
                 continue
+            kind = _present_kind(kind, present)
+            place = f"{what}/{kind}"
             if kind not in present:
                 self.differences.append(f"{place}: there is none any more")
                 continue
@@ -96,6 +98,14 @@ class Comparison:
         told = sorted(self.differences)
         more = [f"... and {len(told) - MOST} more"] if len(told) > MOST else []
         return "\n  ".join([f"{len(told)} differences from what was recorded:", *told[:MOST], *more]) + f"\n{remedy}"
+
+
+def _present_kind(kind: str, present: Mapping[str, Any]) -> str:
+    """What a kind is called now. A context whose only kind of aggregate was ``states`` may have several by now: then
+    that one is the first of ``states/shelf`` and the like, since others are added behind it."""
+    if kind in present:
+        return kind
+    return next((each for each in present if each.startswith(f"{kind}/")), kind)
 
 
 def _short(value: Any) -> str:

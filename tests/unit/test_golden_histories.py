@@ -184,3 +184,12 @@ def test_a_named_change_says_what_is_expected_instead() -> None:
     without = {"jobs/tasks": {"a 0": {"status": "ended"}, "a 1": {"status": "running"}}}
     assert differences(without, ended, gone, elsewhere) == []
     assert len(differences(without, elsewhere)) == 3
+
+
+def test_states_of_a_context_that_has_got_further_kinds_of_aggregate_are_those_of_its_first() -> None:
+    recorded = {"library/0/states": {"a": {"shelf": 1}}}
+    for now, found in ((1, []), (2, ["states/library/0/states/shelf/a/shelf: recorded was 1, now it is 2"])):
+        comparison = Comparison("then", ())
+        present = {"library/0/states/shelf": {"a": {"shelf": now}}, "library/0/states/reader": {"a": {"name": "x"}}}
+        comparison.whole("states", recorded, present)
+        assert comparison.differences == found
