@@ -180,7 +180,7 @@ NOT_FOR_READING = {
     AGENT: [
         name
         for name in topics.wanted(1)
-        if name not in ("events.jobs", "events.resources", "events.deployments", "repairs")
+        if name not in ("events.jobs", "events.resources", "repairs")
     ],
 }
 
