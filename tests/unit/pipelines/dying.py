@@ -12,8 +12,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.sinks import DataSink
 from forgelog.pipelines.io import IoContext
@@ -33,11 +31,6 @@ _CONTEXT.set_forkserver_preload(
 )
 
 SURVIVED, REFUSED = 0, 3
-
-needs_children = pytest.mark.skipif(
-    "FORGELOG_TEST_KILLS" not in os.environ,
-    reason="beside many other tests its children take minutes to start: set FORGELOG_TEST_KILLS=1 and run it alone",
-)
 
 
 def start(
@@ -92,13 +85,6 @@ def _publish(
         print(error)
         os._exit(REFUSED)
     os._exit(SURVIVED)
-
-
-def _method(counted: Callable[..., Any], original: Any) -> Any:
-    def method(self: Any, *given: Any, **named: Any) -> Any:
-        return counted(original, self, *given, **named)
-
-    return method
 
 
 def local_steps() -> list[tuple[Any, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ class Table:
     folder: Path
     """Of the test's own."""
     contexts: IoContext = field(default=None)  # type: ignore[assignment]
+    _attempts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    """A publication clears away what each earlier attempt left, so numbers begin anew in each table."""
 
     def __post_init__(self) -> None:
         self.contexts = self.contexts or context_of(self.folder)
@@ -61,7 +64,7 @@ class Table:
     def write(self, query: str, **given: Any) -> tuple[DataSink, CommitManifest]:
         """Aside, as an attempt of its own."""
         sink = self.sink(**given)
-        return sink, write_aside(duckdb.connect(), query, sink, f"run.{next(_NUMBERS)}", self.contexts)
+        return sink, write_aside(duckdb.connect(), query, sink, f"run.{next(self._attempts)}", self.contexts)
 
     def publish(self, version: int, query: str, **given: Any) -> Published:
         sink, manifest = self.write(query, **given)

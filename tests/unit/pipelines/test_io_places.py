@@ -21,7 +21,7 @@ from events.language.pipelines.sinks import DataSink
 from events.language.pipelines.sources import DataSource
 from forgelog.pipelines.io import publish, resolve, write_aside
 from forgelog.pipelines.problems import StageError
-from tests.unit.pipelines.dying import SURVIVED, delta_steps, duckdb_steps, ended, needs_children, sqlite_steps, start
+from tests.unit.pipelines.dying import SURVIVED, delta_steps, duckdb_steps, ended, sqlite_steps, start
 from tests.unit.pipelines.tables import SECRETS, Table, context_of, rows
 
 FIRST = "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) t(id, v)"
@@ -65,7 +65,6 @@ def test_each_mode(place: Rows, mode: dict[str, Any], after: list[tuple[int, str
     assert place.read() == after
 
 
-@needs_children
 @pytest.mark.parametrize(("mode", "after"), MODES[2:], ids=["upsert"])
 def test_killed_before_any_step_it_is_published_once_by_the_next(
     place: Rows, steps: Callable[[], list[tuple[Any, str]]], mode: dict[str, Any], after: list[tuple[int, str]]

@@ -15,7 +15,7 @@ from forgelog.pipelines.io import local as local_files
 from forgelog.pipelines.io.local import locked
 from forgelog.pipelines.io.opening import open_folder
 from forgelog.pipelines.problems import StageError
-from tests.unit.pipelines.dying import REFUSED, SURVIVED, ended, needs_children, start, stopped
+from tests.unit.pipelines.dying import REFUSED, SURVIVED, ended, start, stopped
 from tests.unit.pipelines.tables import SECRETS, Table, context_of, local_table
 
 Steps = Callable[[], list[tuple[Any, str]]]
@@ -47,7 +47,6 @@ def test_the_mode_error_takes_an_empty_place_only(table: Table) -> None:
     assert table.read() == [(1, "a"), (2, "b")]
 
 
-@needs_children
 @pytest.mark.parametrize(
     ("table", "mode", "after"),
     # each way of publishing once: an exchange of folders, files that get their names, files that are written anew
@@ -75,7 +74,6 @@ def test_killed_before_any_step_it_is_published_once_by_the_next(
     assert table.read() == table.seen() == after
 
 
-@needs_children
 def test_stopped_before_any_step_it_changes_nothing_once_it_wakes(store: Any, folder: Path) -> None:
     from tests.unit.pipelines.dying import store_steps
     from tests.unit.pipelines.tables import store_table
