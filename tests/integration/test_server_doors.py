@@ -177,11 +177,7 @@ NOT_FOR_WRITING = {
 }
 NOT_FOR_READING = {
     PRODUCER: [name for name in topics.wanted(1) if name.startswith("commands.")],
-    AGENT: [
-        name
-        for name in topics.wanted(1)
-        if name not in ("events.jobs", "events.resources", "repairs")
-    ],
+    AGENT: [name for name in topics.wanted(1) if name not in ("events.jobs", "events.resources", "repairs")],
 }
 
 

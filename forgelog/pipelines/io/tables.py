@@ -36,6 +36,7 @@ from forgelog.pipelines.io.local import LocalFolder, locked
 from forgelog.pipelines.io.opening import open_folder, type_of_url
 from forgelog.pipelines.io.paths import hidden, partition_of
 from forgelog.pipelines.io.versions import (
+    KEPT_IN,
     UNKNOWN,
     FolderVersion,
     VersionFile,
@@ -105,7 +106,7 @@ class TablePlace:
                 self._finish(current, manifest.attempt)
                 return self._was_published(current, manifest, version)
             target = self._next(sink, manifest, version, current)
-            if not self._exchange(sink, manifest, target):
+            if not self._exchange(sink, manifest, target, current):
                 try:
                     self._give_names(manifest, target)
                 except StageError:
@@ -223,10 +224,15 @@ class TablePlace:
 
     # -- steps of a publication
 
-    def _exchange(self, sink: DataSink, manifest: CommitManifest, target: FolderVersion) -> bool:
+    def _exchange(
+        self, sink: DataSink, manifest: CommitManifest, target: FolderVersion, current: FolderVersion | None
+    ) -> bool:
         whole = sink.mode is WriteMode.OVERWRITE and sink.scope is OverwriteScope.TABLE
         if self._kept_in_place or not whole or not isinstance(self._folder, LocalFolder):
             return False
+        own = {file.path for file in self._files_now(sink, current)}
+        if not all(entry.name in own or entry.name.startswith(f"{KEPT_IN}/") for entry in self._folder.walk()):
+            return False  # the folder that is exchanged is removed, with whatever else is in it
         names = [(file.path, _final(file.path, target.version)) for file in manifest.files]
         aside = _beside(self._folder.path) / manifest.attempt
         return exchanged(self._folder.path, aside, names, target.model_copy(update={"removes": ()}), self._field)

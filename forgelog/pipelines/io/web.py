@@ -42,8 +42,20 @@ def web_client(connection: Connection, context: IoContext, field: str) -> Iterat
         timeout = float(options.get("timeout", "60"))
     except ValueError:
         raise StageError("connection.options", f"timeout {shown(options['timeout'])} is no number", "seconds") from None
+    asked: list[tuple[str, str, int | None]] = []
+
+    def keep_secrets(request: httpx.Request) -> None:
+        """httpx takes away `Authorization` where a redirect leads elsewhere, and no other header."""
+        asked.append((request.url.scheme, request.url.host, request.url.port))
+        if (headers or auth) and asked[-1] != asked[0]:
+            problem = f"{asked[0][1]} redirects to {request.url.host}, and what opens the one is not for the other"
+            raise StageError(field, problem, "give the URL that it redirects to, with a connection of its own")
+
+    hooks = {"request": [keep_secrets]}
     try:
-        with httpx.Client(headers=headers, auth=auth, timeout=timeout, follow_redirects=True) as client:
+        with httpx.Client(
+            headers=headers, auth=auth, timeout=timeout, follow_redirects=True, event_hooks=hooks
+        ) as client:
             yield client
     except httpx.HTTPError as error:
         where = f" {error.request.url.copy_with(query=None)}" if _has_request(error) else ""
@@ -95,7 +107,8 @@ def download(file: ResolvedFile, connection: Connection, context: IoContext, pat
     with web_client(connection, context, "path") as client, client.stream("GET", file.url) as answer:
         check_answer(answer, "path")
         if file.etag and (now := _etag(answer.headers)) != file.etag:
-            problem = f"{file.url} has changed since it was looked at ({shown(file.etag)} is {shown(now)})"
+            where = httpx.URL(file.url).copy_with(query=None)
+            problem = f"{where} has changed since it was looked at ({shown(file.etag)} is {shown(now)})"
             raise StageError("path", problem, "run the stage again", transient=True)
         try:
             with path.open("wb") as out:

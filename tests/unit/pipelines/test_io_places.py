@@ -186,7 +186,16 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.wfile.write(self._answer())
 
+    elsewhere: ClassVar[str] = ""
+    """Where ``/moved/…`` redirects to."""
+
     def _answer(self) -> bytes:
+        if self.path.startswith("/moved/"):
+            self.send_response(302)
+            self.send_header("Location", self.elsewhere + self.path.removeprefix("/moved"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return b""
         found = self.path == "/cities.csv"
         body = b"city,n\nBern,1\n" if found else b""
         self.send_response(200 if found else 404)
@@ -220,6 +229,18 @@ def test_files_of_the_web(web: str, tmp_path: Path) -> None:
         resolve(DataSource.model_validate({"type": "http", "path": f"{web}/towns.csv"}), context_of(tmp_path))
     with pytest.raises(StageError, match="a web server can't be listed"):
         resolve(DataSource.model_validate({"type": "http", "path": f"{web}/*.csv"}), context_of(tmp_path))
+
+
+def test_a_secret_goes_to_no_other_server(web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = context_of(tmp_path, secrets={"web": '{"X-Api-Key": "s3cret"}'}.__getitem__)
+    given = {"type": "http", "path": f"{web}/moved/cities.csv"}
+    source = DataSource.model_validate({**given, "connection": {"secret": {"name": "web"}}})
+    monkeypatch.setattr(Handler, "elsewhere", web)
+    assert rows(source, context)[1] == [("Bern", 1)]
+    monkeypatch.setattr(Handler, "elsewhere", web.replace("127.0.0.1", "localhost"))
+    with pytest.raises(StageError, match=r"127.0.0.1 redirects to localhost, and what opens the one is not"):
+        resolve(source, context)
+    assert resolve(DataSource.model_validate(given), context_of(tmp_path)).identity
 
 
 def test_rows_are_sent_with_a_key_that_stays(web: str, tmp_path: Path) -> None:

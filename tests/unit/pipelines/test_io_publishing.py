@@ -115,6 +115,17 @@ def test_another_attempt_of_a_version_says_so_and_changes_nothing(table: Table) 
     assert table.read() == [(1, "a"), (2, "b")]
 
 
+def test_what_others_keep_in_a_table_s_folder_stays(tmp_path: Path) -> None:
+    table = local_table(tmp_path)
+    table.publish(1, FIRST)
+    (tmp_path / "table/.git").mkdir()
+    for name in (".git/HEAD", "README.md"):
+        (tmp_path / "table" / name).write_text("mine")
+    table.publish(2, NEXT, mode="overwrite")
+    assert table.read() == [(2, "B"), (3, "C")]
+    assert [(tmp_path / "table" / name).read_text() for name in (".git/HEAD", "README.md")] == ["mine", "mine"]
+
+
 def test_local_publications_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = local_table(tmp_path)
     sink, manifest = table.write(FIRST)
