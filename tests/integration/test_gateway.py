@@ -112,7 +112,7 @@ async def test_a_command_as_a_message_is_the_same_as_json(commands: Any) -> None
     [
         ("GET", "/v1/jbos", None, 404, "there is no /v1/jbos; did you mean /v1/jobs?"),
         ("GET", "/v1/jobs/", None, 404, "did you mean /v1/jobs?"),
-        ("GET", "/pipelines/17", None, 404, "there are /v1/commands, /v1/query, /v1/allocations"),
+        ("GET", "/nothing/17", None, 404, "/v1/commands, /v1/query, /v1/allocations"),
         ("GET", "/" + "x" * 5000, None, 404, "xxx...; there are"),
         ("DELETE", "/v1/jobs", None, 405, "does not take DELETE; it takes GET, HEAD"),
         ("PUT", "/v1/commands", b"{}", 405, "it takes POST"),
