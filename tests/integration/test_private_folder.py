@@ -24,6 +24,7 @@ from forgelog.embedded.layout import TASKS
 from forgelog.embedded.platform import Platform
 from tests import PATIENCE
 
+ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -105,22 +106,22 @@ def test_another_user_gets_nowhere(data: Path) -> None:
 
 
 def as_nobody(paths: list[str]) -> list[str]:
-    """What another user can do with these paths, tried in a fork."""
-    read, write = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            os.close(read)
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            os.write(write, json.dumps(list(reached(paths))[:100]).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with open(read, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
-    return list(json.loads(answer))
+    """What another user can do with these paths, tried in a process of its own: this one has threads, and what it has
+    loaded may not bear a fork."""
+    command = [sys.executable, "-c", f"from {__name__} import try_as_nobody; try_as_nobody()"]
+    ran = subprocess.run(
+        command, input=json.dumps(paths), capture_output=True, text=True, timeout=PATIENCE, check=True, cwd=ROOT
+    )
+    return list(json.loads(ran.stdout))
+
+
+def try_as_nobody() -> None:
+    """Reads paths, becomes another user, and prints what that one can do with them."""
+    paths = json.load(sys.stdin)
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    print(json.dumps(list(reached(paths))[:100]))
 
 
 def reached(paths: list[str]) -> Iterator[str]:
