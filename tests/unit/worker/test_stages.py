@@ -306,6 +306,14 @@ def test_a_function_of_the_pipelines_code_is_called(bench: Bench, monkeypatch: p
     assert done["prepared"]["manifest"]["rows"] == 2
 
 
+def test_a_failure_has_no_value_of_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "store").write_text('{"access_key_id": "AKIA-plain", "secret_access_key": "hidden/value"}\n')
+    (tmp_path / "token").write_text("t0ken-of-web\n")
+    monkeypatch.setenv("FORGELOG_SECRETS", str(tmp_path))
+    error = ValueError("GET https://h/?k=hidden/value with t0ken-of-web by AKIA-plain: 403")
+    assert failure_of(error)["problem"] == "ValueError: GET https://h/?k=*** with *** by ***: 403"
+
+
 def test_the_failure_of_a_function_has_the_lines_of_the_users_code(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
