@@ -86,6 +86,15 @@ def answering(name: str, handler: Handler, refusal: Refusal = error_response) ->
     return answer
 
 
+NOT_TAKEN = "not taken"
+"""Name of a route for the methods that a path does not take, where another door's wild card would take them."""
+
+
+async def refuse_method(_: Request) -> Response:
+    """Of such a route."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+
+
 def http_error(request: Request, error: Exception) -> Response:
     """What the router itself refuses: no such path, or not with this method."""
     assert isinstance(error, HTTPException)
@@ -95,7 +104,9 @@ def http_error(request: Request, error: Exception) -> Response:
         text = f"there is no {shown_path(path)}; {_instead(request)}"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers.pop("Allow", None)  # of one of its routes
-        routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+        if any(route.name == NOT_TAKEN for route in routes):  # then other doors' wild cards do not count
+            routes = [route for route in routes if route.path == path and route.name != NOT_TAKEN]
         headers["allow"] = ", ".join(sorted({method for route in routes for method in route.methods or ()}))
         text = f"{shown_path(path)} does not take {request.method}; it takes {headers['allow']}"
     code = _STATUS_CODES.get(error.status_code, "error")

@@ -5,15 +5,16 @@ command (`RecordLineage`), so any tool that speaks OpenLineage is part of the li
 from __future__ import annotations
 
 import grpc
+from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from events.language.common import DEFAULT_PROJECT, MAX_COMMAND_BYTES
+from events.language.common import DEFAULT_PROJECT, MAX_COMMAND_BYTES, ProjectName
 from events.language.pipelines.dataset_messages import RecordLineage
 from services.gateway.commands import Checked, Door, Parsed
 from services.gateway.errors import DoorError
-from services.gateway.http_answers import answering, json_response
+from services.gateway.http_answers import NOT_TAKEN, answering, json_response, refuse_method
 from services.gateway.http_bodies import json_of, read_body
 from services.gateway.http_gate import principal_of
 from services.gateway.openlineage_body import WrongEvent, commands_of
@@ -25,6 +26,8 @@ PROJECT = "project"
 
 WAIT_SECONDS = 10.0
 
+_PROJECTS = TypeAdapter[str](ProjectName)
+
 
 class OpenLineageHttp:
     """The route."""
@@ -33,13 +36,18 @@ class OpenLineageHttp:
         self._door = door
 
     def routes(self) -> list[Route]:
-        return [Route(LINEAGE, answering(LINEAGE, self._take), methods=["POST"])]
+        others = Route(LINEAGE, refuse_method, methods=["DELETE", "GET", "OPTIONS", "PATCH", "PUT"], name=NOT_TAKEN)
+        return [Route(LINEAGE, answering(LINEAGE, self._take), methods=["POST"]), others]
 
     async def _take(self, request: Request) -> Response:
         for name in request.query_params:
             if name != PROJECT:
                 raise DoorError.about(name[:200], "there is no such parameter", f"there is {PROJECT}")
         project = request.query_params.get(PROJECT, DEFAULT_PROJECT)
+        try:
+            _PROJECTS.validate_python(project)
+        except ValidationError as error:
+            raise DoorError.about(PROJECT, error.errors()[0]["msg"], "give organization/project") from None
         body = await read_body(request, MAX_COMMAND_BYTES)
         if not body.strip():
             raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, "the body is empty; send an event of OpenLineage as JSON")

@@ -116,6 +116,8 @@ async def test_a_command_as_a_message_is_the_same_as_json(commands: Any) -> None
         ("GET", "/" + "x" * 5000, None, 404, "xxx...; there are"),
         ("DELETE", "/v1/jobs", None, 405, "does not take DELETE; it takes GET, HEAD"),
         ("PUT", "/v1/commands", b"{}", 405, "it takes POST"),
+        ("PUT", "/api/v1/lineage", b"{}", 405, "does not take PUT; it takes POST"),
+        ("POST", "/api/v1/lineage?project=0", b"{}", 400, "project: "),
         ("GET", "/schemas/SubmitJbo", None, 404, "no type 'SubmitJbo'; did you mean SubmitJob?"),
         ("POST", "/v1/commands?wiat=false", b"{}", 400, "did you mean 'wait'"),
         ("POST", "/v1/commands?wait=true&wait=false", b"{}", 400, "is given twice"),

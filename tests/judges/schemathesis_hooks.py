@@ -28,7 +28,7 @@ ENDLESS, MOST_FOLLOWED = r"/Watch(Runs|ModelVersions|Tunings|Deployments)$|/watc
 """What goes on until its time is over, and how many good requests for it are worth that."""
 UNSAID = {
     *("cursor", "filter", "order_by", "at_least", "after", "actors", "types", "projects", "since", "until"),
-    *("number", "alias", "environment", "depth"),
+    *("number", "alias", "environment", "depth", "window_seconds"),
 }
 """Values that are taken if an earlier answer gave them, if they keep to a grammar, if there is such a thing, or if they
 go together: a schema can't say so."""
@@ -45,8 +45,10 @@ KNOWN = {
     "attempt": 1,
     "deployment_id": os.environ["DEPLOYMENT"],
     "experiment_id": os.environ["EXPERIMENT"],
+    "dataset_id": "none",
     "key_id": "k-none",
     "node_id": "n0",
+    "pipeline_id": "none",
     "pool": "default",
     "queue": "default",
     "run_id": os.environ["RUN"],
@@ -86,6 +88,20 @@ NEEDED = {
         ),
         "dataset_id",
     ),
+    **dict.fromkeys(
+        (
+            "/GetPipeline",
+            "/GetPipelineVersion",
+            "/ListPipelineVersions",
+            "/GetPipelineRun",
+            "/ListStageRuns",
+            "/ListPipelineWorkers",
+        ),
+        "pipeline_id",
+    ),
+    "/FollowWork": "pipeline_id worker",
+    "/GetServingMetrics": "deployment_id",
+    "/ListInferenceRequests": "deployment_id",
     "/GetLineage": "kind",
     "/GetRunInputs": "run_id",
     "/GetDeployment": "deployment_id",
