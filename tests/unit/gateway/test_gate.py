@@ -22,6 +22,7 @@ from services.gateway.errors import DoorError
 from services.gateway.http import Http
 from services.gateway.mlflow.door import MlflowDoor
 from services.gateway.objects import MISSING, OBJECT, ObjectDoor
+from services.gateway.openlineage import LINEAGE
 from services.gateway.principal import Access, Principal
 from services.gateway.servicer import SERVICE
 from tests.unit.gateway.attacks import ATTACKS, BODY, JSON, Attack
@@ -201,7 +202,11 @@ async def test_each_door_asks_whether_it_may(gateway: Door, monkeypatch: pytest.
         raise DoorError(grpc.StatusCode.PERMISSION_DENIED, f"{principal.name} may not do {action}")
 
     monkeypatch.setattr(Access, "authorize", nobody)
-    asked = [("GET", path, "") for path in PATHS if path not in ("/v1/commands", MISSING, "/v1/query/x/x")]
+    posts = ("/v1/commands", MISSING, "/v1/query/x/x", LINEAGE)
+    asked = [("GET", path, "") for path in PATHS if path not in posts]
+    place = {"namespace": "file", "name": "/a"}
+    event = {"eventType": "COMPLETE", "job": place, "run": {"runId": "r"}, "outputs": [place]}
+    asked += [("POST", LINEAGE, json.dumps(event))]
     asked += [("POST", "/v1/commands", BODY), *(("POST", path, "{}") for path in (MISSING, *QUERIES))]
     asked += [("PUT", OBJECT.format(digest="4f" * 32), "{}")]
     for method, path, body in asked:
