@@ -30,7 +30,7 @@ _EVENT: Schema = {
             "required": ["namespace", "name"],
             "properties": {"namespace": _text(249), "name": _text(250)},
         },
-        "run": {"type": "object", "required": ["runId"], "properties": {"runId": _text(200)}},
+        "run": {"type": ["object", "null"], "required": ["runId"], "properties": {"runId": _text(200)}},
         "inputs": {"type": "array", "items": _DATASET, "maxItems": 1_000},
         "outputs": {"type": "array", "items": _DATASET, "maxItems": 100},
     },

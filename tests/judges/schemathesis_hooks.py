@@ -56,6 +56,7 @@ KNOWN = {
     "tuning_id": "t-none",
     "model_id": "md-none",
     "version_id": "mv-none",
+    "worker": "none",
     "template_id": "et-none",
     # of lineage
     "kind": "run",
