@@ -21,7 +21,7 @@ from forgelog_pb.pipelines.v1 import types_pb2 as types
 
 CONTEXT = "pipelines"
 
-WAIT_SECONDS = 86_400.0
+RUN_SECONDS = 86_400.0
 """Longest wait for a run, if no other is asked for."""
 
 LOG_SECONDS = 10.0
@@ -129,7 +129,7 @@ class AsyncPipelineRuns(Namespace):
         async for answer in self._core.connection.resumed(self._stub.WatchPipelineRuns, request, what="watch"):
             yield cast("PipelineRunRow", plain(answer.run))
 
-    async def wait(self, name: str, number: int, *, timeout: float = WAIT_SECONDS) -> PipelineRunRow:
+    async def wait(self, name: str, number: int, *, timeout: float = RUN_SECONDS) -> PipelineRunRow:
         """Wait until a run has ended; the run as it is then. Raises `NotFound`, `Timeout`."""
         run_id = (await self.get(name, number)).run_id
         try:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests import PATIENCE
 
-OWN = ("app", "venv", "locked.txt", "wheel", "data", "keys", "objects", "owner")
+OWN = ("app", "venv", "locked.txt", "wheel", "data", "keys", "objects", "owner", "replicas")
 """Top names of the image's own paths."""
 MACHINES = ("apt-get", "pip", "useradd")
 """Programs that change the machine."""

@@ -31,7 +31,8 @@ no = "shell"
 
 
 def test_blocks_and_what_is_said_of_them() -> None:
-    console, script = blocks_of(DOCUMENT)
+    console, script, python = blocks_of(DOCUMENT)
+    assert python.kind == "python", "a shell runs none of it: it becomes a file if it says its name"
     assert (console.line, console.said("fails")) == (8, ["1"])
     assert console.said("before") == ["JOB=$(forgelog submit -- true)"]
     assert console.steps == [Step("forgelog wait JOB", ("JOB  done", "...")), Step("echo")]

@@ -114,6 +114,7 @@ def test_one_place_makes_the_options_of_every_client() -> None:
     others = {
         "forgelog/embedded/kafka.py": "takes them apart, to ask each broker",
         "forgelog/embedded/security.py": "asks as nobody, to see whether that is refused",
+        "forgelog/pipelines/io/topics.py": "makes them of a connection that a user of pipelines names",
         "services/deployments/windows/application.py": "gives them to Faust in its words",
     }
     assert sorted(where) == ["events/log/access.py", *others]
