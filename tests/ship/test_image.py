@@ -101,8 +101,8 @@ def test_only_packages_and_the_user_are_left_out_here(image: Stage) -> None:
 
 
 def test_it_has_packages_and_nothing_to_build_with(image: Stage) -> None:
-    assert {each.name for each in image.root.iterdir()} == {"venv", "data", "keys", "objects", "owner"}
-    for name in ("data", "keys", "objects", "owner"):
+    assert {each.name for each in image.root.iterdir()} == {"venv", "data", "keys", "objects", "owner", "replicas"}
+    for name in ("data", "keys", "objects", "owner", "replicas"):
         status = (image.root / name).stat()
         assert (status.st_uid, status.st_mode & 0o777) == (OWNER, 0o700)
 
@@ -150,7 +150,7 @@ class Containers:
         for each, port in self.ports.items():
             value = re.sub(rf"\b{each}:\d+", f"127.0.0.1:{port}", value)
         value = re.sub(r"^/data\b", str(self.image.root / "data" / name), value)
-        return re.sub(r"^/(keys|owner)\b", rf"{self.image.root}/\1", value)
+        return re.sub(r"^/(keys|owner|replicas)\b", rf"{self.image.root}/\1", value)
 
     async def healthy(self, name: str) -> None:
         """By the file's own health check."""

@@ -53,7 +53,7 @@ class Table:
     """Of the test's own."""
     contexts: IoContext = field(default=None)  # type: ignore[assignment]
     _attempts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    """A publication clears away what each earlier attempt left, so numbers begin anew in each table."""
+    """Of stage runs: each writes once, for a publication clears away what earlier attempts of its stage run left."""
 
     def __post_init__(self) -> None:
         self.contexts = self.contexts or context_of(self.folder)
@@ -64,7 +64,7 @@ class Table:
     def write(self, query: str, **given: Any) -> tuple[DataSink, CommitManifest]:
         """Aside, as an attempt of its own."""
         sink = self.sink(**given)
-        return sink, write_aside(duckdb.connect(), query, sink, f"run.{next(self._attempts)}", self.contexts)
+        return sink, write_aside(duckdb.connect(), query, sink, f"run-{next(self._attempts)}.1", self.contexts)
 
     def publish(self, version: int, query: str, **given: Any) -> Published:
         sink, manifest = self.write(query, **given)

@@ -280,7 +280,7 @@ def test_a_dataset_is_read_by_its_version(tmp_path: Path) -> None:
     context = context_of(tmp_path)
     sink = DataSink.model_validate({"type": "dataset", "dataset": "clean", "mode": "append"})
     for version in (1, 2):
-        manifest = write_aside(duckdb.connect(), f"SELECT {version} AS a", sink, f"run.{version}", context)
+        manifest = write_aside(duckdb.connect(), f"SELECT {version} AS a", sink, f"run-{version}.1", context)
         publish(sink, manifest, version, context)
 
     def versions(name: str, version: int) -> DatasetAt:
