@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,8 @@ class ModelServer:
         connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=PATIENCE)
         try:
             sent = body if body is None or isinstance(body, bytes) else json.dumps(body)
-            connection.request(method, path, sent, dict(headers or {}))
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has got all
+                connection.request(method, path, sent, dict(headers or {}))
             response = connection.getresponse()
             return Answer(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
         finally:

@@ -41,13 +41,16 @@ VALUES = (
 )
 FIELDS = sorted(PREFIX + name.rstrip("_").upper() for name in Settings.model_fields)
 FREE = {
+    "FORGELOG_ALERT_SECRETS",
     "FORGELOG_DATA",
     "FORGELOG_INSTANCE",
     "FORGELOG_KAFKA_CONFIG",
+    "FORGELOG_MAIL_FROM",
     "FORGELOG_OWNER_KEY_FILE",
     "FORGELOG_POOL",
     "FORGELOG_REPLICAS_KEY_FILE",
     "FORGELOG_SERVICES_KEY_FILE",
+    "FORGELOG_SMTP_SECRET",
 }
 """What takes any text."""
 
