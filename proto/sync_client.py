@@ -121,8 +121,13 @@ class _Imports:
     def __init__(self) -> None:
         self._names: dict[str, set[str]] = {}
         self._for_types: dict[str, set[str]] = {}
+        self._homes: dict[str, str] = {}
 
     def add(self, home: str, *names: str, for_types: bool = False) -> None:
+        """Raises `GenerationError` for a name that another module has, too: the module written has room for one."""
+        for name in names:
+            if (other := self._homes.setdefault(name, home)) != home:
+                raise GenerationError(f"{name} is in {other} and in {home}; give one of them another name")
         (self._for_types if for_types else self._names).setdefault(home, set()).update(names)
 
     def text(self) -> str:

@@ -208,6 +208,17 @@ def test_what_has_no_counterpart_is_refused_and_named(folder: Path, method: str,
         sync_client.render(folder)
 
 
+def test_a_name_of_two_modules_is_refused_for_one_would_take_the_place_of_the_other(folder: Path) -> None:
+    notes = folder / "notes.py"
+    method = "    async def wait(self, timeout: float = WAIT_SECONDS) -> None: ..."
+    notes.write_text(notes.read_text().replace("class ", "WAIT_SECONDS = 1.0\n\n\nclass ", 1) + f"\n{method}\n")
+    problem = (
+        "WAIT_SECONDS is in forgelog.client.deployments and in forgelog.client.notes; give one of them another name"
+    )
+    with pytest.raises(GenerationError, match=re.escape(problem)):
+        sync_client.render(folder)
+
+
 # Types
 
 PROGRAM = """
