@@ -15,6 +15,7 @@ from events.language.pipelines import (
     quality,
     relational,
     run_commands,
+    run_events,
     schedule,
     schedule_messages,
     sinks,
@@ -102,6 +103,7 @@ FULL: Mapping[type[Model], Mapping[str, Any]] = {
     stages.ForEach: {"count": 0, "input": ""},
     stages.StageSpec: {"job": None, "sink": None, "for_each": {"count": 10}, "executors": 0},
     run_commands.RunPipeline: {"trigger": "api", "interval_end": _LATER},
+    run_events.RunQueued: {"trigger": "backfill", "trigger_id": "1"},
     run_commands.ReportStageEnded: {"outcome": "failed"},
 }
 
