@@ -9,9 +9,7 @@ says that it has ended. The peers are measured where `make pipeline-peers` could
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,8 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from bench.peers.environment import Unavailable, told
 from bench.report import Figure
 from events.language.pipelines.checks import spec_errors
 from events.language.pipelines.pipeline import PipelineSpec
@@ -97,24 +94,19 @@ async def _run(client: AsyncClient, name: str) -> tuple[str, float]:
 
 def _peers(runs: int) -> Iterator[Figure]:
     for name, count in PEERS_TASKS.items():
-        if not PEERS.exists():
-            print(f"{name} is not measured: `make pipeline-peers` could not install it", file=sys.stderr)
-            continue
-        script = Path(__file__).parent / "peers" / f"{name.lower()}_peer.py"
-        own = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-        told: list[dict[str, Any]] = []
-        for _ in range(runs):
-            command = [str(PEERS), str(script), str(count)]
-            ran = subprocess.run(command, capture_output=True, text=True, env=own, timeout=SECONDS, check=False)
-            if ran.returncode:
-                print(f"{name} is not measured: {ran.stderr.strip()[-400:]}", file=sys.stderr)
-                break
-            told.append(orjson.loads(ran.stdout.strip().splitlines()[-1]))
-        if told:
-            named = f"{name} {told[0]['version']}"
-            steps = [each["step_ms"] for each in told]
+        answers: list[dict[str, Any]] = []
+        try:
+            if not PEERS.exists():
+                raise Unavailable("`make pipeline-peers` could not install it")
+            for _ in range(runs):
+                answers.append(told(PEERS, name.lower(), count))
+        except Unavailable as error:
+            print(f"{name} is not measured: {error}", file=sys.stderr)
+        if answers:
+            named = f"{name} {answers[0]['version']}"
+            steps = [each["step_ms"] for each in answers]
             yield Figure(f"a step that does nothing, {named}", "ms", steps, higher_is_better=False)
-            yield Figure(f"tasks that do nothing, {named}", "tasks/s", [each["tasks_per_s"] for each in told])
+            yield Figure(f"tasks that do nothing, {named}", "tasks/s", [each["tasks_per_s"] for each in answers])
 
 
 async def figures(settings: Settings, runs: int) -> list[Figure]:

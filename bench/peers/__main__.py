@@ -14,19 +14,19 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import orjson
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from bench import flow, logs, results
 from bench.peers import slurm
-from bench.peers.environment import PYTHON, Unavailable, require
+from bench.peers.environment import PYTHON, Unavailable, require, told
 from bench.report import Figure, number
 from bench.servers import machine, servers
 from events.process.collector import spare_collections
@@ -44,20 +44,9 @@ WORK = {
 PEERS = ("Ray", "Dask", "eventsourcing", "Slurm")
 
 
-def _script(name: str, count: int, environment: dict[str, str] | None = None) -> dict[str, Any]:
+def _script(name: str, count: int, environment: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     require()
-    command = [str(PYTHON), str(Path(__file__).with_name(f"{name}_peer.py")), str(count)]
-    own = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    try:
-        ran = subprocess.run(
-            command, capture_output=True, text=True, env={**own, **(environment or {})}, timeout=300, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable("it did not end within 300 s") from None
-    if ran.returncode != 0:
-        raise Unavailable(f"exit {ran.returncode}: {ran.stderr.strip()[-400:]}")
-    found: dict[str, Any] = orjson.loads(ran.stdout.strip().splitlines()[-1])
-    return found
+    return told(PYTHON, name, count, environment)
 
 
 def _postgres(dsn: str) -> dict[str, str]:
@@ -103,19 +92,19 @@ async def measure(names: list[str], count: int, runs: int, say: Callable[[str], 
             "Slurm": lambda: _slurm(min(count, 500)),
         }
         for name in names:
-            told: list[dict[str, Any]] = []
+            answers: list[dict[str, Any]] = []
             try:
                 for turn in range(runs):
                     say(f"{name}: run {turn + 1} of {runs}")
-                    told.append(await asyncio.to_thread(peers[name]))
+                    answers.append(await asyncio.to_thread(peers[name]))
             except Unavailable as error:
                 say(f"{name} can't be measured here: {error}")
-                if not told:
+                if not answers:
                     continue
-            found[f"{name} {told[0]['version']}"] = [
-                Figure(what, unit, [each[key] for each in told], higher_is_better=better)
+            found[f"{name} {answers[0]['version']}"] = [
+                Figure(what, unit, [each[key] for each in answers], higher_is_better=better)
                 for key, (what, unit, _, better) in WORK.items()
-                if key in told[0]
+                if key in answers[0]
             ]
     return found
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import orjson
 
 PYTHON = Path(__file__).parents[2] / "build" / "peers" / "venv" / "bin" / "python"
 
@@ -26,3 +32,22 @@ def version(package: str) -> str:
     if ran.returncode:
         raise Unavailable(f"{package} is not in the peers' environment build/peers; run `make peers`")
     return ran.stdout.strip()
+
+
+def told(
+    python: Path, name: str, count: int, environment: Mapping[str, str] = MappingProxyType({}), seconds: float = 300
+) -> dict[str, Any]:
+    """What a peer's script (``NAME_peer.py``) prints of `count` pieces of work, run by its own Python. Raises
+    Unavailable."""
+    command = [str(python), str(Path(__file__).with_name(f"{name}_peer.py")), str(count)]
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    try:
+        ran = subprocess.run(
+            command, capture_output=True, text=True, env={**own, **environment}, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"it did not end within {seconds:g} s") from None
+    if ran.returncode != 0:
+        raise Unavailable(f"exit {ran.returncode}: {ran.stderr.strip()[-400:]}")
+    found: dict[str, Any] = orjson.loads(ran.stdout.strip().splitlines()[-1])
+    return found
