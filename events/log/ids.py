@@ -89,11 +89,17 @@ def replica_job(deployment_id: str, revision: int, number: int, project: str) ->
 
 def deployment_of(job_id: str, project: str) -> str:
     """The deployment whose replica a job is; empty for a job that is none."""
+    found = revision_of(job_id, project)
+    return "" if found is None else found[0]
+
+
+def revision_of(job_id: str, project: str) -> tuple[str, int] | None:
+    """The deployment and its revision whose replica a job is; None for a job that is none."""
     ending = id_ending(project)
     name, _, number = job_id.removeprefix(REPLICAS).removesuffix(ending).rpartition(".")
     name, _, revision = name.rpartition(".")
     is_replica = job_id.startswith(REPLICAS) and name and number.isdigit() and revision.isdigit()
-    return f"{name}{ending}" if is_replica else ""
+    return (f"{name}{ending}", int(revision)) if is_replica else None
 
 
 def dashed(id: str, project: str) -> str:

@@ -17,6 +17,7 @@ import faust
 import orjson
 from pydantic import ValidationError
 
+from events.language.common import DEFAULT_PROJECT
 from events.language.deployments.steering import ReportUsage
 from events.language.deployments.traffic_records import TrafficRecord
 from events.language.streams import TRAFFIC, WINDOWS
@@ -103,8 +104,9 @@ def _changes(message: Any, came: Came, prefix: str) -> Iterator[Change]:
     try:
         if message.topic == f"{prefix}{TRAFFIC.name}":
             yield from of_traffic(TrafficRecord.model_validate_json(value), came)
-        elif dict(message.headers or ()).get("ce_type") == _USAGE:
-            yield from of_usage(ReportUsage.model_validate_json(value), came)
+        elif (headers := dict(message.headers or ())).get("ce_type") == _USAGE:
+            project = (headers.get("ce_project") or b"").decode(errors="replace") or DEFAULT_PROJECT
+            yield from of_usage(ReportUsage.model_validate_json(value), project, came)
     except ValidationError as error:
         log.warning("%s/%d@%d can't be counted: %s", message.topic, came.partition, came.offset, error.error_count())
 

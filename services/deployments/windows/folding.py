@@ -13,9 +13,13 @@ from typing import Any
 from events.language.deployments.steering import ReportUsage
 from events.language.deployments.traffic import ReplicaUsage
 from events.language.deployments.traffic_records import MINUTE, Requests, TrafficRecord, Usage, WindowRecord
+from events.log.ids import revision_of
 
 KEPT_SECONDS = 7200.0
 """A window that got nothing for so long, by the times of the records, is put aside as complete."""
+
+MOST_REVISION = 1_000_000_000
+"""What an `OptionalRevision` may be."""
 
 Row = dict[str, Any]
 """A window as JSON: a `WindowRecord` with `counted` and `touched` beside."""
@@ -65,12 +69,13 @@ def of_traffic(record: TrafficRecord, came: Came) -> Iterator[Change]:
         )
 
 
-def of_usage(record: ReportUsage, came: Came) -> Iterator[Change]:
+def of_usage(record: ReportUsage, project: str, came: Came) -> Iterator[Change]:
     minute = int(came.seconds) // MINUTE
     by_revision: dict[int, list[ReplicaUsage]] = {}
     for usage in record.replicas:
-        if (revision := _revision(usage.replica_id)) is not None:
-            by_revision.setdefault(revision, []).append(usage)
+        found = revision_of(usage.replica_id, project)
+        if found is not None and found[1] <= MOST_REVISION:
+            by_revision.setdefault(found[1], []).append(usage)
     for revision, usages in by_revision.items():
         yield Change(
             *_empty(record.deployment_id, revision, minute, came),
@@ -152,9 +157,3 @@ def _empty(deployment: str, revision: int, minute: int, came: Came) -> tuple[str
     )
     row = window.model_dump(mode="json") | {"counted": {}, "touched": came.seconds, "partition": came.partition}
     return f"{deployment}/{revision}/{minute}", row
-
-
-def _revision(replica_id: str) -> int | None:
-    """That in the id of a replica's job: ``dep.<deployment>.<revision>.<number>``."""
-    parts = replica_id.rsplit(".", 2)
-    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() and len(parts[1]) < 10 else None

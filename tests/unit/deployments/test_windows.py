@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from events.language.deployments.steering import ReportUsage
 from events.language.deployments.traffic import LatencySketch, ReplicaUsage
 from events.language.deployments.traffic_records import MinuteRequests, Requests, TrafficRecord, WindowRecord
+from events.log.ids import named_id, replica_job
 from services.deployments.windows.folding import (
     KEPT_SECONDS,
     Came,
@@ -95,21 +96,23 @@ def test_what_comes_after_a_window_was_put_aside_is_another_part_of_it() -> None
     ]
 
 
-def test_use_is_added_to_the_minute_and_the_revision_of_the_replica_once() -> None:
+@pytest.mark.parametrize("project", ["local/default", "acme/vision"])
+def test_use_is_added_to_the_minute_and_the_revision_of_the_replica_once(project: str) -> None:
     table = Table()
+    id = named_id("digits", project)
     report = ReportUsage(
-        deployment_id="digits",
+        deployment_id=id,
         replicas=(
-            ReplicaUsage(replica_id="dep.digits.3.1", cpu_percent=50, memory_percent=20),
-            ReplicaUsage(replica_id="dep.digits.3.2", cpu_percent=100),
-            ReplicaUsage(replica_id="dep.digits.4.1", gpu_percent=10),
+            ReplicaUsage(replica_id=replica_job(id, 3, 1, project), cpu_percent=50, memory_percent=20),
+            ReplicaUsage(replica_id=replica_job(id, 3, 2, project), cpu_percent=100),
+            ReplicaUsage(replica_id=replica_job(id, 4, 1, project), gpu_percent=10),
             ReplicaUsage(replica_id="other"),
         ),
     )
     for _ in range(2):
-        table.take(of_usage(report, Came(0, 7, 6_030.0)), Came(0, 7, 6_030.0))
+        table.take(of_usage(report, project, Came(0, 7, 6_030.0)), Came(0, 7, 6_030.0))
     used = {key: window["usage"] for (key, _), window in table.told.items()}
-    assert used["digits/3/100"] == {
+    assert used[f"{id}/3/100"] == {
         "cpu_percent": 150.0,
         "cpu_reports": 2,
         "memory_percent": 20.0,
@@ -117,7 +120,7 @@ def test_use_is_added_to_the_minute_and_the_revision_of_the_replica_once() -> No
         "gpu_percent": 0.0,
         "gpu_reports": 0,
     }
-    assert used["digits/4/100"]["gpu_percent"] == 10
+    assert used[f"{id}/4/100"]["gpu_percent"] == 10
     assert len(used) == 2
 
 
