@@ -18,8 +18,14 @@ from events.language.deployments.telemetry import MAX_ERROR, InferenceErrorType,
 Record = dict[str, Any]
 """The fields of an `InferenceRequest`, as JSON has them."""
 
-_TIMES = {"pre": "preprocessing_ms", "batch": "queue_ms", "infer": "inference_ms", "post": "postprocessing_ms"}
-_SHARES = {"cpu": "cpu_ms", "gpu": "gpu_ms"}
+_DURATIONS = {
+    "pre": "preprocessing_ms",
+    "batch": "queue_ms",
+    "infer": "inference_ms",
+    "post": "postprocessing_ms",
+    "cpu": "cpu_ms",
+    "gpu": "gpu_ms",
+}
 _METRIC = re.compile(r'([a-z]+)(?:;dur=([0-9.]+))?(?:;desc="([^"]*)")?')
 _BATCH = re.compile(r"(\d{1,15}):(\d{1,9}):(\d{1,9})")
 
@@ -137,7 +143,7 @@ def _timing(header: str, replica: str) -> Record:
             continue
         name, duration, described = match.groups()
         milliseconds = _float(duration)
-        if (field := {**_TIMES, **_SHARES}.get(name)) and duration and milliseconds < 1e12:
+        if (field := _DURATIONS.get(name)) and duration and milliseconds < 1e12:
             found[field] = milliseconds
         if name == "batch" and (batch := _BATCH.fullmatch(described or "")) and int(batch[1]):
             found["batch_id"] = f"{replica}/{batch[1]}"
