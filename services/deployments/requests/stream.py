@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from prometheus_client import Counter
-from pydantic import ValidationError
 
 from events.language.deployments.telemetry import InferenceRequest
 from events.language.deployments.telemetry_records import InferenceRecords
@@ -19,7 +18,8 @@ from events.language.streams import REQUESTS
 from events.log.wire import Raw
 from events.projections.tables import Db
 from events.streams.retention import Expiring
-from events.streams.stream import Stream, Unusable
+from events.streams.stream import Stream
+from services.deployments.stream_records import read_record
 
 stored_requests = Counter("forgelog_inference_requests_total", "Records of requests stored")
 
@@ -93,15 +93,7 @@ class RequestStream(Stream[InferenceRecords, SourceKey, Source, Row]):
     expiring: ClassVar = (Expiring("requests", "arrived_at"),)
 
     def read(self, raw: Raw) -> InferenceRecords:
-        try:
-            found = InferenceRecords.model_validate_json(raw.value or b"")
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(step) for step in first["loc"])
-            raise Unusable(f"it has no records of requests: {place}: {first['msg']}") from None
-        if (raw.key or b"") != found.deployment_id.encode():  # those of a deployment must be in one partition
-            raise Unusable(f"its key is not its deployment_id, {found.deployment_id}")
-        return found
+        return read_record(raw, InferenceRecords, "it has no records of requests")
 
     def key(self, piece: InferenceRecords) -> SourceKey:
         return piece.source, piece.deployment_id

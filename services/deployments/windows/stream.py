@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import ValidationError
-
 from events.language.deployments.traffic_records import WindowRecord
 from events.language.streams import WINDOWS
 from events.log.wire import Raw
 from events.projections.tables import Db
 from events.streams.retention import Expiring
-from events.streams.stream import Stream, Unusable
+from events.streams.stream import Stream
+from services.deployments.stream_records import read_record
 
 WindowKey = tuple[str, int, int, str]
 """Deployment, revision, minute, part."""
@@ -44,15 +43,7 @@ class WindowStream(Stream[WindowRecord, WindowKey, Stored, WindowRecord]):
     expiring: ClassVar = (Expiring("windows", "stored_at"),)
 
     def read(self, raw: Raw) -> WindowRecord:
-        try:
-            found = WindowRecord.model_validate_json(raw.value or b"")
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(step) for step in first["loc"])
-            raise Unusable(f"it is no window: {place}: {first['msg']}") from None
-        if (raw.key or b"") != found.deployment_id.encode():  # those of a deployment must be in one partition
-            raise Unusable(f"its key is not its deployment_id, {found.deployment_id}")
-        return found
+        return read_record(raw, WindowRecord, "it is no window")
 
     def key(self, piece: WindowRecord) -> WindowKey:
         return piece.deployment_id, piece.revision, piece.minute, piece.part
