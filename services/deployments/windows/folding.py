@@ -6,7 +6,7 @@ windows were restored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,7 +96,7 @@ def added(row: Row, change: Change, came: Came) -> Row | None:
         "counted": {**row["counted"], change.source: change.sequence},
     }
     if change.requests is not None:
-        new["requests"] = sum_of(row["requests"], change.requests)
+        new["requests"] = sum_of((row["requests"], change.requests))
     if change.usages:
         new["usage"] = _used(row["usage"], change.usages)
     return new
@@ -112,23 +112,26 @@ def window_of(row: Row) -> Row:
     return {name: row[name] for name in WindowRecord.model_fields}
 
 
-def sum_of(one: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
-    """Two `Requests` as JSON together."""
-    found: Row = {name: one[name] + other[name] for name in _SUMS}
-    found["longest_microseconds"] = max(one["longest_microseconds"], other["longest_microseconds"])
+def sum_of(parts: Sequence[Mapping[str, Any]]) -> Row:
+    """Several `Requests` as JSON together."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    found: Row = {name: sum(part[name] for part in parts) for name in _SUMS}
+    found["longest_microseconds"] = max((part["longest_microseconds"] for part in parts), default=0)
     for name in _DURATIONS:
-        found[name] = {part: one[name][part] + other[name][part] for part in ("count", "microseconds")}
-    found["latency"] = _latency(one["latency"], other["latency"])
+        found[name] = {what: sum(part[name][what] for part in parts) for what in ("count", "microseconds")}
+    found["latency"] = _latency([part["latency"] for part in parts])
     return found
 
 
-def _latency(one: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
+def _latency(sketches: Sequence[Mapping[str, Any]]) -> Row:
     """Sketches merge by adding the counts of equal bins (DDSketch)."""
-    counts = dict(zip(one["bins"], one["counts"], strict=True))
-    for index, count in zip(other["bins"], other["counts"], strict=True):
-        counts[index] = counts.get(index, 0) + count
+    counts: dict[int, int] = {}
+    for sketch in sketches:
+        for index, count in zip(sketch["bins"], sketch["counts"], strict=True):
+            counts[index] = counts.get(index, 0) + count
     bins = sorted(counts)
-    total = one["total_microseconds"] + other["total_microseconds"]
+    total = sum(sketch["total_microseconds"] for sketch in sketches)
     return {"bins": bins, "counts": [counts[index] for index in bins], "total_microseconds": total}
 
 

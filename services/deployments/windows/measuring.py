@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from events.language.deployments.traffic import LatencySketch
-from events.language.deployments.traffic_records import MINUTE, Requests, Usage
+from events.language.deployments.traffic_records import MINUTE, Usage
 from services.deployments.windows.folding import Row, sum_of
 
 HOUR = 3600.0
@@ -60,24 +60,18 @@ def measured(asked: Asked, minutes: Iterable[Mapping[str, Any]], runs: Sequence[
 
     `minutes`: rows of the stream, with `revision`, `minute`, `requests` and `usage`.
     """
-    sums: dict[tuple[int, int], tuple[Row, Row]] = {}
+    parts: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     for row in minutes:
         if asked.revisions and row["revision"] not in asked.revisions:
             continue
         begin = row["minute"] * MINUTE // asked.seconds * asked.seconds
-        key = begin, row["revision"] if asked.by_revision else 0
-        before = sums.get(key)
-        sums[key] = (
-            (row["requests"], row["usage"])
-            if before is None
-            else (sum_of(before[0], row["requests"]), _sum_of_usage(before[1], row["usage"]))
-        )
+        parts.setdefault((begin, row["revision"] if asked.by_revision else 0), []).append(row)
     chosen = [run for run in runs if not asked.revisions or run.revision in asked.revisions]
     for key in _with_replicas(asked, chosen):
-        sums.setdefault(key, (Requests().model_dump(mode="json"), Usage().model_dump(mode="json")))
+        parts.setdefault(key, [])
     return [
-        _window(asked, begin, revision, *sums[begin, revision], chosen, prices)
-        for begin, revision in sorted(sums, key=lambda key: (-key[0], key[1]))
+        _window(asked, begin, revision, parts[begin, revision], chosen, prices)
+        for begin, revision in sorted(parts, key=lambda key: (-key[0], key[1]))
     ]
 
 
@@ -91,8 +85,15 @@ def _with_replicas(asked: Asked, runs: Iterable[Run]) -> Iterable[tuple[int, int
 
 
 def _window(
-    asked: Asked, begin: int, revision: int, requests: Row, usage: Row, runs: Iterable[Run], prices: Prices
+    asked: Asked,
+    begin: int,
+    revision: int,
+    parts: Sequence[Mapping[str, Any]],
+    runs: Iterable[Run],
+    prices: Prices,
 ) -> Row:
+    requests = sum_of([part["requests"] for part in parts])
+    usage = {name: sum(part["usage"][name] for part in parts) for name in Usage.model_fields}
     total, failed = requests["total"], requests["failures"]
     sketch = LatencySketch.model_validate(requests["latency"])
     ran = [
@@ -138,7 +139,3 @@ def _mean(duration: Mapping[str, int]) -> float | None:
 def _percent(usage: Mapping[str, Any], name: str) -> float | None:
     reports = usage[f"{name}_reports"]
     return usage[f"{name}_percent"] / reports if reports else None
-
-
-def _sum_of_usage(one: Mapping[str, Any], other: Mapping[str, Any]) -> Row:
-    return {name: one[name] + other[name] for name in one}
