@@ -8,33 +8,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import asyncpg
-
 from events.hosting import Answering
 from events.process.settings import Settings
-from events.projections.runner import Runner
-from events.queries.queries import QueryError
+from services.deployments.background import LATER, moved
 
 _WANTED = "select exists (select from routing where not (routing -> 'terminated')::bool)"
-
-_LATER = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, QueryError)
-"""The tables are about to be made or exchanged, or the database is away: a change will follow."""
 
 
 async def want_routers(answering: Answering) -> None:
     """Keep the file as the tables say, until cancelled."""
     while True:
         seen = answering.read.runner.positions
-        with suppress(*_LATER):
+        with suppress(*LATER):
             async with answering.read.view() as db:
                 tell(answering.settings, wanted=bool(await db.fetchval(_WANTED)))
-        await _moved(answering.read.runner, seen)
-
-
-async def _moved(runner: Runner, seen: object) -> None:
-    """Wait until events have been stored since the tables were at these positions."""
-    async with runner.changes:
-        await runner.changes.wait_for(lambda: runner.positions != seen)
+        await moved(answering.read.runner, seen)
 
 
 def tell(settings: Settings, *, wanted: bool) -> None:

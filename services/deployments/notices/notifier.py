@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from prometheus_client import Counter
 from events.hosting import Answering, open_pool
 from events.process.settings import Settings
 from events.projections.tables import quoted
-from events.queries.queries import QueryError
+from services.deployments.background import LATER, moved
 from services.deployments.notices.channels import Undelivered, send
 
 log = logging.getLogger("forgelog.alerts")
@@ -51,7 +52,6 @@ _CLAIM = """
         for update skip locked)
     returning notice_id, channel, tries
 """
-_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, QueryError, TimeoutError)
 
 
 async def notify(answering: Answering) -> None:
@@ -62,7 +62,7 @@ async def notify(answering: Answering) -> None:
         while True:
             try:
                 await notifier.run()
-            except _AWAY as error:
+            except LATER as error:
                 log.debug("alerts wait: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
     finally:
@@ -160,9 +160,6 @@ class Notifier:
         wait = LOOK_SECONDS
         if due is not None:
             wait = min(wait, max(0.05, (due - datetime.now(UTC)).total_seconds()))
-        runner = self._read.runner
-        try:
-            async with asyncio.timeout(wait), runner.changes:
-                await runner.changes.wait_for(lambda: runner.positions != seen)
-        except TimeoutError:
-            pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await moved(self._read.runner, seen)

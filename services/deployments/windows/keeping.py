@@ -10,12 +10,11 @@ import logging
 import time
 from importlib.util import find_spec
 
-import asyncpg
-
 from events.hosting import Answering
 from events.process.keeping import keep
 from events.process.tasks import end_all
-from events.queries.queries import QueryError, ReadModel
+from events.queries.queries import ReadModel
+from services.deployments.background import LATER
 
 log = logging.getLogger("forgelog.windows")
 
@@ -58,6 +57,6 @@ async def _wanted(read: ReadModel) -> bool | None:
     try:
         async with read.view() as db:
             return bool(await db.fetchval(_WANTED))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, QueryError) as error:
+    except LATER as error:
         log.debug("the tables can't be asked whether there is a deployment: %s", error)
         return None
