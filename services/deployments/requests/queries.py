@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from events.language.convert import to_message
+from events.language.deployments.traffic_records import MINUTE
 from events.projections.tables import Db
 from events.queries.listing import INT8, Condition, Listing
 from events.queries.queries import ReadModel, invalid, read_options
@@ -25,7 +26,6 @@ MOST_WINDOWS = 10_000
 MOST_MINUTES = 50_000
 """Rows that one answer is made of: a month of one revision."""
 _PART = 500
-_MINUTE = 60
 _HOUR = 3600
 
 _FILTERS = {
@@ -85,8 +85,8 @@ def _asked(request: Any, now: float) -> Asked:
     """Raises QueryError that names the field."""
     if not request.deployment_id:
         raise invalid("deployment_id: is empty; give the deployment whose metrics are wanted")
-    seconds = request.window_seconds or _MINUTE
-    if seconds < _MINUTE or seconds % _MINUTE:
+    seconds = request.window_seconds or MINUTE
+    if seconds < MINUTE or seconds % MINUTE:
         raise invalid(f"window_seconds: is {seconds}; give whole minutes, such as 60 or 3600")
     until = request.until.ToDatetime(tzinfo=UTC).timestamp() if request.HasField("until") else now
     last = int(-(-until // seconds) * seconds)  # the window that has it is told whole
@@ -114,8 +114,8 @@ async def _minutes(db: Db, schema: str, asked: Asked) -> list[Any]:
             f"select revision, minute, requests, usage from {schema}.windows "
             "where deployment_id = $1 and minute >= $2 and minute < $3 and ($4::int[] = '{}' or revision = any($4))",
             asked.deployment_id,
-            asked.begin // _MINUTE,
-            asked.end // _MINUTE,
+            asked.begin // MINUTE,
+            asked.end // MINUTE,
             list(asked.revisions),
         )
         while some := await found.fetch(_PART):
