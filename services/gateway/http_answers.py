@@ -14,7 +14,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Match
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from events.language.problems import close_to
 from services.gateway import metrics
@@ -86,13 +87,12 @@ def answering(name: str, handler: Handler, refusal: Refusal = error_response) ->
     return answer
 
 
-NOT_TAKEN = "not taken"
-"""Name of a route for the methods that a path does not take, where another door's wild card would take them."""
+class ClosedRoute(Route):
+    """The one route of its path: a method that it does not take is refused, though a wild card would take it."""
 
-
-async def refuse_method(_: Request) -> Response:
-    """Of such a route."""
-    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        return (Match.FULL if match is Match.PARTIAL else match), child_scope
 
 
 def http_error(request: Request, error: Exception) -> Response:
@@ -104,13 +104,22 @@ def http_error(request: Request, error: Exception) -> Response:
         text = f"there is no {shown_path(path)}; {_instead(request)}"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers.pop("Allow", None)  # of one of its routes
-        routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-        if any(route.name == NOT_TAKEN for route in routes):  # then other doors' wild cards do not count
-            routes = [route for route in routes if route.path == path and route.name != NOT_TAKEN]
-        headers["allow"] = ", ".join(sorted({method for route in routes for method in route.methods or ()}))
+        headers["allow"] = ", ".join(sorted(_taken(request)))
         text = f"{shown_path(path)} does not take {request.method}; it takes {headers['allow']}"
     code = _STATUS_CODES.get(error.status_code, "error")
     return json_response({"error": as_json(code, text, ())}, error.status_code, headers)
+
+
+def _taken(request: Request) -> set[str]:
+    """The methods of all routes that the router asks."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= route.methods or set()
+        if match is Match.FULL:
+            break
+    return found
 
 
 def shown_path(path: str) -> str:

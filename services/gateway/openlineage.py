@@ -14,7 +14,7 @@ from events.language.common import DEFAULT_PROJECT, MAX_COMMAND_BYTES, ProjectNa
 from events.language.pipelines.dataset_messages import RecordLineage
 from services.gateway.commands import Checked, Door, Parsed
 from services.gateway.errors import DoorError
-from services.gateway.http_answers import NOT_TAKEN, answering, json_response, refuse_method
+from services.gateway.http_answers import ClosedRoute, answering, json_response
 from services.gateway.http_bodies import json_of, read_body
 from services.gateway.http_gate import principal_of
 from services.gateway.openlineage_body import WrongEvent, commands_of
@@ -36,8 +36,8 @@ class OpenLineageHttp:
         self._door = door
 
     def routes(self) -> list[Route]:
-        others = Route(LINEAGE, refuse_method, methods=["DELETE", "GET", "OPTIONS", "PATCH", "PUT"], name=NOT_TAKEN)
-        return [Route(LINEAGE, answering(LINEAGE, self._take), methods=["POST"]), others]
+        # MLflow's wild card behind it would take all other methods of the path.
+        return [ClosedRoute(LINEAGE, answering(LINEAGE, self._take), methods=["POST"])]
 
     async def _take(self, request: Request) -> Response:
         for name in request.query_params:
