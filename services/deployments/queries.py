@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from events.language.convert import to_message
-from events.projections.tables import Db
-from events.queries.listing import INT4, Listing
-from events.queries.queries import ReadModel, invalid, not_found, read_options
+from events.queries.listing import INT4, Listing, Page
+from events.queries.named import NamedRows
+from events.queries.queries import ReadModel, not_found, read_options
 from events.queries.row_watch import RowWatch
 from forgelog_pb.deployments.v1 import queries_pb2 as pb
 from forgelog_pb.deployments.v1 import queries_pb2_grpc as rpc
@@ -77,23 +77,16 @@ _WATCH = RowWatch(
     filters={"project": "project"},
 )
 
+_NAMED = NamedRows("deployments", "deployment")
+check_deployment = _NAMED.check
+
 
 class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
     def __init__(self, read: ReadModel) -> None:
         self._read = read
 
     async def GetDeployment(self, request: Any, context: Any) -> Any:
-        options, id = read_options(request.options), request.deployment_id
-        if not id and not (request.project and request.name):
-            raise invalid("deployment_id: is empty; give it, or project and name")
-        async with self._read.view(**options) as db:
-            if id:
-                row = await db.fetchrow("select * from deployments where deployment_id = $1", id)
-            else:
-                of_name = "select * from deployments where project = $1 and name = $2"
-                row = await db.fetchrow(of_name, request.project, request.name)
-        if row is None:
-            raise not_found("deployment", id or request.name, options["as_of"])
+        row = await _NAMED.get(self._read, request)
         return pb.GetDeploymentResponse(deployment=_message(row, types.Deployment))
 
     async def ListDeployments(self, request: Any, context: Any) -> Any:
@@ -119,13 +112,14 @@ class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
         return pb.GetRevisionResponse(revision=_message(row, types.DeploymentRevision))
 
     async def ListRevisions(self, request: Any, context: Any) -> Any:
-        rows, cursor = await self._of_deployment(_REVISIONS, request)
-        found = [_message(row, types.DeploymentRevision) for row in rows]
-        return pb.ListRevisionsResponse(revisions=found, next_cursor=cursor)
+        page = await self._of_deployment(_REVISIONS, request)
+        found = [_message(row, types.DeploymentRevision) for row in page.rows]
+        return pb.ListRevisionsResponse(revisions=found, next_cursor=page.next_cursor)
 
     async def ListReplicas(self, request: Any, context: Any) -> Any:
-        rows, cursor = await self._of_deployment(_REPLICAS, request)
-        return pb.ListReplicasResponse(replicas=[_message(row, types.Replica) for row in rows], next_cursor=cursor)
+        page = await self._of_deployment(_REPLICAS, request)
+        found = [_message(row, types.Replica) for row in page.rows]
+        return pb.ListReplicasResponse(replicas=found, next_cursor=page.next_cursor)
 
     async def GetRouting(self, request: Any, context: Any) -> Any:
         row = await self._row("routing", "routing of deployment", request)
@@ -151,23 +145,8 @@ class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
             raise not_found(kind, id, options["as_of"])
         return row
 
-    async def _of_deployment(self, listing: Listing, request: Any) -> tuple[Any, str]:
-        """A page of what belongs to a deployment. Raises QueryError, also if there is no such deployment."""
-        options, id = read_options(request.options), request.deployment_id
-        if not id:
-            raise invalid("deployment_id: is empty; give the deployment whose parts are wanted")
-        query = listing.query(request)
-        async with self._read.view(**options) as db:
-            page = await query.fetch(db)
-            if not page.rows:
-                await check_deployment(db, id, options["as_of"])
-        return page.rows, page.next_cursor
-
-
-async def check_deployment(db: Db, id: str, as_of: datetime | None) -> None:
-    """Raises QueryError if there is no such deployment."""
-    if await db.fetchval("select 1 from deployments where deployment_id = $1", id) is None:
-        raise not_found("deployment", id, as_of)
+    async def _of_deployment(self, listing: Listing, request: Any) -> Page:
+        return await _NAMED.page(self._read, listing, request, "give the deployment whose parts are wanted")
 
 
 def _message(row: Any, kind: Any) -> Any:

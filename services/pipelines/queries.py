@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from events.language.convert import to_message
-from events.projections.tables import Db
 from events.queries.listing import INT4, Listing
-from events.queries.queries import ReadModel, invalid, not_found, read_options
+from events.queries.named import NamedRows
+from events.queries.queries import ReadModel, not_found, read_options
 from forgelog_pb.pipelines.v1 import queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.pipelines.v1 import types_pb2 as types
@@ -42,23 +42,15 @@ _VERSIONS = Listing(
     filters={"pipeline_id": "pipeline_id"},
 )
 
+PIPELINES = NamedRows("pipelines", "pipeline")
+
 
 class PipelineQueriesServicer(rpc.PipelineQueriesServicer):
     def __init__(self, read: ReadModel) -> None:
         self._read = read
 
     async def GetPipeline(self, request: Any, context: Any) -> Any:
-        options, id = read_options(request.options), request.pipeline_id
-        if not id and not (request.project and request.name):
-            raise invalid("pipeline_id: is empty; give it, or project and name")
-        async with self._read.view(**options) as db:
-            if id:
-                row = await db.fetchrow("select * from pipelines where pipeline_id = $1", id)
-            else:
-                of_name = "select * from pipelines where project = $1 and name = $2"
-                row = await db.fetchrow(of_name, request.project, request.name)
-        if row is None:
-            raise not_found("pipeline", id or request.name, options["as_of"])
+        row = await PIPELINES.get(self._read, request)
         return pb.GetPipelineResponse(pipeline=_message(row, types.Pipeline))
 
     async def ListPipelines(self, request: Any, context: Any) -> Any:
@@ -78,22 +70,9 @@ class PipelineQueriesServicer(rpc.PipelineQueriesServicer):
         return pb.GetPipelineVersionResponse(version=_message(row, types.PipelineVersion))
 
     async def ListPipelineVersions(self, request: Any, context: Any) -> Any:
-        options, id = read_options(request.options), request.pipeline_id
-        if not id:
-            raise invalid("pipeline_id: is empty; give the pipeline whose versions are wanted")
-        query = _VERSIONS.query(request)
-        async with self._read.view(**options) as db:
-            page = await query.fetch(db)
-            if not page.rows:
-                await check_pipeline(db, id, options["as_of"])
+        page = await PIPELINES.page(self._read, _VERSIONS, request, "give the pipeline whose versions are wanted")
         found = [_message(row, types.PipelineVersion) for row in page.rows]
         return pb.ListPipelineVersionsResponse(versions=found, next_cursor=page.next_cursor)
-
-
-async def check_pipeline(db: Db, id: str, as_of: datetime | None) -> None:
-    """Raises QueryError if there is no such pipeline."""
-    if await db.fetchval("select 1 from pipelines where pipeline_id = $1", id) is None:
-        raise not_found("pipeline", id, as_of)
 
 
 def _message(row: Any, kind: Any) -> Any:

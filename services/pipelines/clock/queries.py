@@ -11,7 +11,7 @@ from events.queries.queries import ReadModel, read_options
 from forgelog_pb.pipelines.v1 import clock_queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import clock_queries_pb2_grpc as rpc
 from forgelog_pb.pipelines.v1 import types_pb2 as types
-from services.pipelines.queries import check_pipeline
+from services.pipelines.queries import PIPELINES
 
 _BACKFILLS = Listing(
     pb.ListBackfillsRequest,
@@ -49,5 +49,5 @@ class ClockQueriesServicer(rpc.ClockQueriesServicer):
         async with self._read.view(**options) as db:
             page = await query.fetch(db)
             if not page.rows and request.pipeline_id:
-                await check_pipeline(db, request.pipeline_id, options["as_of"])
+                await PIPELINES.check(db, request.pipeline_id, options["as_of"])
         return page.rows, page.next_cursor

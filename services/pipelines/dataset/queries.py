@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from events.language.convert import to_message
-from events.projections.tables import Db
-from events.queries.listing import INT4, Listing
-from events.queries.queries import ReadModel, invalid, not_found, read_options
+from events.queries.listing import INT4, Listing, Page
+from events.queries.named import NamedRows
+from events.queries.queries import ReadModel, not_found, read_options
 from forgelog_pb.pipelines.v1 import dataset_queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import dataset_queries_pb2_grpc as rpc
 from forgelog_pb.pipelines.v1 import types_pb2 as types
@@ -67,23 +67,15 @@ _RECORDS = Listing(
     pb.ListRuleRecordsRequest, "rule_records", order={"rule_id": str}, filters={"dataset_id": "dataset_id"}
 )
 
+_NAMED = NamedRows("datasets", "dataset")
+
 
 class DatasetQueriesServicer(rpc.DatasetQueriesServicer):
     def __init__(self, read: ReadModel) -> None:
         self._read = read
 
     async def GetDataset(self, request: Any, context: Any) -> Any:
-        options, id = read_options(request.options), request.dataset_id
-        if not id and not (request.project and request.name):
-            raise invalid("dataset_id: is empty; give it, or project and name")
-        async with self._read.view(**options) as db:
-            if id:
-                row = await db.fetchrow("select * from datasets where dataset_id = $1", id)
-            else:
-                of_name = "select * from datasets where project = $1 and name = $2"
-                row = await db.fetchrow(of_name, request.project, request.name)
-        if row is None:
-            raise not_found("dataset", id or request.name, options["as_of"])
+        row = await _NAMED.get(self._read, request)
         return pb.GetDatasetResponse(dataset=_message(row, types.Dataset))
 
     async def ListDatasets(self, request: Any, context: Any) -> Any:
@@ -96,7 +88,7 @@ class DatasetQueriesServicer(rpc.DatasetQueriesServicer):
     async def GetDataVersion(self, request: Any, context: Any) -> Any:
         options, id = read_options(request.options), request.dataset_id
         async with self._read.view(**options) as db:
-            await check_dataset(db, id, options["as_of"])
+            await _NAMED.check(db, id, options["as_of"])
             number = request.version or await db.fetchval("select version from datasets where dataset_id = $1", id)
             key = "where dataset_id = $1 and version = $2"
             row = await db.fetchrow(f"select * from data_versions {key}", id, number)
@@ -107,19 +99,19 @@ class DatasetQueriesServicer(rpc.DatasetQueriesServicer):
         return pb.GetDataVersionResponse(version=version, files=manifest)
 
     async def ListDataVersions(self, request: Any, context: Any) -> Any:
-        rows, cursor = await self._of_dataset(_VERSIONS, request)
-        found = [_message(row, types.DataVersion) for row in rows]
-        return pb.ListDataVersionsResponse(versions=found, next_cursor=cursor)
+        page = await self._of_dataset(_VERSIONS, request)
+        found = [_message(row, types.DataVersion) for row in page.rows]
+        return pb.ListDataVersionsResponse(versions=found, next_cursor=page.next_cursor)
 
     async def ListDataSchemas(self, request: Any, context: Any) -> Any:
-        rows, cursor = await self._of_dataset(_SCHEMAS, request)
-        found = [_message(row, types.DataSchema) for row in rows]
-        return pb.ListDataSchemasResponse(schemas=found, next_cursor=cursor)
+        page = await self._of_dataset(_SCHEMAS, request)
+        found = [_message(row, types.DataSchema) for row in page.rows]
+        return pb.ListDataSchemasResponse(schemas=found, next_cursor=page.next_cursor)
 
     async def ListRuleRecords(self, request: Any, context: Any) -> Any:
-        rows, cursor = await self._of_dataset(_RECORDS, request)
-        found = [_message(row, types.RuleRecord) for row in rows]
-        return pb.ListRuleRecordsResponse(records=found, next_cursor=cursor)
+        page = await self._of_dataset(_RECORDS, request)
+        found = [_message(row, types.RuleRecord) for row in page.rows]
+        return pb.ListRuleRecordsResponse(records=found, next_cursor=page.next_cursor)
 
     async def ListQualityChecks(self, request: Any, context: Any) -> Any:
         query = _CHECKS.query(request)
@@ -133,22 +125,8 @@ class DatasetQueriesServicer(rpc.DatasetQueriesServicer):
         async with self._read.view(**options) as db:
             return await lineage(db, request, options["as_of"])
 
-    async def _of_dataset(self, listing: Listing, request: Any) -> tuple[Any, str]:
-        options, id = read_options(request.options), request.dataset_id
-        if not id:
-            raise invalid("dataset_id: is empty; give the dataset")
-        query = listing.query(request)
-        async with self._read.view(**options) as db:
-            page = await query.fetch(db)
-            if not page.rows:
-                await check_dataset(db, id, options["as_of"])
-        return page.rows, page.next_cursor
-
-
-async def check_dataset(db: Db, id: str, as_of: datetime | None) -> None:
-    """Raises QueryError if there is no such dataset."""
-    if await db.fetchval("select 1 from datasets where dataset_id = $1", id) is None:
-        raise not_found("dataset", id, as_of)
+    async def _of_dataset(self, listing: Listing, request: Any) -> Page:
+        return await _NAMED.page(self._read, listing, request, "give the dataset")
 
 
 def _message(row: Any, kind: Any) -> Any:
