@@ -11,7 +11,16 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.artifacts import show_fetched
-from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, guarded, moment, with_client
+from forgelog.cli.common import (
+    AtOption,
+    ForceOption,
+    IntoOption,
+    LimitOption,
+    OutputOption,
+    guarded,
+    moment,
+    with_client,
+)
 from forgelog.cli.drifting import show_columns, show_compared, step_text
 from forgelog.cli.model_versions import show_lineage
 from forgelog.cli.nodes import pairs
@@ -42,7 +51,7 @@ def show_list(
     column_: Annotated[str, typer.Option("--column", help="Only those that have a column of this name.")] = "",
     step: Annotated[str, typer.Option("--step", help="Only those of this preprocessing step: 'resize size=28'.")] = "",
     tag: TagOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
+    limit: LimitOption = 50,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, moment, with_client
 from forgelog.cli.log import SinceOption, UntilOption
 from forgelog.cli.nodes import parsed
 from forgelog.cli.render import Column, Format, age_column, column, show_rows
@@ -41,7 +41,7 @@ def requests(
     slower: Annotated[float, typer.Option("--slower", min=0, metavar="MS", help="At least so many milliseconds.")] = 0,
     since: SinceOption = None,
     until: UntilOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
+    limit: LimitOption = 50,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.deployment_requests import metrics, requests
 from forgelog.cli.nodes import pairs, parsed
 from forgelog.cli.render import (
@@ -45,9 +45,7 @@ STRATEGIES = ("rolling", "blue_green", "canary")
 _MOST_SHOWN = 60
 """Columns of a command that are shown."""
 
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history shows it.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when it runs; exit code 1 if it will not.")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
 
 
 def deploy(

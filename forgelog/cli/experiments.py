@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete, results
-from forgelog.cli.common import AtOption, ForceOption, OutputOption, guarded, moment, with_client
+from forgelog.cli.common import AtOption, ForceOption, LimitOption, OutputOption, guarded, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
 from forgelog.cli.purges import purge_app
@@ -72,7 +72,7 @@ def show_list(
     label: LabelOption = None,
     tag: TagOption = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that are deleted.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
+    limit: LimitOption = 50,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.nodes import duration
 from forgelog.cli.render import Column, Format, age_column, column, note, show_data, show_rows, write
 from forgelog.errors import InvalidInput, NotFound
@@ -84,7 +84,7 @@ def _write(into: Path, token: str) -> None:
 def revoke(
     deployment: DeploymentArgument,
     keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Their ids, or their names.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; the history shows it.")] = "",
+    reason: ReasonOption = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Let keys open nothing any more. Routers refuse them within a second."""
@@ -118,7 +118,7 @@ def show_list(
     deployment: Annotated[str, typer.Argument(metavar="[DEPLOYMENT]", help="Its name, or its id.")] = "",
     name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
     ended: Annotated[bool, typer.Option("--all", "-a", help="Revoked and expired ones, too.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 100,
+    limit: LimitOption = 100,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:

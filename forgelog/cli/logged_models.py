@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli.artifacts import show_fetched, show_listed
-from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, ForceOption, IntoOption, LimitOption, OutputOption, moment, with_client
 from forgelog.cli.render import Column, Format, age_column, column, show_data, show_done, show_fields, show_rows
 from forgelog.cli.selecting import experiment_id
 
@@ -39,7 +39,7 @@ def show_list(
         str, typer.Option("--visible-to", help="Only those of experiments that this user finds.")
     ] = "",
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that are deleted.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 50,
+    limit: LimitOption = 50,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -80,7 +80,7 @@ def show_files(
     id: IdArgument,
     path: PathArgument = "",
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="All files in it, at any depth.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 1_000,
+    limit: LimitOption = 1_000,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:

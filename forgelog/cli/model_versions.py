@@ -11,7 +11,7 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.artifacts import show_fetched
-from forgelog.cli.common import AtOption, ForceOption, IntoOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, ForceOption, IntoOption, LimitOption, OutputOption, moment, with_client
 from forgelog.cli.experiments import FrameworkOption
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
@@ -50,7 +50,6 @@ TagOption = Annotated[list[str] | None, typer.Option("--tag", help="key=value (r
 MetricOption = Annotated[
     list[str] | None, typer.Option("--metric", help="validation.accuracy=0.98; training, validation or test.")
 ]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why.")]
 
 

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from forgelog.cli import complete, model_versions
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, moment, with_client
 from forgelog.cli.model_versions import (
     ACCESSES,
     EnvironmentArgument,
-    LimitOption,
     ModelArgument,
     NumberArgument,
     PromotionArgument,

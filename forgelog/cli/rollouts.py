@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
-from forgelog.cli.deployments import ReasonOption, rollout_text
+from forgelog.cli.common import AtOption, OutputOption, ReasonOption, moment, with_client
+from forgelog.cli.deployments import rollout_text
 from forgelog.cli.render import Column, Format, column, show_data, show_done, show_fields, show_rows
 from forgelog.cli.scaling import NameArgument
 from forgelog.errors import InvalidInput

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete, tune_results
-from forgelog.cli.common import AtOption, OutputOption, guarded, moment, platform_settings, run, with_client
+from forgelog.cli.common import (
+    AtOption,
+    LimitOption,
+    OutputOption,
+    guarded,
+    moment,
+    platform_settings,
+    run,
+    with_client,
+)
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows, write
 
 if TYPE_CHECKING:
@@ -29,7 +38,6 @@ IdArgument = Annotated[str, typer.Argument(metavar="TUNING", help="The tuning's 
 NumberArgument = Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")]
 AttemptOption = Annotated[int | None, typer.Option("--attempt", min=1, help="Refuse, if another attempt counts now.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; shown beside the status.")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
 
 
 def columns(now: datetime) -> list[Any]:

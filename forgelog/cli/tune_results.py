@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, moment, with_client
 from forgelog.cli.render import Format, column, show_data, show_fields, show_rows
 
 _BEST_COLUMNS = [
@@ -24,7 +24,7 @@ IdArgument = Annotated[str, typer.Argument(metavar="TUNING", help="The tuning's 
 
 def best(
     id: IdArgument,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")] = 10,
+    limit: LimitOption = 10,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
