@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.nodes import pairs
+from forgelog.cli.pipeline_runs import NameArgument
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_rows
 
 app = typer.Typer(no_args_is_help=True, help="Run a pipeline for intervals that are over.")
@@ -18,13 +19,9 @@ RERUNS = ("missing", "failed", "all")
 STATUSES = ("running", "completed", "cancelled")
 KINDS = ("start_within", "finish_within", "finish_by")
 
-NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The pipeline's name, or its id.", autocompletion=complete.pipelines)
-]
 OptionalName = Annotated[
     str, typer.Argument(metavar="[NAME]", help="A pipeline; left out: all.", autocompletion=complete.pipelines)
 ]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
 
 
 @app.command("start")
@@ -66,7 +63,7 @@ def start(
 def cancel(
     name: NameArgument,
     number: Annotated[int, typer.Argument(min=1, help="The backfill's number.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; the history shows it.")] = "",
+    reason: ReasonOption = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Start no further run of a backfill, and cancel its runs."""

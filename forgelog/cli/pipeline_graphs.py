@@ -50,14 +50,14 @@ def _draw(file: Path, specs: Sequence[tuple[str, Any]]) -> None:
         raise InvalidInput(f"--svg: can't write {file}: {error.strerror or error}") from None
 
 
+def needs_of(stage: Mapping[str, Any]) -> list[str]:
+    """The stages that a stage of a spec waits for, as `StageSpec.needs` has them."""
+    inputs = (given["stage"] for given in stage["inputs"].values() if given.get("stage"))
+    return list(dict.fromkeys([*stage["after"], *inputs]))
+
+
 def _needs(spec: Mapping[str, Any]) -> dict[str, list[str]]:
-    return {
-        stage["id"]: list(dict.fromkeys([*stage["after"], *(_stages(stage["inputs"]))])) for stage in spec["stages"]
-    }
-
-
-def _stages(inputs: Mapping[str, Any]) -> list[str]:
-    return [given["stage"] for given in inputs.values() if given.get("stage")]
+    return {stage["id"]: needs_of(stage) for stage in spec["stages"]}
 
 
 def _labels(spec: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.render import (
     Column,
     Format,
@@ -37,7 +37,6 @@ ColumnArgument = Annotated[
     ),
 ]
 DepthOption = Annotated[int, typer.Option("--depth", min=1, max=100, help="Most steps.")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
 
 datasets = typer.Typer(no_args_is_help=True, help="Datasets that pipelines make: versions, contracts, rules.")
 
@@ -291,7 +290,7 @@ def define(
 def abandon(
     name: NameArgument,
     version: Annotated[int, typer.Argument(metavar="VERSION", min=1, help="The committed one.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; the history shows it.")] = "",
+    reason: ReasonOption = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Give up a committed version that can't be published, so that the next one can be committed."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.render import (
     Column,
@@ -25,6 +25,7 @@ from forgelog.cli.render import (
     write,
 )
 from forgelog.errors import InvalidInput
+from forgelog.pipelines.declaring.files import is_file
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -36,8 +37,6 @@ NameArgument = Annotated[
 ]
 NumberArgument = Annotated[int, typer.Argument(metavar="RUN", min=1, help="The run's number.")]
 OptionalNumber = Annotated[int, typer.Argument(metavar="[RUN]", min=0, help="The run's number [default: the newest].")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history shows it.")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
 
 
 def run(
@@ -84,7 +83,7 @@ def run(
 def _file_of(target: str) -> Path | None:
     """The file that is meant; None if it is a name. (No name has a dot or a slash; an id has a dot and no file.)"""
     path = Path(target)
-    return path if target == "-" or path.suffix in (".yaml", ".yml", ".json", ".py") or path.is_file() else None
+    return path if is_file(target) or path.is_file() else None
 
 
 async def _defined(client: AsyncClient, target: str, file: Path | None) -> str:
@@ -106,9 +105,7 @@ def _interval(since: str | None, until: str | None) -> tuple[datetime, datetime]
 
 def told(name: str, row: Any) -> str:
     """``sales: run 3 completed in 4.2 s``"""
-    took = ""
-    if row["started_at"] is not None and row["ended_at"] is not None:
-        took = f" in {(row['ended_at'] - row['started_at']).total_seconds():.3g} s"
+    took = f" in {time}" if (time := _took(row)) else ""
     reason = f": {row['reason']}" if row["reason"] else ""
     return f"{name}: run {row['number']} {row['status']}{took}{reason}"
 

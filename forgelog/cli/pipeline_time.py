@@ -32,7 +32,7 @@ def next_(
 ) -> None:
     """Show when a pipeline will run by its schedule, and which interval each run is about."""
     instant = moment(since, "--from") or datetime.now(UTC)
-    schedules = _schedules(name)
+    schedules = guarded(lambda: _schedules(name))
 
     def work() -> list[dict[str, Any]]:
         return [
@@ -63,18 +63,14 @@ def told_changes(schedule: Schedule, instant: datetime) -> list[str]:
 
 def _schedules(name: str) -> Sequence[tuple[str, Schedule]]:
     if is_file(name):
-        found = [(each.name, each.spec.schedule) for each in guarded(lambda: described(name))]
+        found = [(each.name, each.spec.schedule) for each in described(name)]
     else:
         row = with_client(lambda client: client.pipelines.get(name))
         found = [(row.name, _schedule(row.spec["schedule"]))]
     clocked = [(pipeline, schedule) for pipeline, schedule in found if schedule is not None]
     if not clocked:
-        return guarded(lambda: _none(name))
+        raise InvalidInput(f"{name} has no schedule; it runs when it is asked to, or by its triggers")
     return clocked
-
-
-def _none(name: str) -> Sequence[tuple[str, Schedule]]:
-    raise InvalidInput(f"{name} has no schedule; it runs when it is asked to, or by its triggers")
 
 
 def _schedule(said: Any) -> Schedule | None:

@@ -17,7 +17,9 @@ from forgelog.cli import (
     pipeline_templates,
     pipeline_time,
 )
-from forgelog.cli.common import AtOption, OutputOption, guarded, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, guarded, moment, with_client
+from forgelog.cli.pipeline_graphs import needs_of
+from forgelog.cli.pipeline_runs import NameArgument
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows
 
 if TYPE_CHECKING:
@@ -27,12 +29,7 @@ app = typer.Typer(no_args_is_help=True, help="Define pipelines, run them, and sh
 
 STATUSES = ("draft", "active", "paused", "cancelled")
 
-NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The pipeline's name, or its id.", autocompletion=complete.pipelines)
-]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Pipelines of a manifest; - for stdin.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history shows it.")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
 
 
 @app.command("validate")
@@ -188,7 +185,7 @@ def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.
 
 def _stage_text(stage: Any) -> str:
     """``report: after load, check``"""
-    needs = dict.fromkeys([*stage["after"], *(given["stage"] for given in stage["inputs"].values() if given["stage"])])
+    needs = needs_of(stage)
     return f"{stage['id']}: after {', '.join(needs)}" if needs else str(stage["id"])
 
 
