@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from events.language.base import Model
 from events.language.pipelines.commits import DatasetLabel
@@ -53,10 +53,6 @@ def _dataset(node: Node, problems: list[Problem]) -> ManifestDataset | None:
         problems.append(problem(node, "a dataset is a map of keys", "write for example 'name: clean-orders'"))
         return None
     shaper = Shaper()
-    data = shaper.shape(node, ManifestDataset)
+    found = shaper.validated(shaper.shape(node, ManifestDataset), ManifestDataset)
     problems += shaper.problems
-    try:
-        return ManifestDataset.model_validate(data)
-    except ValidationError as error:
-        problems += shaper.validation(error)
-        return None
+    return found

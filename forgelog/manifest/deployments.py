@@ -72,12 +72,10 @@ def _deployment(node: Node, problems: list[Problem]) -> ManifestDeployment | Non
         problems.append(problem(node, "has no name", "write for example 'name: digits'", "name"))
     shaper = Shaper()
     data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), DeploymentSpec)
-    try:
-        spec = DeploymentSpec.model_validate(data)
-    except ValidationError as error:
-        problems += [*shaper.problems, *shaper.validation(error)]
-        return None
+    spec = shaper.validated(data, DeploymentSpec)
     problems += shaper.problems
+    if spec is None:
+        return None
     if upload and (spec.environment.working_directory or spec.environment.bundle is not None):
         hint = "leave working_directory out: replicas run in their copies of the uploaded folder"
         problems.append(problem(node, "goes with no working_directory and no bundle", hint, "upload"))

@@ -135,11 +135,7 @@ def _draft(node: Node, problems: list[Problem]) -> _Draft:
     shaper = Shaper()
     data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), JobSpec)
     _keep_running(data)
-    spec: JobSpec | None = None
-    try:
-        spec = JobSpec.model_validate(data)
-    except ValidationError as error:
-        shaper.problems.extend(shaper.validation(error))
+    spec = shaper.validated(data, JobSpec)
     problems.extend(shaper.problems)
     metadata = data.get("metadata")
     name = metadata.get("name", "") if isinstance(metadata, dict) else ""

@@ -70,12 +70,10 @@ def _pipeline(node: Node, problems: list[Problem]) -> ManifestPipeline | None:
         problems.append(problem(node, "has no name", "write for example 'name: daily-sales'", "name"))
     shaper = Shaper()
     data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), PipelineSpec)
-    try:
-        spec = PipelineSpec.model_validate(data)
-    except ValidationError as error:
-        problems += [*shaper.problems, *shaper.validation(error)]
-        return None
+    spec = shaper.validated(data, PipelineSpec)
     problems += shaper.problems
+    if spec is None:
+        return None
     errors = spec_errors(spec)
     if not errors and can_check():
         errors = sql_errors(spec)

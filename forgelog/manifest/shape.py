@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,6 +26,8 @@ from events.language.pipelines.stages import StageInput, StageRetry
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
 from forgelog.units import parse_bytes, parse_cpus, parse_duration
+
+M = TypeVar("M", bound=BaseModel)
 
 Path = tuple[str | int, ...]
 
@@ -86,6 +88,14 @@ class Shaper:
         result: dict[str, Any] = {}
         self._fields(node, model, path, result)
         return result
+
+    def validated(self, data: dict[str, Any], model: type[M]) -> M | None:
+        """The model of what `shape` made of a node; None if it is wrong, and what is wrong is in `problems`."""
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            self.problems += [*self._refusals(error)]
+            return None
 
     def _fields(self, node: Node, model: type[BaseModel], path: Path, result: dict[str, Any]) -> None:
         self.places.setdefault(path, node)
@@ -211,7 +221,7 @@ class Shaper:
     def _add(self, node: Node, path: Path, text: str, hint: str = "") -> None:
         self.problems.append(problem(node, text, hint, _dotted(path)))
 
-    def validation(self, error: ValidationError) -> Iterable[Problem]:
+    def _refusals(self, error: ValidationError) -> Iterable[Problem]:
         """A model's own refusals, at the places of the values."""
         for item in error.errors(include_url=False, include_context=False):
             path = tuple(part for part in item["loc"])

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field, ValidationError, create_model
+from pydantic import Field, create_model
 
 from events.language.base import Model
 from events.language.experiments.templates import ScriptRole, TemplateSpec
@@ -57,13 +57,9 @@ def _templates(documents: Sequence[Node], problems: list[Problem]) -> list[dict[
             place = shaper.places.get(("scripts", role, "[key]"), node)
             hint = suggest(role, _ROLES) or f"the roles are {', '.join(_ROLES)}"
             problems.append(problem(place, f"{role!r} is no role of a script", hint, "scripts"))
-    try:
-        found = TemplateDocument.model_validate(data)
-    except ValidationError as error:
-        problems += [*shaper.problems, *shaper.validation(error)]
-        return []
+    found = shaper.validated(data, TemplateDocument)
     problems += shaper.problems
-    return [found.model_dump(mode="json", exclude_defaults=True)]
+    return [] if found is None else [found.model_dump(mode="json", exclude_defaults=True)]
 
 
 TEMPLATE = ManifestKind("Template", "framework or scripts", "forgelog templates save", _templates)
