@@ -24,7 +24,8 @@ def failure_of(error: BaseException) -> Message:
     """The fields. An error that names a field, what is wrong with it and what to do (`field`, `problem`, `remedy`) says
     so; for any other one, Python's own words and the lines of the user's code. The failure becomes an event, and
     libraries put into their errors what they were given, so values of the worker's secrets are masked."""
-    return {name: _masked(text) for name, text in _fields(error).items()}
+    secrets = sorted(set(_secrets()), key=len, reverse=True)
+    return {name: _masked(text, secrets) for name, text in _fields(error).items()}
 
 
 def _fields(error: BaseException) -> Message:
@@ -50,18 +51,19 @@ def _fields(error: BaseException) -> Message:
     return {"kind": "error", "problem": _cut(_said(error)), **_traced(error)}
 
 
-def _masked(text: Any) -> Any:
+def _masked(text: Any, secrets: list[str]) -> Any:
+    """`secrets`: the longest first, since one may be a part of another."""
     if not isinstance(text, str):
         return text
-    for secret in sorted(set(_secrets()), key=len, reverse=True):
+    for secret in secrets:
         text = text.replace(secret, "***")
     return text
 
 
 def _secrets() -> Iterator[str]:
     """The values in the folder of the job's secrets; of one that is a JSON object, the values in it too."""
-    folder = Path(os.environ.get(SECRETS, ""))
-    if not os.environ.get(SECRETS) or not folder.is_dir():
+    given = os.environ.get(SECRETS)
+    if not given or not (folder := Path(given)).is_dir():
         return
     for file in folder.iterdir():
         try:
