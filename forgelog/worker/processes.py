@@ -1,6 +1,6 @@
 """Processes of a stage, as Linux shows them: who descends from its executor, how much memory they hold; ending them.
 
-Elsewhere than on Linux `psutil` is asked, which is slower.
+Elsewhere than on Linux `psutil` is asked, which is slower. It is imported then: workers start without it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 """Whether the kernel tells a thread's children (CONFIG_PROC_CHILDREN)."""
+_STATM = Path("/proc/self/statm").exists()
+"""Whether it tells a process's memory."""
 
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 """prctl(2)"""
@@ -55,6 +55,8 @@ def descendants(pid: int) -> list[int]:
 def children(pid: int) -> list[int]:
     """Pids of a process's children, those included that have ended and were not awaited. Empty when it is gone."""
     if not _CHILDREN:
+        import psutil
+
         try:
             return [each.pid for each in psutil.Process(pid).children()]
         except psutil.Error:
@@ -75,13 +77,15 @@ def memory_of(pids: Iterable[int], limit: int) -> int:
 
 
 def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
-    except FileNotFoundError:
-        with suppress(psutil.Error):  # no Linux, or it has ended
+    """0 of one that has ended, or is about to."""
+    if not _STATM:
+        import psutil
+
+        with suppress(psutil.Error):
             return int(psutil.Process(pid).memory_info().rss)
-    except (OSError, IndexError):
-        pass  # it is about to end
+        return 0
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
     return 0
 
 
