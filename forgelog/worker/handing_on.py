@@ -7,22 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
 from events.language.objects import ObjectRef
 from events.language.pipelines.columns import Column
 from events.language.pipelines.work import MAX_INLINE, StageOutput
 from forgelog.pipelines.engine.literals import literal
 from forgelog.pipelines.engine.running import describe, execute
 from forgelog.pipelines.engine.sql import quoted
+from forgelog.pipelines.io.copying import file_digest
 from forgelog.pipelines.problems import StageError
 
 if TYPE_CHECKING:
     import duckdb
 
     from events.objects.remote import RemoteObjects
-
-_PIECE = 1 << 20
 
 Objects = Callable[[], "RemoteObjects"]
 """The platform's objects, where they are needed."""
@@ -46,7 +43,7 @@ def hand_on(
     if size <= most_inline:
         text = base64.b64encode(path.read_bytes()).decode()
         return StageOutput(rows=rows, columns=columns, inline=text), size
-    ref = _ref(path)
+    ref = ObjectRef(digest=file_digest(path), size=size)
     objects().put(ref, lambda: path.open("rb"))
     return StageOutput(rows=rows, columns=columns, table=ref), size
 
@@ -78,11 +75,3 @@ def _fetch(output: StageOutput, path: Path, name: str, objects: Objects) -> None
         path.write_bytes(base64.b64decode(output.inline))
     else:
         raise StageError(f"inputs.{name}.stage", "it has handed on no rows", "name it in after, or let it give a table")
-
-
-def _ref(path: Path) -> ObjectRef:
-    digest = blake3()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return ObjectRef(digest=digest.hexdigest(), size=path.stat().st_size)

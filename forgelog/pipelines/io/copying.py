@@ -23,6 +23,8 @@ from forgelog.pipelines.problems import StageError
 if TYPE_CHECKING:
     import duckdb
 
+_PIECE = 1 << 20
+
 _BUCKET = "forgelog bucket"
 """The column that a row's bucket is in while it is written."""
 
@@ -150,7 +152,7 @@ def _named(
         target.parent.mkdir(parents=True, exist_ok=True)
         _convert(connection, each.path, target, sink)
         partition = {column: NO_VALUE if value is None else value for column, value in each.partition.items()}
-        size, checksum = target.stat().st_size, _checksum(target)
+        size, checksum = target.stat().st_size, file_digest(target)
         files.append(
             CommitFile(
                 path=name, bytes=size, rows=each.rows, partition=partition, bucket=each.bucket, checksum=checksum
@@ -177,7 +179,11 @@ def _convert(connection: duckdb.DuckDBPyConnection, source: Path, target: Path, 
     source.unlink()
 
 
-def _checksum(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """BLAKE3 of a file, 64 hexadecimal digits."""
+    # Read, not mapped: the pages of a mapped file count as memory of the stage, which may hold only so much.
     digest = blake3()
-    digest.update_mmap(path) if path.stat().st_size else digest.update(b"")
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
     return digest.hexdigest()
