@@ -31,7 +31,6 @@ MOST_WAITING = 10_000
 """Orders that a follower has not taken yet. It then reads them from the log."""
 _POLL_SECONDS = 1.0
 
-
 _ORDERS = frozenset(kind.type_name() for kind in (StageDispatched, StageStopRequested))
 """Types of events that tell a worker to do something. What it has reported itself it knows."""
 
@@ -75,14 +74,12 @@ class WorkOrders:
         self._settings = settings
         self._followers: dict[str, set[Follower]] = {}
         """By the worker's id."""
-        self._count = 0
         self._reading: asyncio.Task[None] | None = None
         self._started: asyncio.Future[Tail] | None = None
 
     async def follow(self, pipeline_id: str, worker: str, cursor: str = "") -> AsyncGenerator[Told, None]:
         """What a worker is told, without end. Raises Broken, NoCursor."""
         follower = Follower(pipeline_id)
-        self._count += 1
         self._followers.setdefault(worker, set()).add(follower)
         try:
             tail = await self._tail()
@@ -119,8 +116,7 @@ class WorkOrders:
         followers.discard(follower)
         if not followers:
             del self._followers[worker]
-        self._count -= 1
-        if not self._count and self._reading is not None:
+        if not self._followers and self._reading is not None:
             self._reading.cancel()
             self._reading = self._started = None
 
@@ -154,15 +150,13 @@ class WorkOrders:
         if raw.is_marker or raw.type not in _ORDERS or tail.stands_before(raw):
             return
         try:
-            event = raw.decode().data
+            event = _order(raw)
         except Exception:
             log.exception("orders stand still at %s; update this service, or repair", raw.position)
             tail.stop_at(raw)
             return
-        worker = getattr(event, "worker", "")
-        for follower in self._followers.get(worker, ()) if worker else ():
-            if follower.pipeline_id == getattr(event, "pipeline_id", ""):
-                assert isinstance(event, Event)
+        for follower in self._followers.get(event.worker, ()):
+            if follower.pipeline_id == event.pipeline_id:
                 follower.tell(Told(_cursor(place_of(raw), raw.offset + 1), event))
 
     async def _missed(
@@ -178,12 +172,18 @@ class WorkOrders:
                     for raw in await tail.poll_raw(_POLL_SECONDS):
                         if not since <= raw.offset < until or raw.is_marker or raw.type not in _ORDERS:
                             continue
-                        event = raw.decode().data
-                        if getattr(event, "worker", "") == worker and getattr(event, "pipeline_id", "") == pipeline_id:
-                            assert isinstance(event, Event)
+                        event = _order(raw)
+                        if event.worker == worker and event.pipeline_id == pipeline_id:
                             yield Told(_cursor(place, raw.offset + 1), event)
         except (KafkaError, OSError, NoTopic) as error:
             raise Broken(f"the log can't be read ({error or type(error).__name__})") from None
+
+
+def _order(raw: Raw) -> StageDispatched | StageStopRequested:
+    """What a record of one of `_ORDERS` says."""
+    event = raw.decode().data
+    assert isinstance(event, StageDispatched | StageStopRequested)
+    return event
 
 
 def _cursor(place: Place, offset: int) -> str:
