@@ -134,21 +134,23 @@ class Executor:
             raise
         executor = cls(process, reader, writer, pipe, limit)
         try:
-            async with asyncio.timeout(START_SECONDS):
-                ready = await executor._next()
-        except TimeoutError:
-            await executor.end()
-            raise NotStarted(f"the executor was not ready after {START_SECONDS:g} s") from None
-        except Gone as error:
-            await executor.end()
-            raise NotStarted(str(error)) from None
+            await executor._ready()
         except BaseException:
             await executor.end()
             raise
-        if problem := ready.get("problem"):
-            await executor.end()
-            raise NotStarted(str(problem))
         return executor
+
+    async def _ready(self) -> None:
+        """Wait until it has loaded its libraries. Raises NotStarted."""
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                ready = await self._next()
+        except TimeoutError:
+            raise NotStarted(f"the executor was not ready after {START_SECONDS:g} s") from None
+        except Gone as error:
+            raise NotStarted(str(error)) from None
+        if problem := ready.get("problem"):
+            raise NotStarted(str(problem))
 
     @property
     def pid(self) -> int:

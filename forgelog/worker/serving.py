@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
+from events.process.tasks import run_beside
 from forgelog.client.core import Core
 from forgelog.worker import platform
 from forgelog.worker.asking import Asking
@@ -40,7 +40,7 @@ async def serve(start: Start, output: int) -> None:
     worker = Worker(follow, reports, asking.answer, printing, Spares(begin), once=start.spec.once)
     reports.stopping = worker
     try:
-        await run_until_first(worker, reporter)
+        await run_beside(worker.run(), reporter.run())
     finally:
         await core.connection.close()
 
@@ -48,18 +48,3 @@ async def serve(start: Start, output: int) -> None:
 def _share(memory_bytes: int) -> int:
     """What an executor may hold of the job's memory: the worker and the spare need some of it, too."""
     return max(memory_bytes // 2, memory_bytes - _OTHERS)
-
-
-async def run_until_first(worker: Worker, reporter: platform.Reporter) -> None:
-    """Until the worker has ended; raises what ends either."""
-    reporting = asyncio.create_task(reporter.run())
-    working = asyncio.create_task(worker.run())
-    try:
-        await asyncio.wait({reporting, working}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (working, reporting):
-            if task.done():
-                task.result()
-    finally:
-        for task in (working, reporting):
-            task.cancel()
-        await asyncio.wait({working, reporting})

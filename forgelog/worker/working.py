@@ -17,12 +17,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from events.language.pipelines.work import FailureKind
 from events.process import faults
+from events.process.tasks import run_beside
 from forgelog.worker.framing import Message
 from forgelog.worker.platform import Refusal
 from forgelog.worker.printing import LogRange, Printing
@@ -122,18 +122,9 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled, or until the one stage has ended. Raises NotStarted."""
-        following = asyncio.create_task(self._follow())
-        working = asyncio.create_task(self._work())
         try:
-            await asyncio.wait({following, working}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (working, following):
-                if task.done():
-                    task.result()
+            await run_beside(self._work(), self._follow())
         finally:
-            for task in (working, following):
-                task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
             await self._spares.close()
 
     def stop(self, attempt: tuple[str, str, int], why: str) -> None:
