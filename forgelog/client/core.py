@@ -59,7 +59,7 @@ class Core:
     async def publish(self, command: Any, *, id: str = "", wait: Wait = True, timeout: float | None = None) -> Answer:
         """See `AsyncClient.publish`."""
         until = _until(wait)
-        message = self._message(command, id)
+        message = self.message(command, id)
         stub = commands_pb2_grpc.CommandsStub(self.channel)
         if not wait:
             just = commands_pb2.PublishRequest(command=message)
@@ -75,7 +75,7 @@ class Core:
     ) -> list[Answer]:
         """See `AsyncClient.publish_many`."""
         until = _until(wait)
-        messages = [self._message(command, "") for command in commands]
+        messages = [self.message(command) for command in commands]
         stub = commands_pb2_grpc.CommandsStub(self.channel)
         limit = self.connection.timeout if timeout is None else timeout
         outcomes: list[Answer] = []
@@ -90,7 +90,7 @@ class Core:
                 outcomes.append(plain(outcome))
         return outcomes
 
-    def _message(self, command: Any, id: str) -> commands_pb2.Command:
+    def message(self, command: Any, id: str = "") -> commands_pb2.Command:
         """A command in its envelope. Its id is made here, so that trying again can't do it twice."""
         if isinstance(command, tuple):
             import orjson

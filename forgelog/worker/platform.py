@@ -14,7 +14,6 @@ from events.language.base import Command, Event
 from events.language.registry import event_type
 from forgelog.client.core import Core
 from forgelog.client.plain import plain
-from forgelog.command_ids import new_id
 from forgelog.errors import Timeout, Unavailable
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from forgelog_pb.pipelines.v1 import work_pb2, work_pb2_grpc
@@ -86,14 +85,7 @@ class Reporter:
         that go with it. A quiet one is dropped where others wait: a newer one follows, and they may wait for long."""
         if type(command).quiet and self._waiting:
             return
-        envelope = commands_pb2.Command(
-            id=new_id(),
-            type=type(command).type_name(),
-            project=self._core.project,
-            actor=self._core.actor,
-            json=command.to_json(),
-        )
-        self._waiting.append((command, envelope))
+        self._waiting.append((command, self._core.message(command)))
         self._sent.clear()
         self._news.set()
         if urgent:
