@@ -15,14 +15,15 @@ from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.enums import PipelineEngine
 from events.language.pipelines.sinks import DataSink, WriteMode
 from events.language.pipelines.transformations import CacheLevel
+from events.language.pipelines.work import FailureKind
 from events.process import faults
 from forgelog.pipelines import io, quality
 from forgelog.pipelines.engine import Plan, Ran, allow, explained, lock, open_connection, run_plan
 from forgelog.pipelines.engine import compile as compile_stage
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.lineage.plans import lineage_of
-from forgelog.pipelines.problems import StageError
 from forgelog.worker.debugging import tell_inputs, tell_plan
+from forgelog.worker.failing import failure_of
 from forgelog.worker.framing import Message
 from forgelog.worker.handing_on import hand_on
 from forgelog.worker.inputs import Inputs, attach
@@ -99,7 +100,7 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     outcomes = [outcome.model_dump(mode="json") for outcome in (*inputs.outcomes, *checked.outcomes)]
     metrics = {"bytes_read": inputs.bytes, "rejected_rows": inputs.rejected + checked.quarantined}
     if (error := checked.error()) is not None:
-        return {"failed": _broken(error), "outcomes": outcomes, "metrics": metrics}
+        return {"failed": {**failure_of(error), "kind": FailureKind.RULE}, "outcomes": outcomes, "metrics": metrics}
     if stage.sink is None:
         output, size = hand_on(connection, checked.clean, job.scratch, job.objects)
         metrics |= {"rows_written": output.rows, "bytes_written": size}
@@ -129,8 +130,3 @@ def quarantine_of(sink: DataSink, base: str) -> DataSink:
 
 def _all(relation: str) -> str:
     return f"SELECT * FROM {quoted(relation)}"
-
-
-def _broken(error: StageError) -> Message:
-    said = {"field": error.field[:500], "problem": error.problem[:4_000], "remedy": error.remedy[:2_000]}
-    return {"kind": "rule", **said}
