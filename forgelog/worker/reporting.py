@@ -23,7 +23,7 @@ from events.language.pipelines.run_events import StageDispatched
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
 from events.process import faults
 from forgelog.worker.platform import Refusal
-from forgelog.worker.starting import Start
+from forgelog.worker.starting import Start, problems_of
 from forgelog.worker.working import Done, Order, Progress
 
 log = logging.getLogger("forgelog.worker")
@@ -75,8 +75,8 @@ class Reports:
         try:
             command = self._of(done)
         except ValidationError as error:
-            problem = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
-            command = _failed(done.order.event, f"what the stage made can't be reported: {problem}"[:4_000])
+            problem = f"what the stage made can't be reported: {problems_of(error)}"
+            command = _failed(done.order.event, problem[:4_000])
         self._sender.report(command)
 
     async def all_sent(self) -> None:

@@ -47,9 +47,8 @@ def read(environment: Mapping[str, str] = os.environ) -> Start:
     try:
         spec = WorkerSpec.model_validate_json(text)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
         raise CantStart(
-            f"{WORKER}: {'; '.join(problems)}; the pipeline and this worker are of different versions"
+            f"{WORKER}: {problems_of(error)}; the pipeline and this worker are of different versions"
         ) from None
     secrets = environment.get(SECRETS)
     return Start(
@@ -58,6 +57,11 @@ def read(environment: Mapping[str, str] = os.environ) -> Start:
         folder=Path.cwd(),
         secrets=Path(secrets) if secrets else None,
     )
+
+
+def problems_of(error: ValidationError) -> str:
+    """The first few things that are wrong with a message, by field."""
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
 
 
 def secret_of(folder: Path | None, name: str) -> str:

@@ -1,8 +1,7 @@
 """Tells deployments what their replicas on this node use of what they were given, every ten seconds.
 
-Reports are quiet and may be lost: the next one says what
-is then. CPU time is that of a replica's processes and of their children that have ended; memory is their proportional
-share (PSS); GPUs are asked of NVIDIA's driver.
+Reports are quiet and may be lost: the next one says what is then. CPU time is that of a replica's processes and of
+their children that have ended; memory is their proportional share (PSS); GPUs are asked of NVIDIA's driver.
 """
 
 from __future__ import annotations
