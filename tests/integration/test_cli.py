@@ -394,6 +394,9 @@ async def test_what_a_command_did_is_shown_by_the_next_or_it_says_so(forgelog: C
             assert "the tables are behind" in late.err
     finally:
         await db.close()
+    async with asyncio.timeout(PATIENCE):
+        while (await forgelog("show", late.out.strip())).code:
+            pass  # it said that it may not be shown yet
     assert (await forgelog("wait", late.out.strip())).code == 0
 
 

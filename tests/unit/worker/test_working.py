@@ -31,6 +31,8 @@ class Desk:
         self.reports: list[str] = []
         self.done: list[Done] = []
         self.progress: list[Progress] = []
+        self.others = set(processes.descendants(os.getpid()))
+        """None of the worker's, such as multiprocessing's tracker, which another test started."""
         self._changed = asyncio.Condition()
         self._orders: asyncio.Queue[Order | Stop | None] = asyncio.Queue()
         self._orders.put_nowait(None)
@@ -212,9 +214,9 @@ async def test_a_worker_of_one_stage_ends_with_it(tmp_path: Path) -> None:
 async def test_nothing_is_left_of_a_worker_that_ends(desk: Desk) -> None:
     desk.give(order("a", "sleeping"))
     await desk.until("a started")
-    below = processes.descendants(os.getpid())
+    below = set(processes.descendants(os.getpid())) - desk.others
     desk.running.cancel()
     await asyncio.wait({desk.running})
 
     assert below
-    assert not [pid for pid in below if pid in processes.descendants(os.getpid())]
+    assert below.isdisjoint(processes.descendants(os.getpid()))
