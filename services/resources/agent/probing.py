@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from events.language.jobs.spec_service import Probe, ProbeKind
-from services.resources.agent.health import Streak, Verdict
+from services.resources.agent.health import Stillness, Streak, Verdict
 
 MOST_HEAD = 16 << 10
 """Bytes that are read of an HTTP answer."""
@@ -48,15 +48,26 @@ Ask = Callable[[Probe, Target], Awaitable[str]]
 """Answers with what is wrong; empty if nothing is."""
 
 
-async def verdicts(probe: Probe, target: Target) -> AsyncGenerator[Verdict]:
-    """Each change of mind, the first verdict included. Never ends."""
+Used = Callable[[], float | None]
+"""CPU seconds that a task has used; None if that can't be told, or if it waits for a disk."""
+
+
+async def verdicts(probe: Probe, target: Target, used: Used | None = None) -> AsyncGenerator[Verdict]:
+    """Each change of mind, the first verdict included. Never ends. `used`: if it is given, fewer failures are enough of
+    a task that hangs (see `Stillness`); a program that runs beside the task (`exec`) says nothing of that."""
     loop = asyncio.get_running_loop()
-    streak = Streak.of(probe)
+    streak, stillness = Streak.of(probe), Stillness()
+    if probe.kind is ProbeKind.EXEC:
+        used = None
     await asyncio.sleep(probe.initial_delay_seconds)
     while True:
-        begun = loop.time()
-        if (verdict := streak.after(await ask(probe, target))) is not None:
+        begun, before = loop.time(), used() if used is not None else None
+        problem = await ask(probe, target)
+        if (verdict := streak.after(problem)) is not None:
             yield verdict
+        elif used is not None and before is not None and streak.good is not False:
+            if stillness.after(problem == no_answer(probe), begun, before, loop.time(), used()):
+                yield Verdict(False, f"{problem} ({stillness.failures} times in a row), and it does nothing", hung=True)
         await asyncio.sleep(max(0.0, begun + probe.period_seconds - loop.time()))
 
 
@@ -66,9 +77,14 @@ async def ask(probe: Probe, target: Target) -> str:
         async with asyncio.timeout(probe.timeout_seconds):
             return (await _ASKING[probe.kind](probe, target))[:MOST_REASON]
     except TimeoutError:
-        return f"no answer within {probe.timeout_seconds:g} s"
+        return no_answer(probe)
     except OSError as error:
         return (os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__)[:MOST_REASON]
+
+
+def no_answer(probe: Probe) -> str:
+    """What is wrong with a task that does not answer in time."""
+    return f"no answer within {probe.timeout_seconds:g} s"
 
 
 async def _http(probe: Probe, target: Target) -> str:

@@ -3,7 +3,8 @@
 1. Before the launch: a free port for each name (`place`).
 2. From the start on: the startup probe until it is good; then readiness, whose changes are reported, and liveness.
 3. A task that fails startup or liveness is not ready any more, and is ended as `unhealthy`; for liveness not before the
-   node has contact.
+   node has contact. One that hangs (no answer, no CPU used) fails liveness sooner than one that is busy, and is not
+   given its grace: its callers wait for it.
 4. A task that is asked to stop while it may be called: it is reported as not ready, `drain_seconds` pass, then it is
    told. The wish is noted at once, so that the next agent finds it if this one ends meanwhile.
 
@@ -23,11 +24,16 @@ from typing import NamedTuple
 from events.language.jobs import ExitReason
 from events.language.jobs.spec_service import Probe, ServiceSpec
 from services.resources.agent.attempts import Attempt, Readiness, Stop
+from services.resources.agent.health import Verdict
 from services.resources.agent.ports import pick
-from services.resources.agent.probing import Target, verdicts
+from services.resources.agent.probing import Target, Used, verdicts
 from services.resources.agent.store import Store
+from services.resources.agent.usage import cpu_used
 
 log = logging.getLogger("forgelog.agent.serving")
+
+HUNG_GRACE = 1.0
+"""Seconds from TERM to KILL for a task that hangs."""
 
 
 class Hooks(NamedTuple):
@@ -122,30 +128,31 @@ class Serving:
 
     async def _look_after(self, attempt: Attempt, service: ServiceSpec) -> None:
         try:
-            problem = await self._until_unhealthy(attempt, service)
+            found = await self._until_unhealthy(attempt, service)
         except Exception as error:  # noqa: BLE001 - any error: the other attempts go on
             self._probing.pop(attempt.key, None)
             self._give_up(attempt, error)
             return
-        log.error("%s is unhealthy: %s", attempt.key, problem)
+        log.error("%s is unhealthy: %s", attempt.key, found.reason)
         self._probing.pop(attempt.key, None)
-        self._set_readiness(attempt, False, problem)
-        self._stop(attempt, Stop(ExitReason.UNHEALTHY, attempt.task.grace_seconds, problem))
+        self._set_readiness(attempt, False, found.reason)
+        grace = min(attempt.task.grace_seconds, HUNG_GRACE) if found.hung else attempt.task.grace_seconds
+        self._stop(attempt, Stop(ExitReason.UNHEALTHY, grace, found.reason))
 
-    async def _until_unhealthy(self, attempt: Attempt, service: ServiceSpec) -> str:
+    async def _until_unhealthy(self, attempt: Attempt, service: ServiceSpec) -> Verdict:
         """Probe it until it is; why it is."""
         target = Target(attempt.task.address, dict(attempt.task.ports), attempt.pid)
         if service.startup is not None and not attempt.up:
             async with aclosing(verdicts(service.startup, target)) as changes:
                 started = await anext(changes)
             if not started.good:
-                return f"startup probe: {started.reason}"
+                return Verdict(False, f"startup probe: {started.reason}")
         self._note_up(attempt)
         async with asyncio.TaskGroup() as group:
             readiness = group.create_task(self._follow_readiness(attempt, service.readiness, target))
-            problem = await self._until_dead(attempt, service, target)
+            found = await self._until_dead(attempt, service, target)
             readiness.cancel()
-        return problem
+        return found
 
     async def _follow_readiness(self, attempt: Attempt, probe: Probe | None, target: Target) -> None:
         if probe is None:
@@ -155,25 +162,27 @@ class Serving:
             async for verdict in changes:
                 self._set_readiness(attempt, verdict.good, verdict.reason and f"readiness probe: {verdict.reason}")
 
-    async def _until_dead(self, attempt: Attempt, service: ServiceSpec, target: Target) -> str:
+    async def _until_dead(self, attempt: Attempt, service: ServiceSpec, target: Target) -> Verdict:
         """Why its liveness probe counts it as dead. Never ends without a probe, nor without contact: a task that is
         only not ready may recover, and one that is ended could not be run again."""
         if service.liveness is None:
             await asyncio.get_running_loop().create_future()
         assert service.liveness is not None
         while True:
-            problem = ""
-            async with aclosing(verdicts(service.liveness, target)) as changes:
+            found = Verdict(False)
+            async with aclosing(verdicts(service.liveness, target, _used(attempt))) as changes:
                 async for verdict in changes:
                     if not verdict.good:
-                        problem = f"liveness probe: {verdict.reason}"
+                        found = verdict._replace(reason=f"liveness probe: {verdict.reason}")
                         break
                     if service.readiness is None:
                         self._set_readiness(attempt, True)
             if self._in_contact():
-                return problem
-            log.warning("%s is not ended, since it could not be run again without contact: %s", attempt.key, problem)
-            self._set_readiness(attempt, False, problem)
+                return found
+            log.warning(
+                "%s is not ended, since it could not be run again without contact: %s", attempt.key, found.reason
+            )
+            self._set_readiness(attempt, False, found.reason)
 
     def _note_up(self, attempt: Attempt) -> None:
         if attempt.up:
@@ -191,6 +200,11 @@ class Serving:
             attempt.readiness = Readiness(ready, now, reason)
             log.info("%s is %s", attempt.key, "ready" if ready else f"not ready: {reason}")
             self._report(attempt)
+
+
+def _used(attempt: Attempt) -> Used | None:
+    """CPU time of a task. One with a GPU may be busy without any."""
+    return None if attempt.task.gpus else lambda: cpu_used({attempt.pid, *attempt.seen})
 
 
 def may_be_called(attempt: Attempt) -> bool:

@@ -47,6 +47,14 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return sum(int(part) for pid in pids for part in proctree.stat(pid)[11:15]) / _TICKS
 
 
+def cpu_used(pids: Iterable[int]) -> float | None:
+    """The same; None if one of them waits for a disk: then it may do nothing, and is not idle."""
+    found = [proctree.stat(pid) for pid in pids]
+    if any(fields[:1] == [b"D"] for fields in found):
+        return None
+    return sum(int(part) for fields in found for part in fields[11:15]) / _TICKS
+
+
 @dataclass(slots=True)
 class _Sample:
     at: float

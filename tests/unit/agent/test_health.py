@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.resources.agent.health import Streak, Verdict
+from services.resources.agent.health import Stillness, Streak, Verdict
 
 
 def verdicts(answers: str, successes: int = 1, failures: int = 3) -> list[tuple[int, bool]]:
@@ -53,3 +53,25 @@ def test_every_change_ends_a_row_of_equal_answers(answers: str, successes: int, 
             good = wanted
             expected.append((number, good))
     assert verdicts(answers, successes, failures) == expected
+
+
+def hangs(*probes: tuple[bool, float, float | None], seconds: float = 2.0) -> list[bool]:
+    """After each probe of so many seconds: whether it got no answer, CPU seconds before and after."""
+    stillness, now, found = Stillness(), 0.0, []
+    for silent, before, after in probes:
+        found.append(stillness.after(silent, now, before, now + seconds, after))
+        now += seconds
+    return found
+
+
+def test_a_task_that_neither_answers_nor_computes_hangs() -> None:
+    assert hangs((False, 1.0, 1.1), (True, 1.1, 1.1), (True, 1.1, 1.11)) == [False, False, True]
+
+
+def test_one_that_computes_is_busy() -> None:
+    assert hangs((True, 1.0, 2.5), (True, 2.5, 2.5), (True, 2.5, 2.5)) == [False, False, False]
+
+
+def test_one_that_answers_in_between_or_waits_for_a_disk_begins_anew() -> None:
+    assert hangs((True, 1, 1), (False, 1, 1), (True, 1, 1)) == [False, False, False]
+    assert hangs((True, 1, 1), (True, 1, None), (True, 1, 1), (True, 1, 1)) == [False, False, False, True]

@@ -155,6 +155,32 @@ async def test_one_that_is_dead_loses_its_callers_and_is_ended(node: Services) -
     assert [kind for kind, _ in node.told] == ["started", "readiness", "readiness", "exited", "freed"]
 
 
+SILENT = """
+import os, socket, sys, time
+with socket.create_server((os.environ["FORGELOG_ADDRESS"], int(os.environ["FORGELOG_PORT_HTTP"]))) as port:
+    first, _ = port.accept()  # good once, so that it is up
+    first.recv(999)
+    first.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n")
+    first.close()
+    while True:
+        time.sleep(0.2) if sys.argv[1] == "still" else sum(range(9_999))
+"""
+
+
+@pytest.mark.parametrize("kind", ["still", "busy"])
+async def test_one_that_hangs_is_ended_sooner_than_one_that_is_busy(node: Services, kind: str) -> None:
+    probe = {"kind": "http", "period_seconds": 0.1, "timeout_seconds": 0.7, "failure_threshold": 4}
+    attempt = await node.up(
+        f"exec {sys.executable} -c '{SILENT}' {kind}", ports=["http"], startup={"kind": "tcp"}, liveness=probe
+    )
+    exit = await node.ended(attempt)
+    times = "2 times in a row), and it does nothing" if kind == "still" else "4 times in a row)"
+    assert (exit.reason, exit.message) == (
+        ExitReason.UNHEALTHY,
+        f"liveness probe: no answer within 0.7 s ({times}",
+    )
+
+
 async def test_without_contact_one_that_is_dead_only_loses_its_callers(node: Services) -> None:
     contact: list[bool] = []
     serving = cast(Any, node.running)._serving
