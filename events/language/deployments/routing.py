@@ -237,6 +237,10 @@ class RetryPolicy(Model):
     (`concurrency`), so that all that it had goes to others when it ends."""
     max_body_bytes: Annotated[int, Field(ge=0, le=1 << 30)] = 4 << 20
     """A request with a longer body is not kept, so it is sent once."""
+    try_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    """A try that has brought nothing for so long is given up, and its replica gets no requests for a second. Requests
+    that may run twice (`idempotent`) go to another replica. Give more than the slowest answer, or part of an answer,
+    takes; 0: the endpoint's `timeout_seconds` alone counts."""
 
 
 class PublicKey(Model):

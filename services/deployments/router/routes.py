@@ -210,6 +210,7 @@ class _Maker:
             "retry_policy": {
                 "retry_on": _AGAIN if self.endpoint.idempotent else _SAFE,
                 "num_retries": policy.attempts,
+                **({"per_try_idle_timeout": seconds(policy.try_seconds)} if policy.try_seconds else {}),
                 "retry_host_predicate": [
                     {
                         "name": "envoy.retry_host_predicates.previous_hosts",

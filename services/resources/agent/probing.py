@@ -65,9 +65,13 @@ async def verdicts(probe: Probe, target: Target, used: Used | None = None) -> As
         problem = await ask(probe, target)
         if (verdict := streak.after(problem)) is not None:
             yield verdict
-        elif used is not None and before is not None and streak.good is not False:
-            if stillness.after(problem == no_answer(probe), begun, before, loop.time(), used()):
-                yield Verdict(False, f"{problem} ({stillness.failures} times in a row), and it does nothing", hung=True)
+        elif (
+            used is not None
+            and before is not None
+            and streak.good is not False
+            and stillness.after(problem == no_answer(probe), begun, before, loop.time(), used())
+        ):
+            yield Verdict(False, f"{problem} ({stillness.failures} times in a row), and it does nothing", hung=True)
         await asyncio.sleep(max(0.0, begun + probe.period_seconds - loop.time()))
 
 

@@ -143,6 +143,16 @@ async def test_no_request_fails_when_a_replica_is_killed(router: Rig) -> None:
         assert await load == {"1": 6_000}
 
 
+async def test_requests_of_a_replica_that_hangs_go_to_another_one(router: Rig) -> None:
+    async with process() as (victim, one), process() as (_, other):
+        table = router.table(revision(1, 10_000, one, other), retries={"try_seconds": 0.5})
+        await router.put(table)
+        load = asyncio.create_task(shares(router, f"/serve/local/default/{table['name']}/", 6_000, 10))
+        await until(lambda: asks(router, table["deployment_id"], 500))
+        os.kill(victim.pid, signal.SIGSTOP)
+        assert await load == {"1": 6_000}
+
+
 async def asks(router: Rig, deployment: str, at_least: int) -> bool:
     """Whether so many requests of a deployment have been passed on."""
     stats = (await router.envoy.get(f"/stats?filter=^cluster\\.{deployment}/1/http\\.upstream_rq_total$")).text
