@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test explore lint format wheel bench bench-peers peers serving-peers pipeline-peers chaos chaos-serving chaos-study overload clean
+.PHONY: setup proto up down demo test spark explore lint format wheel bench bench-peers peers serving-peers pipeline-peers chaos chaos-serving chaos-study overload clean
 
 setup: $(SYNCED) proto
 
@@ -43,6 +43,13 @@ demo: setup
 # Two workers, which tests/side_by_side.py keeps out of each other's way; PYTEST="-n 0" is without them.
 test: setup
 	$(BIN)/pytest -n 2 --durations-by-file=15 $(PYTEST)
+
+# Spark's results beside DuckDB's, by a driver in the process and by Spark Connect, with TPC-H at FACTOR. Installs the
+# extra `spark` (400 MB); needs a JDK.
+spark: setup
+	@$(UV) pip install --quiet --python $(BIN)/python "pyspark[connect]>=4.1,<5"
+	FORGELOG_TEST_TPCH=$(or $(FACTOR),1) $(BIN)/pytest -n 0 --timeout 3600 tests/unit/pipelines/test_spark.py tests/unit/worker/test_tpch.py
+	FORGELOG_TEST_TPCH=$(or $(FACTOR),1) FORGELOG_TEST_SPARK=connect $(BIN)/pytest -n 0 --timeout 3600 tests/unit/pipelines/test_spark.py
 
 # Property tests with new random examples; `make test` tries the same ones every time.
 explore: setup

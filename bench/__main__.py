@@ -43,10 +43,13 @@ SUITES = {
     "tuning": "bench.tuning",
     "serving": "bench.serving",
     "pipelines": "bench.pipelines",
+    "tpch": "bench.tpch",
 }
 """Name → module with ``async figures(settings, runs) -> list[Figure]``."""
 
-LONG = frozenset({"artifacts", "curves", "search", "history", "asof", "tuning", "mlflow", "serving", "pipelines"})
+LONG = frozenset(
+    {"artifacts", "curves", "search", "history", "asof", "tuning", "mlflow", "serving", "pipelines", "tpch"}
+)
 """Suites that take many minutes, or need others' software: measured only when they are named."""
 
 

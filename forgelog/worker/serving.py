@@ -26,7 +26,7 @@ async def serve(start: Start, output: int) -> None:
     printing = Printing(output, start.spec.log_bytes)
 
     async def begin() -> Executor:
-        return await Executor.start(printing, _share(start.spec.memory_bytes))
+        return await Executor.start(printing, share_of(start.spec.memory_bytes))
 
     reports: Reports
     reporter = platform.Reporter(core, lambda command, refusal: reports.heard(command, refusal))
@@ -45,6 +45,6 @@ async def serve(start: Start, output: int) -> None:
         await core.connection.close()
 
 
-def _share(memory_bytes: int) -> int:
+def share_of(memory_bytes: int) -> int:
     """What an executor may hold of the job's memory: the worker and the spare need some of it, too."""
     return max(memory_bytes // 2, memory_bytes - _OTHERS)

@@ -101,6 +101,15 @@ def test_tpch(tpch: Any, name: str) -> None:
     assert set(lineage(tpch, QUERIES[name]).tables) == set(READS[name])
 
 
+@pytest.mark.parametrize("name", QUERIES)
+def test_tpch_through_common_table_expressions_and_stars(tpch: Any, name: str) -> None:
+    """Each table is shadowed by an expression of its own name, and everything is a star: the columns are the same."""
+    shadows = ", ".join(f"{each} AS (SELECT * FROM {each})" for each in READS[name])
+    sql = f"WITH {shadows}, answer AS ({QUERIES[name]}), again AS (SELECT a.* FROM answer AS a) SELECT * FROM again"
+    assert table(tpch, sql) == TRUTH[name]
+    assert set(lineage(tpch, sql).tables) == set(READS[name])
+
+
 def test_tpch_3_with_common_table_expressions_and_stars(tpch: Any) -> None:
     sql = """
         WITH buyers AS (SELECT * FROM customer WHERE c_mktsegment = 'BUILDING'),
