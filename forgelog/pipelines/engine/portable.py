@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from events.language.pipelines.columns import Column
-from forgelog.pipelines.engine.portable_rewrites import REMEDY, refused, rewritten_kinds
+from forgelog.pipelines.engine.portable_rewrites import REMEDY, exact_averages, refused, rewritten_kinds
 from forgelog.pipelines.problems import StageError, needs_extra
 
 SETTINGS = {
@@ -78,6 +78,7 @@ def spark_sql(
                     tree = replacement
                 else:
                     node.replace(replacement)
+        tree = exact_averages(tree)
         for select in tree.find_all(exp.Select) if broadcast else ():
             _hint(select, broadcast)
         text: str = tree.sql(dialect="spark", identify=True, unsupported_level=ErrorLevel.RAISE)

@@ -157,13 +157,59 @@ def _subtraction(node: Any, field: str) -> Any:
 
 
 def _average(node: Any, _field: str) -> Any:
-    """DuckDB averages as DOUBLE; Spark rounds averages of decimals."""
+    """DuckDB averages as DOUBLE, and adds up decimals exactly before it divides; Spark rounds averages of decimals.
+    What is no DOUBLE already waits for `exact_averages`."""
     from sqlglot import exp
 
-    if isinstance(node.this, exp.Distinct):
-        inner = exp.Distinct(expressions=[_double(each) for each in node.this.expressions])
-        return _as_double(exp.Avg(this=inner))
+    if _kind(node.this) not in (exp.DataType.Type.DOUBLE, exp.DataType.Type.FLOAT):
+        node.meta[_EXACT] = True
+        return _as_double(node)
     return _as_double(exp.Avg(this=_double(node.this)))
+
+
+_EXACT = "forgelog exact"
+
+
+def exact_averages(tree: Any) -> Any:
+    """A tree whose other nodes are written for Spark, with averages of decimals and integers as sums that are divided.
+    A sum that is too large for its type is added up as DOUBLE."""
+    from sqlglot import exp, parse_one
+
+    template = parse_one("COALESCE(CAST(a AS DOUBLE), b) / CAST(NULLIF(c, 0) AS DOUBLE)", dialect="spark")
+    for node in reversed(list(tree.walk(bfs=False))):
+        if not isinstance(node, exp.Avg) or not node.meta.get(_EXACT):
+            continue
+        whole: Any = node
+        while isinstance(whole.parent, exp.Filter | exp.Window) and whole.parent.this is whole:
+            whole = whole.parent
+        values = node.this.expressions if isinstance(node.this, exp.Distinct) else [node.this]
+        wide: Any = [_double(each) for each in values]
+        wide = exp.Distinct(expressions=wide) if isinstance(node.this, exp.Distinct) else wide[0]
+        parts = {}
+        for name, made in {
+            "a": exp.Anonymous(this="TRY_SUM", expressions=[node.this.copy()]),
+            "b": exp.Sum(this=wide),
+            "c": exp.Count(this=node.this.copy(), big_int=True),
+        }.items():
+            parts[name] = _in_place_of(node, whole, made)
+        replacement = _filled(template, parts)
+        if whole is tree:
+            tree = replacement
+        else:
+            whole.replace(replacement)
+    return tree
+
+
+def _in_place_of(node: Any, whole: Any, other: Any) -> Any:
+    """A copy of `whole`, which is `node` or what is around it, with another node in place of that."""
+    if whole is node:
+        return other
+    around = whole.copy()
+    inner = around
+    while not inner.meta.get(_EXACT):
+        inner = inner.this
+    inner.replace(other)
+    return around
 
 
 def _as_double(node: Any) -> Any:

@@ -96,6 +96,15 @@ def test_the_refusal_says_what_to_do() -> None:
     assert refusal.value.remedy == "run the stage on the engine duckdb, or write custom.spark"
 
 
+def test_averages_of_what_is_no_double_are_exact_sums_that_are_divided() -> None:
+    assert translated("avg(x)") == "SELECT AVG(CAST(`t`.`x` AS DOUBLE)) AS `r` FROM `t` AS `t`"
+    text = translated("avg(p) FILTER (WHERE z) OVER (PARTITION BY i)")
+    rest = "FILTER(WHERE `t`.`z`) OVER (PARTITION BY `t`.`i`)"
+    for part in (f"TRY_SUM(`t`.`p`) {rest}", f"SUM(CAST(`t`.`p` AS DOUBLE)) {rest}", f"COUNT(`t`.`p`) {rest}"):
+        assert part in text
+    assert "AVG" not in text
+
+
 def test_the_pipelines_own_functions_are_called_by_their_names() -> None:
     text = spark_sql("SELECT clean(s) AS r FROM t", {"t": SCHEMA}, "f", {"clean"})
     assert "CLEAN(`t`.`s`)" in text.upper().replace("`T`.`S`", "`t`.`s`")

@@ -112,6 +112,27 @@ def test_queries(session: Any, stage: Stage, sql: str) -> None:
     both(session, stage, sql)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT g, avg(p) AS a, avg(DISTINCT p) AS d, avg(p) FILTER (WHERE p > 9) AS f, "
+        "avg(p) FILTER (WHERE p < 0) AS n, avg(q) AS q, avg(b) AS b, 1 / avg(p) AS r "
+        "FROM (SELECT *, p * 0.07 AS q FROM t) GROUP BY g ORDER BY g",
+        "SELECT DISTINCT g, avg(p) OVER (PARTITION BY g) AS w, avg(p) FILTER (WHERE p > 9) OVER () AS f FROM t "
+        "ORDER BY g",
+    ],
+)
+def test_averages_add_up_decimals_exactly(session: Any, tmp_path: Path, sql: str) -> None:
+    """Sums of DOUBLE would differ in their last digits, the more the more rows there are."""
+    rows = "SELECT n % 2 AS g, ((n * 7919) % 99991 / 100)::DECIMAL(15, 2) AS p, n << 42 AS b FROM range(200000) AS r(n)"
+    stage = Stage(tmp_path, {"t": rows})
+    plan = stage.plan({"custom": {"sql": sql}})
+    expected = stage.connection.execute(plan.sql).fetchall()
+    got = stage.query(run_plan(session, stage.connection, plan, scratch=stage.scratch).relation)
+    near = [tuple(each if each is None else pytest.approx(each, rel=4e-16, abs=0) for each in row) for row in expected]
+    assert (len(got), got) == (2, near)
+
+
 CHAIN = (
     {"id": "joined", "input": "orders", "join": {"right": "customers", "using": ["customer"], "type": "left"}},
     {"map": {"columns": [{"name": "amount", "expression": "price * $rate"}], "rename": [{"name": "city", "to": "at"}]}},
