@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import psutil
 
+from events.language.contexts import processes
 from events.language.resources import NodeRegistered
 from tests.conftest import Servers, own_settings
-from tests.integration.cluster import GATEWAY, SERVICES, Cluster, cluster
+from tests.integration.cluster import GATEWAY, Cluster, cluster
 
 NODE = "n0"
 
@@ -53,7 +54,7 @@ class Calm:
 
 async def unwell(platform: Cluster) -> str:
     """What is wrong with a platform; "" if nothing is."""
-    for name in (*SERVICES, GATEWAY, NODE):
+    for name in (*processes(), GATEWAY, NODE):
         process = platform._processes.get(name)
         if process is None or process.poll() is not None:
             return f"{name} does not run"

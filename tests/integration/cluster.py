@@ -24,7 +24,7 @@ import psutil
 from aiokafka import AIOKafkaProducer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from events.language.contexts import contexts
+from events.language.contexts import TOGETHER, contexts, processes
 from events.language.jobs import JobStarted, TaskStart
 from events.log import topics
 from events.log.access import client_options
@@ -42,8 +42,8 @@ from tests.access import admit_users, as_user, environment
 
 SERVICES = tuple(contexts())
 GATEWAY = "gateway"
-TOGETHER = "services"
-"""The process of several contexts."""
+SHARING = processes()[TOGETHER]
+"""Contexts of one process, as they are in a platform that is embedded: each process costs its start."""
 FORGELOG = (sys.executable, "-c", "from forgelog.cli import main; main()")
 """The command line of this very checkout."""
 
@@ -68,6 +68,7 @@ class Cluster:
         self._changed = asyncio.Condition()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports = {name: free_port() for name in (*SERVICES, GATEWAY, TOGETHER)}
+        self._together: tuple[str, ...] = ()
         self._producer: AIOKafkaProducer | None = None
         self.key_file = key_path(folder, OWNER)
         self.key = ensure_key(self.key_file)
@@ -121,7 +122,9 @@ class Cluster:
     # Processes
 
     def start(self, name: str, *together: str) -> None:
-        """Start a service; with `together`, these contexts in one process of that name."""
+        """Start a service, with those that share its process; with `together`, these contexts in one of that name."""
+        if not together and self._process_of(name) == TOGETHER:
+            name, together = TOGETHER, self._together
         told = self._told(name)
         if together:
             told["FORGELOG_INSTANCE"] = "{context}-0"
@@ -150,6 +153,10 @@ class Cluster:
     def host(self, *names: str) -> None:
         """Let the process `TOGETHER` answer for these contexts."""
         self._ports |= dict.fromkeys(names, self._ports[TOGETHER])
+        self._together = names
+
+    def _process_of(self, name: str) -> str:
+        return TOGETHER if name in self._together else name
 
     def start_agent(self, node: str, *, process: str = "", **more: str) -> None:
         """Start a node's agent; `process` names one that claims a node's name beside the node's own agent."""
@@ -191,17 +198,17 @@ class Cluster:
 
     def process(self, name: str) -> psutil.Process:
         """Of a service or an agent."""
-        return psutil.Process(self._processes[name].pid)
+        return psutil.Process(self._processes[self._process_of(name)].pid)
 
     def kill(self, name: str) -> None:
-        """End a process with -9."""
-        process = self._processes.pop(name)
+        """End a process with -9: a service's is that of all which share it."""
+        process = self._processes.pop(self._process_of(name))
         process.kill()
         process.wait()
 
     def end(self, name: str) -> None:
-        """End a process with SIGTERM."""
-        process = self._processes.pop(name)
+        """End a process with SIGTERM, as `kill` does."""
+        process = self._processes.pop(self._process_of(name))
         process.terminate()
         process.wait(PATIENCE)
 
@@ -225,13 +232,13 @@ class Cluster:
                     answer = await stub.Check(health_pb2.HealthCheckRequest())
                     if answer.status == health_pb2.HealthCheckResponse.SERVING:
                         return
-                process = self._processes[name]
+                process = self._processes[self._process_of(name)]
                 if process.poll() is not None:
                     raise AssertionError(f"{name} ended with {process.returncode}:\n{self.log(name)[-4000:]}")
                 await asyncio.sleep(0.05)
 
     def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()
+        return (self.folder / f"{self._process_of(name)}.log").read_text()
 
     def stop(self, *, tasks: bool = True) -> None:
         """End everything; with `tasks`, theirs too."""
@@ -348,11 +355,11 @@ async def cluster(
     nodes: int = 1,
     lost_seconds: float = 20.0,
     gateway: bool = False,
-    together: tuple[str, ...] = (),
+    together: tuple[str, ...] = SHARING,
 ) -> AsyncIterator[Cluster]:
     """A running platform with so many nodes: n0, n1, ... A node whose agent is silent for `lost_seconds` is lost; by
     default that is longer than any agent takes to start again on a busy machine. `together`: contexts that share a
-    process."""
+    process; by default those that share one in a platform that is embedded."""
     await topics.ensure_topics(settings)
     await admit_users(settings)
     async with served(Cluster(settings, folder, lost_seconds), nodes, gateway=gateway, together=together) as made:
@@ -361,7 +368,7 @@ async def cluster(
 
 @asynccontextmanager
 async def served(
-    made: C, nodes: int = 0, *, gateway: bool = True, tasks: bool = True, together: tuple[str, ...] = ()
+    made: C, nodes: int = 0, *, gateway: bool = True, tasks: bool = True, together: tuple[str, ...] = SHARING
 ) -> AsyncIterator[C]:
     """The platform with its processes running; its topics and users are there. `tasks`: end those of its history too,
     which a platform that was restored may not do: their pids are others' by now."""

@@ -36,9 +36,9 @@ from forgelog.errors import Refused
 from forgelog_pb.log.v1 import queries_pb2 as pb
 from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from tests import PATIENCE
-from tests.access import admit_users, environment
+from tests.access import admit_users
 from tests.conftest import Servers, own_settings
-from tests.integration.cluster import SERVICES, Cluster, program, served
+from tests.integration.cluster import SERVICES, Cluster, served
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = {
@@ -60,18 +60,19 @@ class Town(Cluster):
         self._ports["errands"] = free_port()
         self.errands: list[Raw] = []
 
-    def start(self, name: str) -> None:
-        told = {
-            **environment(self.settings),
+    def _told(self, name: str) -> dict[str, str]:
+        return {
+            **super()._told(name),
             **CONTEXT,
-            "FORGELOG_SCHEMA": self.settings.schema_,
-            "FORGELOG_DATA": str(self.folder),
             "FORGELOG_FAULTS": str(self.faults),
-            "FORGELOG_LISTEN": self.address(name),
             "FORGELOG_SERVICES": ",".join(f"{each}={self.address(each)}" for each in (*SERVICES, "errands")),
         }
-        module, *argv = ("errands",) if name == "errands" else program(name)
-        self._run(name, module, told, *argv)
+
+    def start(self, name: str, *together: str) -> None:
+        if name == "errands":
+            self._run(name, "errands", self._told(name))
+        else:
+            super().start(name, *together)
 
     async def ask_for(self, id: str, command: str = "true", **more: Any) -> Any:
         """The answer of the gateway's HTTP door to a command that creates an errand, once that has ended."""

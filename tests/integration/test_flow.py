@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from events.language.common import CommandRejected
+from events.language.contexts import processes
 from events.language.jobs import (
     ExitReason,
     JobCancelled,
@@ -41,7 +42,7 @@ from events.log.ids import derived_id
 from events.process.settings import Settings
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
-from tests.integration.cluster import SERVICES, Cluster, cluster
+from tests.integration.cluster import Cluster, cluster
 
 pytestmark = pytest.mark.slow
 
@@ -203,16 +204,16 @@ async def test_a_drained_node_s_tasks_move(platform: Cluster, tmp_path: Path) ->
         await platform.event(NodeUncordoned, lambda e: e.node_id == started.node_id)
 
 
-@pytest.mark.parametrize("victim", [*SERVICES, "n0"])
+@pytest.mark.parametrize("victim", [*processes(), "n0"])
 async def test_any_process_may_be_killed_midway(victims: Cluster, victim: str) -> None:
     job = await victims.submit("sh", "-c", "sleep 0.3", resources=SMALL, array={"size": 30})
     await victims.event(JobStarted, lambda e: e.job_id == job)
     victims.kill(victim)
     await asyncio.sleep(0.5)
-    if victim in SERVICES:
-        victims.start(victim)
-    else:
+    if victim == "n0":
         victims.start_agent(victim)
+    else:
+        victims.start(victim)
     done = await victims.event(JobCompleted, lambda e: e.job_id == job)
     assert done.counts.completed == 30
     exits = [task for event in victims.all(JobExited, lambda e: e.job_id == job) for task in event.tasks]

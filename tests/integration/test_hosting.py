@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from events import hosting
 from events.hosting import Answering
+from events.language.contexts import TOGETHER
 from events.language.jobs import CancelJob, JobCompleted, JobStarted, JobSubmitted
 from events.language.scheduling import ConfigureQueue
 from events.log import topics
@@ -50,7 +51,7 @@ from services.scheduling.service import SERVICE as SCHEDULING
 from tests import PATIENCE
 from tests.access import environment_of
 from tests.copies import write_copies
-from tests.integration.cluster import SERVICES, TOGETHER, cluster
+from tests.integration.cluster import SERVICES, cluster
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -90,7 +91,7 @@ def contexts_in(answer: httpx.Response) -> set[str]:
 
 
 async def test_a_context_moves_to_another_process_and_back_amid_work(settings: Settings, tmp_path: Path) -> None:
-    async with cluster(settings, tmp_path) as platform:
+    async with cluster(settings, tmp_path, together=()) as platform:
         jobs: list[str] = []
 
         async def work() -> None:

@@ -15,6 +15,7 @@ import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 
 from events.hosting import open_pool
+from events.language.contexts import processes
 from events.language.jobs import JobCompleted, JobStarted
 from events.log import identity, topics, wire
 from events.log.access import client_options
@@ -35,7 +36,7 @@ from events.writer.partition import Partition
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer
 from tests import PATIENCE
-from tests.integration.cluster import SERVICES, cluster
+from tests.integration.cluster import cluster
 from tests.integration.test_runtime import Deaf, running, submit, until
 from tests.unit.writer.sample import SampleDecider, SampleProjection
 
@@ -344,7 +345,7 @@ async def test_a_node_ends_what_a_lost_log_had_it_run_and_takes_what_the_new_one
         job = await platform.submit("sleep", "1000", resources=small)
         pid = (await platform.event(JobStarted, lambda event: event.job_id == job)).tasks[0].pid
         await until(lambda: json.loads(position_of(tmp_path).read_bytes())["origin"], PATIENCE)
-        for name in ("n0", *SERVICES):
+        for name in ("n0", *processes()):
             platform.kill(name)
         if not noted:
             await asyncio.to_thread(position_of(tmp_path).unlink)
@@ -353,7 +354,7 @@ async def test_a_node_ends_what_a_lost_log_had_it_run_and_takes_what_the_new_one
         await lose(settings)
         platform.seen.clear()
         platform.watching = asyncio.create_task(platform.watch())
-        for name in SERVICES:
+        for name in processes():
             platform.start(name)
         platform.start_agent("n0")
         new = await platform.submit("true", resources=small)

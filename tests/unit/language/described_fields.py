@@ -116,6 +116,7 @@ def _models(package: ModuleType, elsewhere: frozenset[str]) -> dict[str, type[Mo
 def named(file: str) -> dict[str, str]:
     """What a module defines, by its name within it → its text."""
     text = (ROOT / file).read_text()
+    lines = text.split("\n")
 
     def inside(node: ast.AST, before: str) -> Iterator[tuple[str, str]]:
         for each in ast.iter_child_nodes(node):
@@ -126,7 +127,7 @@ def named(file: str) -> dict[str, str]:
                 targets = each.targets if isinstance(each, ast.Assign) else [each.target]
                 names = [target.id for target in targets if isinstance(target, ast.Name)]
             for name in names:
-                yield before + name, ast.get_source_segment(text, each) or ""
+                yield before + name, "\n".join(lines[each.lineno - 1 : each.end_lineno])
                 yield from inside(each, f"{before}{name}.")
 
     return dict(inside(ast.parse(text), ""))
