@@ -12,6 +12,7 @@ from events.language.pipelines import (
     formats,
     lineage,
     manifests,
+    notifications,
     quality,
     relational,
     run_commands,
@@ -35,6 +36,11 @@ _FILTER = {"id": "positive", "type": "filter", "filter": {"where": "amount > 0"}
 
 FULL: Mapping[type[Model], Mapping[str, Any]] = {
     schedule_messages.StartBackfill: {"range_end": _LATER},
+    notifications.PipelineNotification: {
+        "kind": "webhook",
+        "target": "https://hooks.example.org/pipelines",
+        "secret": "pipelines",
+    },
     connections.Connection: {"secret": {"name": "warehouse"}},
     formats.CsvOptions: {
         "delimiter": ";",

@@ -255,6 +255,7 @@ OWN = (
             "events.language.pipelines.transformations",
             "events.language.pipelines.lineage",
             "events.language.pipelines.manifests",
+            "events.language.pipelines.notifications",
             "events.language.pipelines.contracts",
             "events.language.pipelines.commits",
             "events.language.pipelines.work",

@@ -29,7 +29,7 @@ from events.language.planned import check_marks
 
 COMMON = "events.language.common"
 """The module of the log's own events, which every context has."""
-SHARED = (COMMON, "events.language.objects", "events.language.network")
+SHARED = (COMMON, "events.language.objects", "events.language.network", "events.language.notices")
 """Modules whose models all contexts share."""
 
 _COMMANDS: dict[str, type[Command]] = {}

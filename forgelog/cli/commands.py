@@ -89,6 +89,9 @@ MODULES: dict[str, dict[str, str]] = {
     "models": {
         "models": "Show registered models and their versions; publish, name, promote, check, download or delete one.",
     },
+    "notices": {
+        "notices": "List what people were told in the last thirty days, on which channel, and whether it has reached them.",
+    },
     "objects": {
         "objects": "List the objects of the store, and remove those that no event names.",
     },

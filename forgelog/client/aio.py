@@ -25,6 +25,7 @@ from forgelog.client.log import AsyncLog
 from forgelog.client.logged_models import AsyncLoggedModels
 from forgelog.client.models import AsyncModels
 from forgelog.client.nodes import AsyncNodes
+from forgelog.client.notices import AsyncNotices
 from forgelog.client.output import AsyncOutput
 from forgelog.client.pipeline_data import AsyncPipelineData
 from forgelog.client.pipeline_runs import AsyncPipelineRuns
@@ -86,6 +87,7 @@ class AsyncClient(AsyncFlat):
     pipelines = namespace(AsyncPipelines)
     pipeline_runs = namespace(AsyncPipelineRuns)
     pipeline_data = namespace(AsyncPipelineData)
+    notices = namespace(AsyncNotices)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -608,6 +608,40 @@ class EndpointKeyRow(Answer, message="forgelog.deployments.v1.EndpointKey"):
     """Why it was revoked."""
 
 
+class NoticeDeliveryRow(Answer, message="forgelog.common.v1.NoticeDelivery"):
+    """One notice on one channel, and what became of it."""
+
+    notice_id: str
+    """Of the event that it tells of; the same for each try, and on each channel. At most 128 characters."""
+    channel: str
+    """As its name is among the channels that were set then. At most 128 characters."""
+    kind: str
+    """How it is told: `log`, `webhook` or `email`."""
+    project: str
+    aggregate: str
+    """What it is about: `deployment`, `pipeline` or `dataset`."""
+    subject: str
+    """The id of that. At most 128 characters."""
+    name: str
+    type: str
+    """Such as `alert.fired` or `run.failed`."""
+    severity: str
+    """`info`, `warning` or `critical`."""
+    summary: str
+    """What is told, in a sentence."""
+    state: str
+    tries: int
+    """How often it was tried. 0 to 2147483647."""
+    error: str
+    """What was wrong with the last try."""
+    happened_at: datetime | None
+    tried_at: datetime | None
+    """When it was tried last."""
+    due_at: datetime | None
+    """When it is tried next."""
+    delivered_at: datetime | None
+
+
 class DeploymentRow(Answer, message="forgelog.deployments.v1.Deployment"):
     """A deployment."""
 

@@ -6,18 +6,18 @@ from collections.abc import Iterable
 
 from events.language.deployments.events import DeploymentEvent
 from events.log.envelope import Recorded
+from events.notices.rows import NOTICES
 from events.projections.projection import Key, Projection, Rows, Table
-from services.deployments import reasons
+from services.deployments import notices, reasons
 from services.deployments import rows as folds
-from services.deployments.notices import rows as notices
 
 
 class DeploymentsProjection(Projection):
     """Folds events.deployments."""
 
     context = "deployments"
-    version = 5
-    tables = (*folds.TABLES, reasons.REASONS, notices.NOTICES)
+    version = 6
+    tables = (*folds.TABLES, reasons.REASONS, NOTICES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         if isinstance(recorded.data, DeploymentEvent):

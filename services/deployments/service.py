@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.hosting import Answering, Service, Servicer
+from events.notices.notifier import notify
 from events.streams.intake import Intake
 from events.writer.deciders import Deciders
 from forgelog_pb.deployments.v1.key_queries_pb2_grpc import add_KeyQueriesServicer_to_server
+from forgelog_pb.deployments.v1.notice_queries_pb2_grpc import add_DeploymentNoticeQueriesServicer_to_server
 from forgelog_pb.deployments.v1.queries_pb2_grpc import add_DeploymentQueriesServicer_to_server
 from forgelog_pb.deployments.v1.telemetry_queries_pb2_grpc import add_TelemetryQueriesServicer_to_server
 from services.deployments.decide import Deployments
 from services.deployments.following import Followers
 from services.deployments.issuer import issuer
 from services.deployments.key_queries import KeyQueriesServicer
-from services.deployments.notices.notifier import notify
+from services.deployments.notice_queries import DeploymentNoticeQueriesServicer
 from services.deployments.projections import PROJECTION
 from services.deployments.queries import DeploymentQueriesServicer
 from services.deployments.requests.queries import TelemetryQueriesServicer
@@ -37,10 +39,12 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
     requests, windows = answering.intakes
     prices = Prices(answering.settings.cpu_hour_price, answering.settings.gpu_hour_price)
     read, package = answering.read, "forgelog.deployments.v1"
+    notices = DeploymentNoticeQueriesServicer(read, answering.settings)
     keys = KeyQueriesServicer(read, issuer(answering.settings))
     return [
         (DeploymentQueriesServicer(read), add_DeploymentQueriesServicer_to_server, f"{package}.DeploymentQueries"),
         (keys, add_KeyQueriesServicer_to_server, f"{package}.KeyQueries"),
+        (notices, add_DeploymentNoticeQueriesServicer_to_server, f"{package}.DeploymentNoticeQueries"),
         (
             TelemetryQueriesServicer(read, requests, windows, prices),
             add_TelemetryQueriesServicer_to_server,

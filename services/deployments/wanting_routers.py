@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from events.hosting import Answering
 from events.process.settings import Settings
-from services.deployments.background import LATER, moved
+from events.queries.following import LATER, moved
 
 _WANTED = "select exists (select from routing where not (routing -> 'terminated')::bool)"
 

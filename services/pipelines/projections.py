@@ -8,7 +8,9 @@ from events.language.pipelines.dataset_messages import DatasetEvent
 from events.language.pipelines.events import PipelineEvent
 from events.language.pipelines.run_events import RunEnded, RunEvent, RunQueued, WorkerEvent
 from events.log.envelope import Recorded
+from events.notices.rows import NOTICES
 from events.projections.projection import Key, Projection, Rows, Table
+from services.pipelines import notices
 from services.pipelines.clock import rows as clock
 from services.pipelines.dataset import rows as dataset
 from services.pipelines.pipeline import rows as pipeline
@@ -21,8 +23,8 @@ class PipelinesProjection(Projection):
     """Folds events.pipelines."""
 
     context = "pipelines"
-    version = 4
-    tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES, *clock.TABLES)
+    version = 5
+    tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES, *clock.TABLES, NOTICES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
@@ -34,6 +36,7 @@ class PipelinesProjection(Projection):
         if isinstance(event, _OF_PIPELINE):
             yield from pipeline.touched(event)
         yield from clock.touched(event)
+        yield from notices.touched(recorded)
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
         event = recorded.data
@@ -45,6 +48,7 @@ class PipelinesProjection(Projection):
         if isinstance(event, _OF_PIPELINE):
             pipeline.put(recorded, event, rows)
         clock.put(recorded, event, rows)
+        notices.put(recorded, rows)
 
 
 PROJECTION = PipelinesProjection()

@@ -9,8 +9,10 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from events.language.base import Model
+from events.language.deployments.alerts import AlertChannel
 from events.language.pipelines.columns import ColumnName
 from events.language.pipelines.formats import Columns
+from events.language.pipelines.notifications import MAX_CHANNELS, check_channels
 
 
 class ContractMode(StrEnum):
@@ -63,6 +65,13 @@ class DatasetContract(Model):
     """The schema. Empty: that of the newest version, so the first one sets it."""
     freshness: FreshnessPolicy | None = None
     volume: VolumePolicy = VolumePolicy()
+    notifications: tuple[AlertChannel, ...] = Field(default=(), max_length=MAX_CHANNELS)
+    """Who is told when the dataset gets stale, and when a version has far more or fewer rows than those before it."""
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> DatasetContract:
+        check_channels(self.notifications)
+        return self
 
 
 class SchemaChangeKind(StrEnum):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import DEFAULT_QUEUE, Identifier
 from events.language.jobs.spec import EnvName, JobPriority, LabelKey, LabelValue, SecretRef, Text, Toleration
 from events.language.objects import ObjectRef
 from events.language.pipelines.enums import PipelineEngine
+from events.language.pipelines.notifications import MAX_CHANNELS, PipelineNotification, check_channels
 from events.language.pipelines.parameters import MAX_PARAMETERS, ParameterName, ParameterSpec
 from events.language.pipelines.schedule import Schedule
 from events.language.pipelines.sla import Sla
@@ -101,6 +102,13 @@ class PipelineSpec(Model):
     """What computes the transformations of its stages: with the same results, or Spark refuses."""
     spark: SparkOptions = SparkOptions()
     """Of the engine `spark`."""
+    notifications: tuple[PipelineNotification, ...] = Field(default=(), max_length=MAX_CHANNELS)
+    """Who is told of what goes wrong."""
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> PipelineSpec:
+        check_channels(self.notifications)
+        return self
 
 
 def secrets_of(spec: PipelineSpec) -> list[SecretRef]:

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from events.hosting import Answering
 from events.process.keeping import keep
 from events.process.tasks import end_all
+from events.queries.following import LATER
 from events.queries.queries import ReadModel
-from services.deployments.background import LATER
 
 log = logging.getLogger("forgelog.windows")
 

@@ -58,6 +58,7 @@ def test_the_rows_of_a_list_are_found() -> None:
     files = generated._files()
     messages = {f"{file.package}.{each.name}": each for file in files for each in file.message_type}
     assert generated._rows(files, messages) == {
+        "forgelog.common.v1.NoticeDelivery": "NoticeDeliveryRow",
         "forgelog.deployments.v1.Deployment": "DeploymentRow",
         "forgelog.deployments.v1.DeploymentRevision": "DeploymentRevisionRow",
         "forgelog.deployments.v1.Replica": "ReplicaRow",

@@ -19,11 +19,12 @@ import pytest
 from events.language.deployments.alerts import AlertFinding, AlertSettings, DeploymentAlert
 from events.language.deployments.steering import AlertFired, AlertResolved
 from events.log.envelope import Meta, Position, Recorded
+from events.notices import messages
+from events.notices.channels import Undelivered, send
+from events.notices.notifier import TRIES, pause_after
+from events.notices.rows import NOTICES
 from events.process.settings import Settings, SettingsError
-from services.deployments.notices import messages
-from services.deployments.notices.channels import Undelivered, send
-from services.deployments.notices.notifier import TRIES, pause_after
-from services.deployments.notices.rows import NOTICES, put
+from services.deployments.notices import put
 from services.deployments.projections import DeploymentsProjection
 from tests.rows import HeldRows
 
@@ -60,13 +61,13 @@ def test_an_alert_tells_the_channels_that_it_names_or_all() -> None:
     assert [each["name"] for each in told(fired(one), one)["channels"]] == ["team"]
     found = told(fired(SLOW), SLOW)
     assert [each["name"] for each in found["channels"]] == ["log", "team", "pager"]
-    assert (found["fired"], found["severity"], found["value"]) == (True, "critical", 812.5)
+    assert (found["type"], found["severity"], found["details"]["value"]) == ("alert.fired", "critical", 812.5)
     assert found["summary"] == "p95 is 812.5 ms"
 
 
 def test_the_end_of_an_alert_is_told_too() -> None:
     over = told(AlertResolved(deployment_id="digits", name="slow", value=120), {**SLOW, "channels": ["log"]})
-    assert (over["fired"], over["value"], over["severity"]) == (False, 120, "critical")
+    assert (over["type"], over["details"]["value"], over["severity"]) == ("alert.resolved", 120, "critical")
     assert over["summary"] == "alert slow is over: its last window has 120"
     assert [each["name"] for each in over["channels"]] == ["log"]
     gone = told(AlertResolved(deployment_id="digits", name="slow"), {**SLOW, "name": "other"})

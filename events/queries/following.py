@@ -1,4 +1,4 @@
-"""What the backgrounds of this context (`events.hosting.Background`) share: how they wait for the tables."""
+"""What backgrounds (`events.hosting.Background`) share that follow the tables: how they wait for a change of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people are told of an alert, by each kind of channel. Pure."""
+"""What people are told, by each kind of channel. Pure."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ _PREFIX = "whsec_"
 
 def line(notice: Notice) -> str:
     """One line, for a log."""
-    return f"{notice['project']}/{notice['deployment']}: {_state(notice)} ({notice['severity']}): {notice['summary']}"
+    about = f"{notice['project']}/{notice['name']}: {notice['title']}"
+    return f"{about} ({notice['severity']}): {notice['summary']}"
 
 
 def body(notice: Notice) -> bytes:
     """The JSON of a webhook."""
     at: datetime = notice["happened_at"]
+    about = notice["aggregate"]
     return orjson.dumps(
         {
             "id": notice["notice_id"],
-            "type": "alert.fired" if notice["fired"] else "alert.resolved",
+            "type": notice["type"],
             "time": at.isoformat(),
             "project": notice["project"],
-            "deployment": notice["deployment"],
-            "deployment_id": notice["deployment_id"],
-            "alert": notice["alert"],
+            about: notice["name"],
+            f"{about}_id": notice["subject"],
+            **notice["details"],
             "severity": notice["severity"],
-            "value": notice["value"],
             "summary": notice["summary"],
         }
     )
@@ -68,19 +69,16 @@ def mail(notice: Notice, sender: str, target: str) -> EmailMessage:
     message = EmailMessage()
     message["From"] = sender
     message["To"] = target
-    message["Subject"] = f"[forgelog] {notice['deployment']}: {_state(notice)}"
+    message["Subject"] = f"[forgelog] {notice['name']}: {notice['title']}"
     message["Date"] = notice["happened_at"]
     message["Message-ID"] = f"<{notice['notice_id']}@forgelog>"
-    message.set_content(
-        f"{notice['summary']}\n\n"
-        f"project:    {notice['project']}\n"
-        f"deployment: {notice['deployment']}\n"
-        f"severity:   {notice['severity']}\n"
-        f"since:      {notice['happened_at'].isoformat()}\n\n"
-        f"forgelog why {notice['deployment']}\n"
-    )
+    lines = {
+        "project": notice["project"],
+        notice["aggregate"]: notice["name"],
+        "severity": notice["severity"],
+        "since": notice["happened_at"].isoformat(),
+    }
+    said = "".join(f"{name + ':':<12}{value}\n" for name, value in lines.items())
+    more = f"\n{notice['command']}\n" if notice["command"] else ""
+    message.set_content(f"{notice['summary']}\n\n{said}{more}")
     return message
-
-
-def _state(notice: Notice) -> str:
-    return f"alert {notice['alert']} {'fires' if notice['fired'] else 'is over'}"

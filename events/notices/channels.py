@@ -17,9 +17,9 @@ import httpx
 
 from events.language.common import is_identifier
 from events.language.deployments.alerts import AlertChannelKind
+from events.notices import messages
+from events.notices.messages import Notice
 from events.process.settings import Settings
-from services.deployments.notices import messages
-from services.deployments.notices.messages import Notice
 
 log = logging.getLogger("forgelog.alerts")
 
@@ -81,7 +81,7 @@ async def _address(url: httpx.URL, private: bool) -> str:
     addresses = [str(each[4][0]) for each in found]
     if not private and not all(_is_public(each) for each in addresses):
         raise Undelivered(
-            f"{url.host} is a private address; set FORGELOG_WEBHOOK_PRIVATE=true to let alerts go to such"
+            f"{url.host} is a private address; set FORGELOG_WEBHOOK_PRIVATE=true to let notices go to such"
         )
     return addresses[0]
 

@@ -1,0 +1,50 @@
+"""`notices`: what people were told, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from forgelog.cli import complete
+from forgelog.cli.common import LimitOption, OutputOption, with_client
+from forgelog.cli.render import Format, age_column, column, show_rows
+
+STATES = ("waiting", "delivered", "given_up", "passed_over")
+CONTEXTS = ("deployments", "pipelines")
+
+
+def notices(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="A deployment, a pipeline or a dataset [default: all].")
+    ] = "",
+    of: Annotated[
+        str,
+        typer.Option("--of", help="deployments or pipelines [default: both].", autocompletion=complete.words(CONTEXTS)),
+    ] = "",
+    state: Annotated[
+        list[str] | None,
+        typer.Option("--state", help=f"{', '.join(STATES)}.", autocompletion=complete.words(STATES)),
+    ] = None,
+    channel: Annotated[str, typer.Option("--channel", help="Those on the channel of this name.")] = "",
+    limit: LimitOption = 50,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List what people were told in the last thirty days, on which channel, and whether it has reached them."""
+    rows = with_client(lambda client: client.notices.list(name, of=of, state=state or (), channel=channel, limit=limit))
+    columns = [
+        *([] if name else [column("About", "name", least=8)]),
+        column("Type", rank=1),
+        column("Severity", rank=3),
+        column("Summary", rank=2),
+        column("Channel"),
+        column("State", style=True),
+        column("Tries", right=True, rank=2),
+        column("Error", rank=1),
+        age_column("Happened", "happened_at", datetime.now(UTC)),
+    ]
+    show_rows(rows, columns, output, empty="nobody was told anything")
+
+
+COMMANDS = {"notices": notices}
