@@ -96,6 +96,16 @@ class Batcher:
     def waiting(self) -> int:
         return self._count
 
+    @property
+    def merges(self) -> bool:
+        """Whether requests are computed together."""
+        return self._merges
+
+    def number(self) -> int:
+        """Of a batch that is computed at once, of one request."""
+        self._batches += 1
+        return self._batches
+
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._run(), name="batches") for _ in range(self._at_a_time)]
 

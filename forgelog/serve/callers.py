@@ -36,6 +36,11 @@ class Callers:
         if self._key and scope["path"] not in self._open:
             self._compare(header(scope, _HEADER))
 
+    def check_header(self, scope: Scope) -> None:
+        """The same of a request for a path that is not open."""
+        if self._key:
+            self._compare(header(scope, _HEADER))
+
     def check_call(self, method: str, metadata: Iterable[tuple[str, Any]]) -> None:
         """The same for a call of gRPC."""
         if self._key and method not in OPEN_METHODS:

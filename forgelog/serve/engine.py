@@ -6,7 +6,8 @@
 4. Wait for a batch; the model computes.
 5. Check the answer, run the script after, and check what that made.
 
-A request that is over its time is answered so, whichever step it is in.
+A request that is over its time is answered so, whichever step it is in. One that is computed in a moment, by a model
+whose calls are (see `brief`), goes through all steps at once, without a thread.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from events.language.common import shown
 from events.language.deployments.serving import ServingSpec
 from forgelog.serve import scripts
 from forgelog.serve.batching import Batcher, Computed
+from forgelog.serve.brief import Brief
 from forgelog.serve.limited import LimitedPool, Overrun
 from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.request_log import RequestLog
-from forgelog.serve.runtimes.base import LoadedModel, uses_gpu
+from forgelog.serve.runtimes.base import LoadedModel, computes_itself, uses_gpu
 from forgelog.serve.schema import Schema, TensorSchema, seen
 from forgelog.serve.statistics import Statistics, Timing
 from forgelog.serve.streaming import parts_of
@@ -96,6 +98,8 @@ class Engine:
             mergeable=model.mergeable,
             at_a_time=model.concurrency,
         )
+        at_once = computes_itself(model) and self._scripts is None and not self._batcher.merges
+        self._brief = Brief() if at_once else None
         self._own = Schema(model.inputs, spec.schemas.request if not self._pre else ())
         self.inputs = Schema(self._pre.tensors or model.inputs, spec.schemas.request) if self._pre else self._own
         self._idle = asyncio.Event()
@@ -154,8 +158,46 @@ class Engine:
         if self.problem:
             raise ServingError(Fault.UNAVAILABLE, f"the replica takes no requests: {self.problem}")
 
+    @property
+    def may_answer_at_once(self) -> bool:
+        """Whether there may ever be requests that `at_once` answers."""
+        return self._brief is not None
+
+    def at_once(self, request: InferRequest) -> Answer | None:
+        """The answer, if it is computed in a moment; else None. Raises `ServingError`."""
+        if self._brief is None or not self._brief.is_brief(_size(request.inputs)):
+            return None
+        came, timing, rows = time.perf_counter(), Timing(), 0
+        code, error, ours = "ok", "", False
+        outputs: Tensors = {}
+        try:
+            self.check_ready()
+            self.check_model(request.model, request.version)
+            self.inputs.check_inputs(request.inputs)
+            began, cpu = time.perf_counter(), time.process_time()
+            try:
+                made = self.model.predict(request.inputs, request.parameters)
+            except ServingError:
+                raise
+            except Exception as problem:
+                raise _failure(problem) from problem
+            took, used = time.perf_counter() - began, time.process_time() - cpu
+            self._brief.took(_size(request.inputs), took)
+            count = _rows(request.inputs)
+            self.statistics.batch(count, took)
+            self._note(timing, Computed(made, self._batcher.number(), count, 1, 0.0, took, used))
+            outputs, rows = self._answers.answered(made, "the model"), count
+        except ServingError as problem:
+            code, error, ours = problem.fault.code.lower(), problem.message, problem.fault.ours
+            raise
+        finally:
+            self._ended(request, outputs, timing, rows, came, (code, error, ours))
+        return Answer(outputs, timing)
+
     async def infer(self, request: InferRequest) -> Answer:
         """Raises `ServingError`."""
+        if (found := self.at_once(request)) is not None:
+            return found
         timing = Timing()
         rows = 0
         async with self._tracked(request, timing) as told:
@@ -214,7 +256,9 @@ class Engine:
     async def _compute(self, inputs: Tensors, parameters: Mapping[str, Any]) -> Tensors:
         """One batch. Raises `ServingError`."""
         began = time.perf_counter()
-        outputs = await self._on_thread("the model", lambda: self.model.predict(inputs, parameters))
+        outputs, took = await self._on_thread("the model", lambda: _timed(self.model, inputs, parameters))
+        if self._brief is not None:
+            self._brief.took(_size(inputs), took)
         self.statistics.batch(_rows(inputs), time.perf_counter() - began)
         return outputs
 
@@ -228,9 +272,7 @@ class Engine:
         except ServingError:
             raise
         except Exception as error:
-            raise ServingError(
-                Fault.MODEL_FAILED, f"the model failed: {type(error).__name__}: {str(error)[:500]}"
-            ) from error
+            raise _failure(error) from error
 
     @asynccontextmanager
     async def _tracked(
@@ -265,19 +307,32 @@ class Engine:
             self.in_flight -= 1
             if not self.in_flight:
                 self._idle.set()
-            seconds = time.perf_counter() - began
-            self.statistics.answered(request.protocol, code, timing, seconds, rows)
-            if self._log.wants(ours):
-                self._log.write(
-                    request=request.id,
-                    protocol=request.protocol,
-                    code=code,
-                    error=error,
-                    milliseconds=seconds * 1e3,
-                    inputs=request.inputs,
-                    outputs=outputs,
-                    parameters=request.parameters,
-                )
+            self._ended(request, outputs, timing, rows, began, (code, error, ours))
+
+    def _ended(
+        self,
+        request: InferRequest,
+        outputs: Tensors,
+        timing: Timing,
+        rows: int,
+        began: float,
+        came: tuple[str, str, bool],
+    ) -> None:
+        """Counts a request, and writes it down. `came`: what came of it, the error, and whether that is ours."""
+        code, error, ours = came
+        seconds = time.perf_counter() - began
+        self.statistics.answered(request.protocol, code, timing, seconds, rows)
+        if self._log.wants(ours):
+            self._log.write(
+                request=request.id,
+                protocol=request.protocol,
+                code=code,
+                error=error,
+                milliseconds=seconds * 1e3,
+                inputs=request.inputs,
+                outputs=outputs,
+                parameters=request.parameters,
+            )
 
     async def _warm_up(self) -> None:
         settings = self.spec.warm_up
@@ -316,6 +371,22 @@ class Engine:
     def _stuck(self, reason: str) -> None:
         self.problem = reason
         self._failed(reason)
+
+
+def _timed(model: LoadedModel, inputs: Tensors, parameters: Mapping[str, Any]) -> tuple[Tensors, float]:
+    """What a model computes, and the seconds that it takes, without the way to its thread and back."""
+    began = time.perf_counter()
+    return model.predict(inputs, parameters), time.perf_counter() - began
+
+
+def _failure(error: Exception) -> ServingError:
+    """What a request is told of what its model raised."""
+    return ServingError(Fault.MODEL_FAILED, f"the model failed: {type(error).__name__}: {str(error)[:500]}")
+
+
+def _size(inputs: Tensors) -> int:
+    """Bytes of all tensors."""
+    return sum(array.nbytes for array in inputs.values())
 
 
 def _rows(inputs: Tensors) -> int:

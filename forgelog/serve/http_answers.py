@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -88,14 +89,33 @@ ERROR = "x-forgelog-error"
 """Header, and metadata of gRPC: what the router writes down of an error."""
 
 
-async def answer_error(send: Send, error: ServingError, told: str = "") -> None:
-    """The protocol's error: a JSON object with ``error``. `told`: what the router may write down of it."""
+def error_answer(error: ServingError, told: str = "") -> tuple[int, bytes, dict[str, str]]:
+    """The protocol's error: status, a JSON object with ``error``, and headers. `told`: what the router may write down
+    of it."""
     headers = {ERROR: told} if told else {}
     if error.fault is Fault.UNAVAILABLE:
         headers["retry-after"] = "1"
     if error.fault is Fault.TOO_LARGE:
         headers["connection"] = "close"  # the rest of its body is not read
-    await answer(send, error.fault.status, orjson.dumps({"error": error.message}), JSON, headers)
+    return error.fault.status, orjson.dumps({"error": error.message}), headers
+
+
+async def answer_error(send: Send, error: ServingError, told: str = "") -> None:
+    """Sends `error_answer`."""
+    status, body, headers = error_answer(error, told)
+    await answer(send, status, body, JSON, headers)
+
+
+def whole_answer(
+    status: int, body: bytes, kind: bytes = JSON, headers: Mapping[str, str] | None = None
+) -> tuple[bytes, bytes]:
+    """An answer as HTTP/1.1, for a connection that goes on: its head without the empty line, and its body."""
+    told = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-length: {len(body)}\r\n{told}content-type: "
+    return b"".join((head.encode("latin-1", "replace"), kind, b"\r\n")), body
+
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 def _too_large(most: int) -> ServingError:

@@ -31,11 +31,17 @@ from forgelog.serve.http_answers import (
     answer,
     answer_error,
     answer_json,
+    error_answer,
     given_again,
     header,
     read_body,
+    whole_answer,
 )
 from forgelog.serve.problems import Fault, ServingError
+from forgelog.serve.statistics import Timing
+
+_ASKED = "forgelog.asked"
+"""In the scope of a request that was read before it was known that it takes longer: the request."""
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Call = Callable[["HttpDoor", Scope, Receive, Send, str, str], Awaitable[None]]
@@ -75,6 +81,35 @@ class HttpDoor:
             f"/v2/models/{name}/infer": (name, ""),
             f"/v2/models/{name}/versions/{version}/infer": (name, version),
         }
+        at_once = self._infer_paths if self._rest and engine.may_answer_at_once else {}
+        self._at_once = {path.encode("ascii", "replace"): asked for path, asked in at_once.items()}
+
+    def takes(self, url: bytes) -> bool:
+        """See `http_protocol.AtOnce`."""
+        return url in self._at_once
+
+    def answer(self, url: bytes, scope: Scope, body: bytes) -> tuple[bytes, bytes] | None:
+        """See `http_protocol.AtOnce`."""
+        if len(body) > self._most:
+            return None
+        engine = self._engine
+        try:
+            self._callers.check_header(scope)
+            asked = self._read(scope, body, *self._at_once[url])
+            if (answered := engine.at_once(asked.request)) is None:
+                scope[_ASKED] = asked
+                return None
+            written, json_length = rest.write_answer(engine, asked, answered)
+        except ServingError as error:
+            status, text, told = error_answer(error, engine.told(error))
+            return whole_answer(status, text, JSON, told)
+        except Exception:
+            logger.exception("a request failed in the model server itself")
+            status, text, told = error_answer(_OUR_FAULT)
+            return whole_answer(status, text, JSON, told)
+        return whole_answer(
+            200, written, JSON if json_length is None else BYTES, _told(engine, answered.timing, json_length)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -89,7 +124,7 @@ class HttpDoor:
             pass  # nobody is left to be answered
         except Exception:
             logger.exception("a request failed in the model server itself")
-            await answer_error(send, ServingError(Fault.MODEL_FAILED, "the model server failed; its log says why"))
+            await answer_error(send, _OUR_FAULT)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -162,16 +197,16 @@ class HttpDoor:
 
     async def _infer(self, scope: Scope, receive: Receive, send: Send, name: str, version: str) -> None:
         self._check_rest()
-        body = await read_body(scope, receive, self._most)
-        length = header(scope, b"inference-header-content-length")
         engine = self._engine
-        asked = rest.read_request(engine, body, length, "rest", name, version)
+        asked = scope.get(_ASKED) or self._read(scope, await read_body(scope, receive, self._most), name, version)
         answered = await engine.infer(asked.request)
         written, json_length = rest.write_answer(engine, asked, answered)
-        headers = {"server-timing": answered.timing.header()} if engine.spec.monitoring.timing else {}
-        if json_length is not None:
-            headers["inference-header-content-length"] = str(json_length)
+        headers = _told(engine, answered.timing, json_length)
         await answer(send, 200, written, JSON if json_length is None else BYTES, headers)
+
+    def _read(self, scope: Scope, body: bytes, name: str, version: str) -> rest.Asked:
+        length = header(scope, b"inference-header-content-length")
+        return rest.read_request(self._engine, body, length, "rest", name, version)
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send, name: str, version: str) -> None:
         self._check_rest()
@@ -260,6 +295,17 @@ _CALLS: Mapping[str, tuple[str, Call]] = {
     "generate_stream": ("POST", HttpDoor._generate_stream),
 }
 """What follows a model's path."""
+
+
+_OUR_FAULT = ServingError(Fault.MODEL_FAILED, "the model server failed; its log says why")
+
+
+def _told(engine: Engine, timing: Timing, json_length: int | None) -> dict[str, str]:
+    """An answer's headers."""
+    headers = {"server-timing": timing.header()} if engine.spec.monitoring.timing else {}
+    if json_length is not None:
+        headers["inference-header-content-length"] = str(json_length)
+    return headers
 
 
 def _check_method(scope: Scope, method: str) -> None:

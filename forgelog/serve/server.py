@@ -120,7 +120,8 @@ async def _serve_engine(
     await engine.start()
     graphql = make_graphql(engine) if EndpointType.GRAPHQL in kinds else None
     callers = Callers(start.key, engine.spec.health.path)
-    http.application = HttpDoor(engine, release, websocket=websocket, graphql=graphql, behind=behind, callers=callers)
+    door = HttpDoor(engine, release, websocket=websocket, graphql=graphql, behind=behind, callers=callers)
+    http.serve(door, door)
     grpc = None
     if EndpointType.GRPC in kinds:
         grpc = GrpcDoor(engine, release, callers)
@@ -145,13 +146,20 @@ class _Http:
     """The HTTP server, whose application comes when there is a model."""
 
     def __init__(self, sockets: list[socket.socket], most_bytes: int) -> None:
-        self.application: Application = _starting
+        self._application: Application = _starting
+        self._protocol = http_protocol.new_protocol()
         self._sockets = sockets
         self.port = sockets[0].getsockname()[1]
-        self._server = uvicorn.Server(uvicorn.Config(**http_protocol.options(self._current, most_bytes)))
+        options = http_protocol.options(self._current, most_bytes, self._protocol)
+        self._server = uvicorn.Server(uvicorn.Config(**options))
+
+    def serve(self, application: Application, at_once: http_protocol.AtOnce) -> None:
+        """From now on."""
+        self._application = application
+        self._protocol.at_once = at_once
 
     async def _current(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.application(scope, receive, send)
+        await self._application(scope, receive, send)
 
     async def start(self) -> None:
         self._server.config.load()

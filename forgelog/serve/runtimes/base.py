@@ -95,6 +95,12 @@ def uses_gpu(model: LoadedModel) -> bool:
     return bool(getattr(model, "on_gpu", False))
 
 
+def computes_itself(model: LoadedModel) -> bool:
+    """Whether a model says, by the attribute `computes_itself`, that its calls compute on this machine's CPUs, end by
+    themselves and run nobody's Python: those that are short may be made in the loop of requests."""
+    return bool(getattr(model, "computes_itself", False))
+
+
 Load = Callable[[ModelFiles, RuntimeSettings, ServedModel], LoadedModel]
 """Blocks. Raises `NotServable`."""
 

@@ -71,6 +71,7 @@ class OnnxModel:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.on_gpu = _GPU in session.get_providers()
+        self.computes_itself = not self.on_gpu
         self.inputs = tuple(_schema(each) for each in session.get_inputs())
         # sequences and maps, as scikit-learn's converter makes of probabilities, are left out
         self.outputs = tuple(_schema(each) for each in session.get_outputs() if each.type.startswith("tensor("))
