@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import duckdb
 from events.language.pipelines.commits import applied, place_label
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.enums import PipelineEngine
+from events.language.pipelines.quality import DataQualityRule
 from events.language.pipelines.sinks import DataSink, WriteMode
+from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.transformations import CacheLevel
 from events.language.pipelines.work import FailureKind
 from events.process import faults
@@ -61,9 +63,9 @@ def transformed(job: StageJob) -> Iterator[tuple[Any, Inputs, Ran]]:
 
 @contextmanager
 def _computed_by(job: StageJob, connection: Any) -> Iterator[Callable[[Plan], Ran]]:
-    """What runs a plan: DuckDB itself, or Spark. With rules the rows are kept, since they are read more than once."""
+    """What runs a plan: DuckDB itself, or Spark."""
     if job.worker.engine is PipelineEngine.DUCKDB:
-        keep = CacheLevel.MEMORY if job.stage.rules else CacheLevel.NONE
+        keep = CacheLevel.MEMORY if _read_again(job.stage) else CacheLevel.NONE
         yield lambda plan: run_plan(connection, plan, scratch=job.scratch, keep=keep)
         return
     from forgelog.pipelines.engine import spark
@@ -81,6 +83,29 @@ def _computed_by(job: StageJob, connection: Any) -> Iterator[Callable[[Plan], Ra
         yield lambda plan: spark.run_plan(session, connection, plan, scratch=Path(folder))
 
 
+def _read_again(stage: StageSpec) -> bool:
+    """Whether the rows are read more than once: what the sink looks at before it writes must be what it writes. Rules
+    keep the rows that they are held against by themselves."""
+    sink = stage.sink
+    if sink is None or any(rule.enabled for rule in stage.rules):
+        return False
+    return bool(sink.partition_by) or sink.mode is WriteMode.UPSERT
+
+
+def checked(
+    connection: Any, ran: Ran, rules: Sequence[DataQualityRule], own: Sequence[tuple[DataQualityRule, int]] = ()
+) -> quality.Checked:
+    """Step 5: see `quality.check`. It computes the rows, so what is wrong with them is said by their transformation.
+    Raises StageError."""
+    try:
+        return quality.check(connection, ran.relation, rules, own)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        relations = ran.plan.relations
+        raise explained(error, relations[-1].path if relations else f"inputs.{ran.plan.output}") from None
+
+
 def run(job: StageJob) -> Message:
     """All six."""
     if does_nothing(job):
@@ -96,21 +121,21 @@ def run(job: StageJob) -> Message:
 def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     """Steps 5 and 6."""
     stage = job.stage
-    checked = quality.check(connection, ran.relation, stage.rules, job.dataset_rules())
-    outcomes = [outcome.model_dump(mode="json") for outcome in (*inputs.outcomes, *checked.outcomes)]
-    metrics = {"bytes_read": inputs.bytes, "rejected_rows": inputs.rejected + checked.quarantined}
-    if (error := checked.error()) is not None:
+    found = checked(connection, ran, stage.rules, job.dataset_rules())
+    outcomes = [outcome.model_dump(mode="json") for outcome in (*inputs.outcomes, *found.outcomes)]
+    metrics = {"bytes_read": inputs.bytes, "rejected_rows": inputs.rejected + found.quarantined}
+    if (error := found.error()) is not None:
         return {"failed": {**failure_of(error), "kind": FailureKind.RULE}, "outcomes": outcomes, "metrics": metrics}
     if stage.sink is None:
-        output, size = hand_on(connection, checked.clean, job.scratch, job.objects)
+        output, size = hand_on(connection, found.clean, job.scratch, job.objects)
         metrics |= {"rows_written": output.rows, "bytes_written": size}
         return {"output": output.model_dump(mode="json"), "outcomes": outcomes, "metrics": metrics}
     context = job.context()
-    manifest = io.write_aside(connection, _all(checked.clean), stage.sink, job.name, context)
+    manifest = io.write_aside(connection, _all(found.clean), stage.sink, job.name, context)
     refused = None
-    if checked.quarantine is not None:
+    if found.quarantine is not None:
         beside = quarantine_of(stage.sink, manifest.base)
-        refused = io.write_aside(connection, _all(checked.quarantine), beside, job.name, context)
+        refused = io.write_aside(connection, _all(found.quarantine), beside, job.name, context)
     prepared = {
         "manifest": manifest.model_dump(mode="json"),
         "quarantine": refused.model_dump(mode="json") if refused is not None else None,

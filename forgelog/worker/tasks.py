@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from events.language.objects import ObjectRef
 from events.language.pipelines.stages import MAX_TASKS
-from forgelog.pipelines import io, quality
+from forgelog.pipelines import io
 from forgelog.pipelines.engine import lock, open_connection
 from forgelog.pipelines.engine.literals import literal
 from forgelog.pipelines.engine.running import execute
@@ -30,7 +30,7 @@ from forgelog.worker.framing import Message
 from forgelog.worker.handing_on import hand_on
 from forgelog.worker.inputs import attach, by_files
 from forgelog.worker.job import StageJob
-from forgelog.worker.making import does_nothing, transformed
+from forgelog.worker.making import checked, does_nothing, transformed
 
 _INLINE = 1_024
 """Most bytes of a range's rows that its report holds; none of a range of one task."""
@@ -88,15 +88,15 @@ class _Range:
         """Do a task. Raises what its work raises."""
         path = self._job.scratch / f"task-{task}.parquet"
         with transformed(job) as (connection, inputs, ran):
-            checked = quality.check(connection, ran.relation, job.stage.rules)
-            self._outcomes += [outcome.model_dump(mode="json") for outcome in checked.outcomes]
+            found = checked(connection, ran, job.stage.rules)
+            self._outcomes += [outcome.model_dump(mode="json") for outcome in found.outcomes]
             self._read += inputs.bytes
-            self._rejected += inputs.rejected + checked.quarantined
-            if (error := checked.error()) is not None:
+            self._rejected += inputs.rejected + found.quarantined
+            if (error := found.error()) is not None:
                 raise error
             inner = job.scratch / "task.parquet"
             target = literal(str(inner))
-            execute(connection, f"COPY (SELECT * FROM {quoted(checked.clean)}) TO {target} (FORMAT parquet)")
+            execute(connection, f"COPY (SELECT * FROM {quoted(found.clean)}) TO {target} (FORMAT parquet)")
             inner.rename(path)
         self._files.append(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -326,3 +327,41 @@ def test_the_failure_of_a_function_has_the_lines_of_the_users_code(
     failure = failure_of(raised.value)
     assert failure["field"] == "transformations[0].custom.python.function"
     assert "return raw / 0" in failure["traceback"]
+
+
+COUNTING = """
+import pyarrow.compute as pc
+seen = []
+def keyed(ids):
+    seen.append(len(ids))
+    return pc.add(ids, 0)
+"""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"sink": {"type": "dataset", "dataset": "clean-orders", "mode": "upsert", "keys": ["key"]}},
+        {"sink": {"type": "dataset", "dataset": "clean-orders", "partition_by": ["key"]}},
+        {"rules": [{"rule_id": "there", "type": "completeness", "columns": ["key"]}]},
+    ],
+)
+def test_each_row_is_computed_once(bench: Bench, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]) -> None:
+    """So what is looked at before it is written is what is written, also where a query gives other rows each time."""
+    name = f"counting_code_{next(iter(more))}_{'keys' in str(more)}"
+    (bench.folder / f"{name}.py").write_text(COUNTING)
+    monkeypatch.syspath_prepend(str(bench.folder))
+    column = {"name": "key", "expression": "keyed(id)"}
+    udf = {"name": "keyed", "module": name, "function": "keyed", "arguments": ["BIGINT"], "returns": "BIGINT"}
+    done = bench.perform(
+        bench.cleaning(transformations=[{"type": "map", "map": {"columns": [column]}, "udfs": [udf]}], **more)
+    )
+    assert done["prepared"]["manifest"]["rows"] == 3
+    assert sum(importlib.import_module(name).seen) == 3
+
+
+def test_a_row_that_fails_a_stage_with_rules_is_its_transformations_fault(bench: Bench) -> None:
+    column = {"name": "id", "expression": "CAST(item AS BIGINT)"}
+    rules = [{"rule_id": "there", "type": "completeness", "columns": ["id"]}]
+    with pytest.raises(StageError, match=r"^transformations\[0\]: .*apple"):
+        bench.perform(bench.cleaning(transformations=[{"type": "map", "map": {"columns": [column]}}], rules=rules))
