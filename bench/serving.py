@@ -1,7 +1,8 @@
-"""Inference: requests a second of one replica that is asked directly, beside onnxruntime alone, BentoML and Ray Serve.
+"""Inference: requests a second of one replica, asked directly and through a router, beside onnxruntime and others.
 
-Each serves the same model of digits in ONNX and is asked for one image a request, as JSON over kept connections. The
-peers are measured where `make serving-peers` could install them. Clients and servers share the machine.
+The others are BentoML and Ray Serve, where `make serving-peers` could install them. Each serves the same model of
+digits in ONNX and is asked for one image a request, as JSON over kept connections. Clients and servers share the
+machine, so the CPU time that a request costs is told too: it says the most that a core could do.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from bench.report import Figure
 from events.process.settings import Settings
 from forgelog.embedded.ports import free_port
+from tests.integration.router.rig import Rig, revision
 from tests.serving.processes import digits, model_server, write_digits_model
 
 CONNECTIONS = 16
@@ -131,6 +134,35 @@ def _peers(model: Path, image: list[list[float]], runs: int) -> Iterator[Figure]
         yield Figure(f"inference by {name}, one replica, {CONNECTIONS} connections", "requests/s", rates)
 
 
+def _cpu_seconds(pid: int) -> float:
+    used = psutil.Process(pid).cpu_times()
+    return used.user + used.system
+
+
+def _cpu_micros(port: int, request: bytes, pid: int) -> float:
+    """CPU time of a process for a request, in microseconds."""
+    before = _cpu_seconds(pid)
+    rate = load(port, request, CONNECTIONS)["rate"]
+    return (_cpu_seconds(pid) - before) / (rate * SECONDS) * 1e6
+
+
+async def _through_a_router(replica: int, body: Any, runs: int) -> tuple[list[float], list[float], list[float]]:
+    """Requests a second, and milliseconds of a request alone: through the router, and without it."""
+    rates, through, direct = [], [], []
+    with tempfile.TemporaryDirectory(prefix="router-") as folder:
+        async with Rig(Path(folder) / "router", free_port()).running() as router:
+            table = router.table(revision(1, 10_000, replica))
+            await router.put({**table, "concurrency": 1_000})
+            request = _request(f"/serve/local/default/{table['name']}/v2/models/digits/infer", body)
+            alone = _request("/v2/models/digits/infer", body)
+            port = router.config.port
+            for _ in range(runs):
+                rates.append((await asyncio.to_thread(load, port, request, CONNECTIONS))["rate"])
+                through.append((await asyncio.to_thread(load, port, request, 1))["p50"])
+                direct.append((await asyncio.to_thread(load, replica, alone, 1))["p50"])
+    return rates, through, direct
+
+
 def _figures(runs: int) -> list[Figure]:
     pixels, _ = digits()
     image = pixels[:1]
@@ -138,14 +170,17 @@ def _figures(runs: int) -> list[Figure]:
         model = Path(folder) / "digits"
         write_digits_model(model)
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 64], "data": image.reshape(-1).tolist()}]}
-        request = _request("/v2/models/digits/infer", {**body, "outputs": [{"name": "label"}]})
-        rates, bare, single = [], [], []
+        body["outputs"] = [{"name": "label"}]
+        request = _request("/v2/models/digits/infer", body)
+        rates, bare, single, cpu = [], [], [], []
         with model_server(model) as server:
             load(server.http, request, CONNECTIONS)
             for _ in range(runs):
                 bare.append(_bare(model / "model.onnx", image))
                 rates.append(load(server.http, request, CONNECTIONS)["rate"])
+                cpu.append(_cpu_micros(server.http, request, server.process.pid))
                 single.append(load(server.http, request, 1)["p50"])
+            routed, through, direct = asyncio.run(_through_a_router(server.http, body, runs))
         milliseconds = [1000 / each for each in bare]
         return [
             Figure(
@@ -157,6 +192,14 @@ def _figures(runs: int) -> list[Figure]:
                 target=2_500,
             ),
             Figure(
+                "inference, CPU time of the replica for a request",
+                "us",
+                cpu,
+                [1000 * each for each in milliseconds],
+                "a call of onnxruntime",
+                higher_is_better=False,
+            ),
+            Figure(
                 "inference, one replica asked directly, one connection, p50",
                 "ms",
                 single,
@@ -164,10 +207,27 @@ def _figures(runs: int) -> list[Figure]:
                 "a call of onnxruntime",
                 higher_is_better=False,
             ),
+            Figure(
+                f"inference, through a router and one replica, {CONNECTIONS} connections",
+                "requests/s",
+                routed,
+                rates,
+                "the replica asked directly",
+                target=2_500,
+            ),
+            Figure(
+                "inference, through a router, one connection, p50",
+                "ms",
+                through,
+                direct,
+                "the replica asked directly",
+                target=1 + sorted(direct)[len(direct) // 2],
+                higher_is_better=False,
+            ),
             *_peers(model / "model.onnx", np.asarray(image, float).tolist(), runs),
         ]
 
 
 async def figures(_settings: Settings, runs: int) -> list[Figure]:
-    """Rates and a time, `runs` times each. Needs no platform."""
+    """Rates and times, `runs` times each. Needs no platform."""
     return await asyncio.to_thread(_figures, runs)

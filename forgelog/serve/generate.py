@@ -20,31 +20,37 @@ import orjson
 from events.language.common import shown
 from forgelog.serve import rest
 from forgelog.serve.engine import Answer, Engine, InferRequest
-from forgelog.serve.http_answers import Receive, Send, answer_json
+from forgelog.serve.http_answers import TRAILERS, Receive, Send, answer
 from forgelog.serve.problems import Fault, ServingError, invalid
 from forgelog.serve.schema import TensorSchema
+from forgelog.serve.statistics import Timing
 from forgelog.serve.tensors import Array, from_nested
+
+Part = tuple[bytes, Timing]
+"""Of an answer, written; and where the time of the answer went so far."""
 
 
 async def generate(engine: Engine, body: Mapping[str, Any], model: str, version: str, send: Send) -> None:
     """The whole answer. Raises `ServingError`."""
     asked = _asked(engine, body, model, version)
-    parts = [written async for written in _parts(engine, asked, plain="inputs" not in body)]
+    parts = [part async for part in _parts(engine, asked, plain="inputs" not in body)]
     if len(parts) != 1:
         raise ServingError(
             Fault.INVALID, f"the model answers in {len(parts)} parts, and generate gives one; ask generate_stream"
         )
-    await answer_json(send, orjson.Fragment(parts[0]))
+    ((written, timing),) = parts
+    await answer(send, 200, written, headers=_told(engine, timing))
 
 
 async def generate_stream(
     engine: Engine, body: Mapping[str, Any], model: str, version: str, receive: Receive, send: Send
 ) -> None:
-    """Server-Sent Events, each as soon as it is there. Raises `ServingError` before the first; what fails later is an
-    event with ``error``, the last one."""
+    """Server-Sent Events, each as soon as it is there; where their time went is told in the trailer. Raises
+    `ServingError` before the first; what fails later is an event with ``error``, the last one."""
     asked = _asked(engine, body, model, version)
     async with aclosing(_parts(engine, asked, plain="inputs" not in body)) as parts:  # type: ignore[type-var]
-        first = await anext(parts, b"")
+        first = await anext(parts, None)
+        spent = [first[1]] if first is not None else []
         await send(
             {
                 "type": "http.response.start",
@@ -58,18 +64,20 @@ async def generate_stream(
         )
         leaving = asyncio.create_task(_left(receive))
         try:
-            if first:
-                await _event(send, first)
-            await _until_left(_events(parts, send), leaving)
+            if first is not None:
+                await _event(send, first[0])
+            await _until_left(_events(parts, send, spent), leaving)
         finally:
             leaving.cancel()
     if not leaving.done() or leaving.cancelled():
-        await send({"type": "http.response.body", "body": b""})
+        trailers = _told(engine, spent[-1]) if spent else {}
+        await send({"type": "http.response.body", "body": b"", TRAILERS: trailers})
 
 
-async def _events(parts: AsyncIterator[bytes], send: Send) -> None:
+async def _events(parts: AsyncIterator[Part], send: Send, spent: list[Timing]) -> None:
     try:
-        async for part in parts:
+        async for part, timing in parts:
+            spent[:] = [timing]
             await _event(send, part)
     except ServingError as error:
         await _event(send, orjson.dumps({"error": error.message}))
@@ -98,10 +106,15 @@ async def _until_left(work: Any, leaving: asyncio.Task[None]) -> None:
             raise
 
 
-async def _parts(engine: Engine, asked: rest.Asked, *, plain: bool) -> AsyncIterator[bytes]:
+async def _parts(engine: Engine, asked: rest.Asked, *, plain: bool) -> AsyncIterator[Part]:
     async with aclosing(engine.stream(asked.request)) as answers:  # type: ignore[type-var]
-        async for answer in answers:
-            yield _plain(engine, asked, answer) if plain else rest.write_answer(engine, asked, answer)[0]
+        async for part in answers:
+            written = _plain(engine, asked, part) if plain else rest.write_answer(engine, asked, part)[0]
+            yield written, part.timing
+
+
+def _told(engine: Engine, timing: Timing) -> dict[str, str]:
+    return {"server-timing": timing.header()} if engine.spec.monitoring.timing else {}
 
 
 def _plain(engine: Engine, asked: rest.Asked, answer: Answer) -> bytes:

@@ -19,6 +19,10 @@ JSON = b"application/json"
 BYTES = b"application/octet-stream"
 
 
+TRAILERS = "forgelog.trailers"
+"""In the last message of a body without a length: the fields of its trailer (see `http_protocol`)."""
+
+
 class Gone(Exception):
     """The client went away before its request was whole."""
 

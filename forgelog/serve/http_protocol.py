@@ -12,7 +12,9 @@ from typing import Any, cast
 from typing import Protocol as Interface
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from forgelog.serve.http_answers import TRAILERS
 
 MAX_HEAD_BYTES = 64 << 10
 """Most bytes of a request's line and headers together; uvicorn bounds neither."""
@@ -34,6 +36,25 @@ class AtOnce(Interface):
         """Head (without the empty line, for a connection that goes on) and body of the answer as HTTP/1.1; None: it
         takes the usual way, and the application finds in its scope what was put there. Of the scope there are the
         headers."""
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer. Uvicorn writes no trailers (RFC 9112, section 7.1.2)."""
+
+    async def send(self, message: Any) -> None:
+        trailers = message.get(TRAILERS)
+        if not trailers or not self.chunked_encoding or self.response_complete:
+            await super().send(message)
+            return
+        if self.disconnected:
+            return
+        fields = "".join(f"{name}: {value}\r\n" for name, value in trailers.items())
+        self.transport.write(b"0\r\n%b\r\n" % fields.encode("latin-1", "replace"))
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 class Protocol(HttpToolsProtocol):
@@ -65,7 +86,13 @@ class Protocol(HttpToolsProtocol):
         if self.at_once is not None and self._may_be_at_once(self.at_once):
             self._pieces = []
         else:
-            super().on_headers_complete()
+            self._usual()
+
+    def _usual(self) -> None:
+        """The usual way through the application."""
+        super().on_headers_complete()
+        if type(self.cycle) is RequestResponseCycle:
+            self.cycle.__class__ = Cycle
 
     def _may_be_at_once(self, at_once: AtOnce) -> bool:
         if self.parser.get_method() != b"POST" or not at_once.takes(self.url):
@@ -100,7 +127,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(b"".join((head, *common, b"\r\n", told)))
             self.on_response_complete()
             return
-        super().on_headers_complete()
+        self._usual()
         super().on_body(body)
         super().on_message_complete()
 
@@ -110,7 +137,7 @@ class Protocol(HttpToolsProtocol):
             super().shutdown()
             return
         body, self._pieces = b"".join(self._pieces), None
-        super().on_headers_complete()
+        self._usual()
         if body:
             super().on_body(body)
         super().shutdown()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +53,18 @@ def events(server: ModelServer, body: Any) -> Iterator[Any]:
 def test_events_come_for_each_part(server: ModelServer) -> None:
     found = [(each["text"], each["number"]) for each in events(server, {"prompt": "a b c"})]
     assert found == [("a", 0), ("b", 1), ("c", 2)]
+
+
+def test_the_times_of_a_stream_are_in_its_trailer(server: ModelServer) -> None:
+    body = b'{"prompt": "a b"}'
+    head = "POST /v2/models/counting/{} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.http), timeout=60) as asked:
+        asked.sendall(head.format("generate_stream", len(body)).encode() + body)
+        answer = b"".join(iter(lambda: asked.recv(65_536), b""))
+    trailer = answer.rpartition(b"\r\n0\r\n")[2]
+    assert re.fullmatch(rb"server-timing: pre;dur=0.000, infer;dur=[\d.]+, post.*\r\n\r\n", trailer), answer
+    whole = server.ask("POST", "/v2/models/counting/generate", {"prompt": "a"})
+    assert "infer;dur=" in whole.headers["server-timing"]
 
 
 def test_an_event_comes_before_the_next_part_is_made(server: ModelServer) -> None:

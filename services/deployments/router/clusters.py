@@ -64,7 +64,10 @@ def clusters(table: RoutingTable) -> dict[str, Resource]:
 
 
 def _cluster(table: RoutingTable, name: str, *, http2: bool) -> Resource:
-    protocol: Resource = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    # Replicas tell in trailers where the time of a stream went.
+    protocol: Resource = (
+        {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {"enable_trailers": True}}
+    )
     return {
         "name": name,
         "type": "EDS",

@@ -12,6 +12,8 @@ import grpc.aio
 import pytest
 
 from forgelog.embedded.ports import free_port
+from services.deployments.router.access_log import AccessLog
+from services.deployments.router.listeners import LOG_FILE
 from tests.integration.router.rig import SAFETY_SECONDS, Rig, raw, revision, until, upstreams
 
 
@@ -127,6 +129,29 @@ async def test_events_come_as_the_replica_sends_them(router: Rig) -> None:
             assert await anext(events) == "data: 1\n\n"  # while the rest is not there yet
             sent.set()
             assert await anext(events) == "data: 2\n\n"
+
+
+async def test_the_log_says_what_a_replica_tells_in_its_trailer(router: Rig) -> None:
+    async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        writer.write(b"9\r\ndata: 1\n\n\r\n0\r\nserver-timing: infer;dur=7\r\n\r\n")
+        writer.close()
+
+    logged: list[dict[str, Any]] = []
+    log = AccessLog(router.config.folder / LOG_FILE, lambda: router.envoy.post("/reopen_logs"))
+    following = asyncio.create_task(log.follow(logged.extend))
+    await asyncio.sleep(0)  # it has opened the file
+    server = await asyncio.start_server(stream, "127.0.0.1", 0)
+    async with server, router.client() as client:
+        table = router.table(revision(1, 10_000, server.sockets[0].getsockname()[1]))
+        await router.put(table)
+        answer = await client.get(f"/serve/local/default/{table['name']}/generate_stream")
+        assert (answer.status_code, answer.text) == (200, "data: 1\n\n")
+        await until(lambda: any(line["deployment"] == table["deployment_id"] for line in logged))
+    following.cancel()
+    lines = [line for line in logged if line["deployment"] == table["deployment_id"]]
+    assert [line["trailing_timing"] for line in lines] == ["infer;dur=7"]
 
 
 @pytest.mark.parametrize(
