@@ -6,7 +6,8 @@ Reads Parquet, CSV and JSON lines by DuckDB (``forgelog[datasets]``). Blocks. Kn
 2. Read the schema of each; they must go together.
 3. Aggregate all columns, a group at a time, in one pass of the files each.
 4. Count the values of columns that have few.
-5. Count the samples of each split.
+5. Count the values of numbers between their deciles.
+6. Count the samples of each split.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -50,6 +52,9 @@ FEW = 50
 """Most different values of a column whose values are counted one by one."""
 LEAST_OFTEN = 10
 """A value that occurs less often is not named: it may tell of one person."""
+DECILES = tuple(tenth / 10 for tenth in range(1, 10))
+_NUDGE = 1e-6
+"""By which part a bound is raised: a value is then below it as a float32 too, as models are asked."""
 _GROUP = 100
 """Columns of one pass."""
 _LARGEST = 1e150
@@ -258,7 +263,30 @@ class _Reader:
                     for value, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:FEW]
                     if count >= LEAST_OFTEN and 0 < len(value) <= 250 and value.isprintable()
                 }
+        self._count_bins(columns, found, samples)
         return found
+
+    def _count_bins(self, columns: Mapping[str, str], found: dict[str, dict[str, Any]], samples: int) -> None:
+        """Add `edges` and `bins` to the numbers among these columns."""
+        numbers = {
+            name: f"({_present(name, columns[name])})::double" for name, each in found.items() if "least" in each
+        }
+        if not numbers:
+            return
+        # Exact ones need all values in memory.
+        kind = "quantile_disc" if samples <= EXACT_SAMPLES else "approx_quantile"
+        wanted = [f"{kind}({x}, {[*DECILES]}) filter (isfinite({x}))" for x in numbers.values()]
+        edges = {
+            name: edges_of(deciles, found[name]["least"])
+            for name, deciles in zip(numbers, self._row(f"select {', '.join(wanted)}", self._files), strict=True)
+        }
+        edges = {name: bounds for name, bounds in edges.items() if bounds}
+        below = [f"count(*) filter ({numbers[name]} <= {edge!r})" for name, bounds in edges.items() for edge in bounds]
+        row = iter(self._row(f"select {', '.join(below)}", self._files) if below else ())
+        for name, bounds in edges.items():
+            cumulated = [0, *(next(row) for _ in bounds), found[name]["count"]]
+            found[name]["edges"] = bounds
+            found[name]["bins"] = [after - before for before, after in pairwise(cumulated)]
 
     def _splits(self, samples: int) -> dict[str, int]:
         """Split → samples, if every file is of one."""
@@ -329,6 +357,15 @@ def _aggregates(name: str, type: str, samples: int) -> Iterator[str]:
         yield f"stddev_samp({number}) {squared}"
         yield f"min({number}) filter (isfinite({number}))"
         yield f"max({number}) filter (isfinite({number}))"
+
+
+def edges_of(deciles: Sequence[float], least: float) -> list[float]:
+    """Bounds of bins between deciles, equal ones joined, ascending. Where a tenth or more of the values is the least
+    one there is a bound just below it too, for what is less than all."""
+    bounds = sorted({float(f"{value + abs(value) * _NUDGE:.9g}") for value in deciles if abs(value) < _LARGEST})
+    if bounds and min(deciles) <= least:
+        bounds.insert(0, float(f"{least - abs(least) * _NUDGE:.9g}") if least else -1e-300)
+    return bounds
 
 
 def _present(name: str, type: str) -> str:

@@ -37,6 +37,7 @@ CLASSES: Mapping[str, str] = {
     "forgelog.scheduling.v1.ExplainJobResponse": "WhyAnswer",
     "forgelog.deployments.v1.DeploymentReasons": "ReasonsRow",
     "forgelog.deployments.v1.ModelServingMetrics": "ServingMetricsRow",
+    "forgelog.deployments.v1.DeploymentDrift": "DriftRow",
     "forgelog.resources.v1.Node": "NodeRow",
     "forgelog.resources.v1.Allocation": "AllocationRow",
     "forgelog.resources.v1.GetNodeResponse": "NodeAnswer",

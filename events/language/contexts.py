@@ -221,6 +221,7 @@ OWN = (
             "events.language.deployments.enums",
             "events.language.deployments.routing",
             "events.language.deployments.serving",
+            "events.language.deployments.drift",
             "events.language.deployments.traffic",
             "events.language.deployments.canary",
             "events.language.deployments.scaling",

@@ -19,6 +19,10 @@ from events.process.settings import Settings, SettingsError
 HEADER = "x-forgelog-replica-key"
 """Of HTTP, and as metadata of gRPC. Routers take it out of what clients send, as all of the platform's own."""
 
+AGENT_HEADER = "x-forgelog-agent-key"
+"""With the same key, where a node's agent asks what routers' clients may not: routers take this out too, and send
+none."""
+
 VARIABLE = "FORGELOG_REPLICA_KEY"
 """In a replica's environment."""
 

@@ -129,6 +129,7 @@ def metrics(
         Column("GPU", lambda row: _percent(row["gpu_percent"]), right=True, rank=5),
         Column("Replicas", lambda row: f"{row['replica_seconds'] / row['window_seconds']:.1f}", right=True, rank=4),
         Column("Cost", lambda row: _cost(row["estimated_cost"]), right=True, rank=2),
+        Column("Drift", lambda row: _cost(row["drift"]), right=True, rank=4),
     ]
     show_rows(rows, columns, output, empty="there were no requests and no replicas")
 

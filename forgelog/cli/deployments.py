@@ -10,6 +10,7 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
+from forgelog.cli.deployment_drift import drift
 from forgelog.cli.deployment_requests import metrics, requests
 from forgelog.cli.nodes import pairs, parsed
 from forgelog.cli.render import (
@@ -390,5 +391,6 @@ def watch() -> None:
 
 app.command("requests")(requests)
 app.command("metrics")(metrics)
+app.command("drift")(drift)
 
 COMMANDS = {"deploy": deploy, "deployments": app}

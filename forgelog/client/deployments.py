@@ -18,6 +18,7 @@ from forgelog.client.predicting import predict as predicted
 from forgelog.client.rows import (
     DeploymentRevisionRow,
     DeploymentRow,
+    DriftRow,
     InferenceRequestRow,
     ReasonsRow,
     ReplicaRow,
@@ -262,6 +263,28 @@ class AsyncDeployments(Namespace):
         stub: Any = tel_rpc.TelemetryQueriesStub(self._core.channel)
         answer = await self._core.ask(stub.GetServingMetrics, asked, f"metrics of {name}")
         return [cast("ServingMetricsRow", plain(each)) for each in answer.metrics]
+
+    async def drift(
+        self,
+        name: str,
+        *,
+        revision: int = 0,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        at: datetime | None = None,
+    ) -> DriftRow:
+        """How far what its model was asked is from what it was trained on, by `columns`. `revision`: left out, the one
+        in place. `since`: left out, an hour before `until`. Raises `NotFound`."""
+        asked = tel.GetDriftRequest(
+            deployment_id=self._id(name),
+            revision=revision,
+            since=since,
+            until=until,
+            options=self._core.options(CONTEXT, at),
+        )
+        stub: Any = tel_rpc.TelemetryQueriesStub(self._core.channel)
+        answer = await self._core.ask(stub.GetDrift, asked, f"drift of {name}")
+        return cast("DriftRow", plain(answer.drift))
 
     async def routing(self, name: str, *, at: datetime | None = None) -> RoutingRow:
         """What routers do for it. Raises `NotFound`."""

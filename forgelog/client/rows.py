@@ -334,6 +334,27 @@ class ServingMetricsRow(Answer, message="forgelog.deployments.v1.ModelServingMet
     estimated_cost: float | None
     """What its replicas cost in the window, by the platform's prices of an hour of a CPU and of a GPU; None
     where there are none. 0 to 1000000000000.0."""
+    drift: float | None
+    """The highest population stability index of a column against the training data; None where fewer than 200
+    values of each were counted. 0 to 1000000000000.0."""
+    drift_column: str
+    """The column that has it. At most 250 characters."""
+
+
+class DriftRow(Answer, message="forgelog.deployments.v1.DeploymentDrift"):
+    """What a deployment's model was asked in a time, beside its training data."""
+
+    deployment_id: str
+    """At most 128 characters."""
+    revision: int
+    """0 to 1000000000."""
+    dataset: str
+    """The training data; empty where none is known, `reason` says why. At most 500 characters."""
+    reason: str
+    since: datetime | None
+    until: datetime | None
+    columns: list[Answer]
+    """The highest index first."""
 
 
 class NodeRow(Answer, message="forgelog.resources.v1.Node"):

@@ -9,14 +9,14 @@ import hmac
 from collections.abc import Iterable
 from typing import Any
 
-from events.process.replica_keys import HEADER
+from events.process.replica_keys import AGENT_HEADER, HEADER
 from forgelog.serve.http_answers import Scope, header
 from forgelog.serve.problems import Fault, ServingError
 
 OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 OPEN_METHODS = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
 
-_HEADER = HEADER.encode()
+_HEADER, _AGENT_HEADER = HEADER.encode(), AGENT_HEADER.encode()
 _REFUSAL = (
     "this is a replica's own port, and the request does not come from a router of its platform: ask a router (if this "
     "is one's answer, routers and this node's agent have different keys in FORGELOG_REPLICAS_KEY_FILE)"
@@ -40,6 +40,11 @@ class Callers:
         """The same of a request for a path that is not open."""
         if self._key:
             self._compare(header(scope, _HEADER))
+
+    def is_agent(self, scope: Scope) -> bool:
+        """Whether a request comes from the node's agent; anybody's does where there is no key."""
+        given = header(scope, _AGENT_HEADER) or ""
+        return not self._key or hmac.compare_digest(given.encode("utf-8", "replace"), self._key)
 
     def check_call(self, method: str, metadata: Iterable[tuple[str, Any]]) -> None:
         """The same for a call of gRPC."""

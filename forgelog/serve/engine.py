@@ -13,6 +13,7 @@ whose calls are (see `brief`), goes through all steps at once, without a thread.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from events.language.deployments.serving import ServingSpec
 from forgelog.serve import scripts
 from forgelog.serve.batching import Batcher, Computed
 from forgelog.serve.brief import Brief
+from forgelog.serve.input_counts import InputCounts
 from forgelog.serve.limited import LimitedPool, Overrun
 from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.request_log import RequestLog
@@ -37,6 +39,8 @@ from forgelog.serve.statistics import Statistics, Timing
 from forgelog.serve.streaming import parts_of
 from forgelog.serve.tensors import DTYPES, Array
 from forgelog.serve.usage import Resident
+
+logger = logging.getLogger("forgelog.serve")
 
 MOST_TOLD = 300
 """Most characters of an error that a router is told: it comes in a header."""
@@ -102,11 +106,31 @@ class Engine:
         self._brief = Brief() if at_once else None
         self._own = Schema(model.inputs, spec.schemas.request if not self._pre else ())
         self.inputs = Schema(self._pre.tensors or model.inputs, spec.schemas.request) if self._pre else self._own
+        self._counts_own = False
+        self.counted = self._counting()
         self._idle = asyncio.Event()
         self._idle.set()
         if model.outputs is not None:
             self._know_outputs(tuple(model.outputs))
         self.problem = "it is starting"
+
+    def _counting(self) -> InputCounts | None:
+        """By the inputs of requests; where these are none of the columns, by what the script before makes of them."""
+        training, settings = self.spec.training, self.spec.monitoring.drift
+        if training is None or not settings.enabled:
+            return None
+        found = InputCounts(training, settings.features, self.inputs.tensors, self.spec.schemas.request)
+        if not found and self._pre is not None:
+            self._counts_own = True
+            found = InputCounts(training, settings.features, self._own.tensors, ())
+        if found.uncounted:
+            logger.warning(
+                "drift: of %s these columns are no inputs that are known: %s; name a row's columns in order by "
+                "serving.monitoring.drift.features",
+                training.dataset,
+                ", ".join(found.uncounted)[:500],
+            )
+        return found if found else None
 
     def _know_outputs(self, outputs: tuple[TensorSchema, ...]) -> None:
         rules = self.spec.schemas.response
@@ -174,6 +198,7 @@ class Engine:
             self.check_ready()
             self.check_model(request.model, request.version)
             self.inputs.check_inputs(request.inputs)
+            self._count(request, request.inputs)
             began, cpu = time.perf_counter(), time.process_time()
             try:
                 made = self.model.predict(request.inputs, request.parameters)
@@ -203,6 +228,7 @@ class Engine:
         async with self._tracked(request, timing) as told:
             inputs = await self._prepared(request, timing)
             rows = _rows(inputs)
+            self._count(request, inputs)
             computed = await self._batcher.infer(inputs, request.parameters)
             self._note(timing, computed)
             answer = Answer(await self._finished(computed.outputs, request, timing), timing)
@@ -217,6 +243,7 @@ class Engine:
         timing = Timing()
         async with self._tracked(request, timing, limited=False) as told:
             inputs = await self._prepared(request, timing)
+            self._count(request, inputs)
             on_thread = partial(self._on_thread, "a part of the answer")
             async for part, seconds in parts_of(self.model, inputs, request.parameters, on_thread):
                 timing.infer += seconds
@@ -239,6 +266,11 @@ class Engine:
         fitted = self._own.fitted(made, "the deployment's preprocess")
         timing.pre = time.perf_counter() - began
         return fitted
+
+    def _count(self, request: InferRequest, inputs: Tensors) -> None:
+        if self.counted is not None:
+            asked = inputs if self._counts_own else request.inputs
+            self.counted.add(asked, _rows(asked))
 
     async def _finished(self, outputs: Tensors, request: InferRequest, timing: Timing) -> Tensors:
         """Step 5."""

@@ -6,11 +6,13 @@ AlertFired ─► DeploymentScaled, RolloutRolledBack as the alert says; AlertRe
 from __future__ import annotations
 
 from events.language.deployments.alerts import AlertType, DeploymentAlert
+from events.language.deployments.drift import ColumnCounts
 from events.language.deployments.enums import RollbackCause
 from events.language.deployments.events import DeploymentEvent, DeploymentScaled
 from events.language.deployments.scaling import MAX_REPLICAS, ScalingMetric
 from events.language.deployments.steering import AlertFired, AlertResolved
 from services.deployments import explaining, rollout
+from services.deployments.alerts import drift
 from services.deployments.alerts.evaluating import AlertState, Turn, after_window, finding
 from services.deployments.loads import AlertWatch
 from services.deployments.scaling.deciding import highest
@@ -35,14 +37,14 @@ def alarmed(state: Deployment, id: str, now: float, rolled_back: bool) -> list[D
         _sample(state, watch)
         if now < watch.began + alert.window_seconds:
             continue
-        value = _value(state, watch)
+        value, column = _value(state, watch)
         was = AlertState(name in state.memory.firing, watch.breaches)
         after, turn = after_window(alert, was, value)
         watches[name] = _opened(state, alert, now, after.breaches)
         if turn is Turn.RESOLVED:
             events.append(AlertResolved(deployment_id=id, name=name, value=value))
         elif turn is Turn.FIRED:
-            found = finding(alert, after)
+            found = finding(alert, after, column)
             summary = explaining.alert(found)
             events.append(AlertFired(deployment_id=id, name=name, finding=found, summary=summary))
             more = min(wanted + alert.scale_by, _most(state))
@@ -83,8 +85,29 @@ def _sample(state: Deployment, watch: AlertWatch) -> None:
         watch.samples += 1
 
 
-def _value(state: Deployment, watch: AlertWatch) -> float | None:
-    """The window's value; None if there is none."""
+def _value(state: Deployment, watch: AlertWatch) -> tuple[float | None, str]:
+    """The window's value, and of drift the column that has it; None if there is none."""
+    if watch.alert.type is AlertType.DRIFT:
+        return _drift(state, watch) or (None, "")
+    return _load_value(state, watch), ""
+
+
+def _drift(state: Deployment, watch: AlertWatch) -> tuple[float, str] | None:
+    """The highest index of a revision's column. A column is compared with its own revision's training data."""
+    of_job = {replica.job_id: replica.revision for replica in state.replicas.values()}
+    asked: dict[int, list[list[ColumnCounts]]] = {}
+    for job, columns in watch.inputs.items():
+        counts = [ColumnCounts(column=column, counts=tuple(each)) for column, each in columns.items()]
+        asked.setdefault(of_job.get(job, 0), []).append(counts)
+    found = []
+    for revision, parts in asked.items():
+        of = state.revisions.get(revision)
+        if of is not None and of.model is not None:
+            found.append(drift.highest(of.model.training, drift.summed(parts)))
+    return max((each for each in found if each is not None), default=None)
+
+
+def _load_value(state: Deployment, watch: AlertWatch) -> float | None:
     alert = watch.alert
     if alert.type in (AlertType.AVAILABILITY, AlertType.RESOURCE):
         return round(watch.sum / watch.samples, 6) if watch.samples else None

@@ -160,7 +160,7 @@ def alert(finding: AlertFinding) -> str:
         AlertType.ERROR_RATE: f"{values[-1]:.3g} % of requests failed",
         AlertType.RESOURCE: f"{values[-1]:.3g} % of {rule.resource} used",
         AlertType.AVAILABILITY: f"{values[-1]:.3g} % of replicas ready",
-        AlertType.DRIFT: f"a stability index of {values[-1]:.3g}",
+        AlertType.DRIFT: f"a stability index of {values[-1]:.3g}" + (f" of {finding.column}" if finding.column else ""),
     }[rule.type]
     windows = _counted(len(values), "window", "windows")
     return (

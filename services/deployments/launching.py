@@ -8,7 +8,13 @@ from pydantic import ValidationError
 
 from events.language.deployments.events import ReplicaRequested
 from events.language.deployments.models import DeploymentSpec, ResolvedModel, ServingOptions
-from events.language.deployments.serving import UNSERVED_FORMATS, ServedModel, ServingSpec, runtime_by_format
+from events.language.deployments.serving import (
+    INPUTS_PATH,
+    UNSERVED_FORMATS,
+    ServedModel,
+    ServingSpec,
+    runtime_by_format,
+)
 from events.language.experiments.registry.models import ModelFormat
 from events.language.jobs.spec import (
     JobAffinity,
@@ -93,12 +99,12 @@ def _job(name: str, spec: DeploymentSpec, model: ResolvedModel | None, id: str, 
             job_affinity=(JobAffinity(labels={DEPLOYMENT_LABEL: id}, required=False, anti=True),),
             restart=_RESTARTS,
         ),
-        service=_service(spec),
+        service=_service(spec, INPUTS_PATH if model is not None and model.training is not None else ""),
     )
 
 
-def _service(spec: DeploymentSpec) -> ServiceSpec:
-    """A replica's ports and probes."""
+def _service(spec: DeploymentSpec, report_path: str) -> ServiceSpec:
+    """A replica's ports and probes. `report_path`: where it tells what it was asked; empty for nowhere."""
     health, ports = spec.health, spec.port_names()
     startup, readiness, liveness = health.startup, health.readiness, health.liveness
     if spec.command:
@@ -115,7 +121,12 @@ def _service(spec: DeploymentSpec) -> ServiceSpec:
         readiness = readiness or Probe(**every, path=_READY, failure_threshold=asked.failures)
         liveness = liveness or LivenessProbe(**every, path=_LIVE)
     return ServiceSpec(
-        ports=ports, startup=startup, readiness=readiness, liveness=liveness, drain_seconds=spec.drain_seconds
+        ports=ports,
+        startup=startup,
+        readiness=readiness,
+        liveness=liveness,
+        drain_seconds=spec.drain_seconds,
+        report_path=report_path,
     )
 
 
@@ -160,4 +171,5 @@ def serving(spec: DeploymentSpec, model: ResolvedModel, id: str, revision: int) 
         health=options.health,
         warm_up=options.warm_up,
         limits=options.limits,
+        training=model.training if options.monitoring.drift.enabled else None,
     )

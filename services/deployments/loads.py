@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from events.language.base import Event
-from events.language.deployments.alerts import DeploymentAlert
+from events.language.deployments.alerts import AlertType, DeploymentAlert
+from events.language.deployments.drift import ColumnCounts
 from events.language.deployments.events import (
     DeploymentScaled,
     ReplicaEnded,
@@ -26,6 +27,8 @@ from events.language.deployments.steering import (
     ReportTraffic,
     ReportUsage,
 )
+from events.language.deployments.traffic import ReplicaUsage
+from services.deployments.alerts import drift
 from services.deployments.canary.blocks import Blocks
 from services.deployments.scaling.forecasting import DayModel
 from services.deployments.watching import ROUTER_LOST_SECONDS, Totals, Watch
@@ -61,6 +64,14 @@ class AlertWatch:
     """Of samples, for alerts whose value is a mean of them."""
     samples: int = 0
     breaches: tuple[float, ...] = ()
+    inputs: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    """Of drift: replica → column → counts in this window."""
+
+    def note_inputs(self, usage: ReplicaUsage) -> None:
+        if usage.inputs and self.alert.type is AlertType.DRIFT:
+            before = self.inputs.get(usage.replica_id, {})
+            known = [ColumnCounts(column=column, counts=tuple(counts)) for column, counts in before.items()]
+            self.inputs[usage.replica_id] = drift.summed((known, usage.inputs))
 
 
 @dataclass(slots=True)
@@ -91,6 +102,8 @@ class Load:
             case ReportUsage():
                 for usage in report.replicas:
                     self.watch.note_usage(usage, now)
+                    for alert in self.alerts.values():
+                        alert.note_inputs(usage)
             case ReportDemand():
                 self.demand[report.router] = (now, report.held)
                 self.looked_at = None  # it is looked at at once

@@ -22,6 +22,7 @@ from forgelog_pb.experiments.v1.registry_queries_pb2 import GetModelVersionReque
 from forgelog_pb.experiments.v1.registry_queries_pb2_grpc import RegistryQueriesStub
 from services.deployments import launching
 from services.deployments.state import Deployment
+from services.deployments.trained import training_data
 
 
 def at_once(name: str, event: RevisionCreated) -> Sequence[DeploymentEvent]:
@@ -43,7 +44,15 @@ def questions(event: RevisionCreated, project: str) -> Sequence[Question]:
         if event.model_number
         else {"number": choice.number or 0, "alias": choice.alias, "environment": choice.environment}
     )
-    request = GetModelVersionRequest(project=project, name=choice.name, **which)
+    asked = event.spec.serving.monitoring.drift
+    trained = asked.enabled and not event.spec.command
+    request = GetModelVersionRequest(
+        project=project,
+        name=choice.name,
+        **which,
+        training=trained,
+        training_dataset=asked.dataset if trained else "",
+    )
     return [Question("experiments", RegistryQueriesStub, "GetModelVersion", request)]
 
 
@@ -61,6 +70,8 @@ def resolution(event: RevisionCreated, answer: Any, project: str) -> ResolveRevi
     version = to_dict(answer.version)
     if problem := _problem(version, project):
         return ResolveRevision(**names, problem=f"{_named(event.spec.model)}: {problem}"[:MAX_REASON])
+    signature = ModelSignature.model_validate(version.get("signature") or {})
+    features = event.spec.serving.monitoring.drift.features or [each.name for each in signature.inputs]
     return ResolveRevision(
         **names,
         model=ResolvedModel(
@@ -69,7 +80,8 @@ def resolution(event: RevisionCreated, answer: Any, project: str) -> ResolveRevi
             version_id=version["version_id"],
             bundle=ObjectRef.model_validate(version["bundle"]),
             model_format=ModelFormat(version["model_format"]),
-            signature=ModelSignature.model_validate(version.get("signature") or {}),
+            signature=signature,
+            training=training_data(to_dict(answer.training), features) if answer.HasField("training") else None,
         ),
     )
 

@@ -19,6 +19,7 @@ from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.lineage_queries import lineage
 from services.experiments.registry_rows import MODEL_VERSIONS
 from services.experiments.registry_search import MODELS_LIST, VERSION, VERSIONS_LIST
+from services.experiments.training_data import training_of
 
 _LIVE = {
     only: Listing(
@@ -122,10 +123,13 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
                         raise not_found(kind, request.name or model_id, options["as_of"])
         async with self._read.view(**options) as db:
             row = await db.fetchrow(f"{VERSION} where v.version_id = $1", id)
+            trained = await training_of(db, row, request, options["as_of"]) if request.training and row else None
         if row is None:
             raise not_found("model version", id, options["as_of"])
         return pb.GetModelVersionResponse(
-            version=_version(row), live=to_message(dict(live), types.LiveVersion) if live is not None else None
+            version=_version(row),
+            live=to_message(dict(live), types.LiveVersion) if live is not None else None,
+            training=_dataset(trained) if trained is not None else None,
         )
 
     async def ListModelVersions(self, request: Any, context: Any) -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
 import signal
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -13,9 +16,12 @@ from typing import Any
 
 import pytest
 
+from events.process.keys import REPLICAS, key_path, read_key
+from events.process.replica_keys import HEADER, replica_key
 from forgelog import AsyncClient
 from forgelog.errors import Refused
 from tests import PATIENCE
+from tests.integration.cluster import Cluster
 
 SERVER = """
 import http.server, os, sys
@@ -118,3 +124,81 @@ async def test_a_deployment_follows_an_alias_of_its_model(client: AsyncClient, t
     newest = (await client.deployments.revisions("follower"))[0]
     assert newest.note == "version 3 of followed-model has the alias champion"
     await client.deployments.terminate("follower")
+
+
+AGES = """
+import numpy as np
+
+class Ages:
+    inputs = [{"name": "age", "type": "float32", "shape": [-1]}, {"name": "kind", "type": "string", "shape": [-1]}]
+    outputs = [{"name": "old", "type": "bool", "shape": [-1]}]
+
+    def predict(self, inputs, parameters):
+        return {"old": inputs["age"] > 10}
+"""
+
+
+async def test_what_a_model_is_asked_is_compared_with_what_it_was_trained_on(
+    client: AsyncClient, platform: Cluster, tmp_path: Path
+) -> None:
+    rng = random.Random(7)
+    lines = [f"{rng.gauss(8, 3):.3f},{rng.choice(['cat', 'dog'])},{number}" for number in range(1000)]
+    (tmp_path / "train.csv").write_text("\n".join(["age,kind,row", *lines]))
+    data = await client.datasets.register("aged", folder=tmp_path / "train.csv")
+    run = await client.runs.create("ages")
+    await client.runs.log_inputs(run, [{"name": "aged", "digest": data.digest, "role": "training"}])
+    (tmp_path / "ages.py").write_text(AGES)
+    await client.models.register("ages")
+    await client.models.create_version("ages", folder=tmp_path / "ages.py", source_run_id=run, wait=False)
+    alert = {"name": "drift", "type": "drift", "threshold": 0.2, "window_seconds": 5}
+    await client.deployments.create(
+        "ages",
+        {
+            "model": {"name": "ages"},
+            "resources": {"cpus": 0.1, "memory_bytes": 512 << 20},
+            "environment": {"variables": {"FORGELOG_MODEL_CACHE": str(tmp_path / "cache")}},
+            "serving": {"runtime": {"name": "python", "class_name": "ages:Ages"}},
+            "alerts": {"alerts": [alert]},
+            "drain_seconds": 0,
+        },
+    )
+    running = await client.deployments.wait("ages", timeout=PATIENCE)
+    assert (running.status, running.model["training"]["dataset"]) == ("running", "aged/1")
+    ((replica,),) = [each["replicas"] for each in (await client.deployments.routing("ages"))["routing"]["revisions"]]
+    key = replica_key(read_key(key_path(platform.folder, REPLICAS)).encode(), "ages")
+    tensors = [
+        {"name": "age", "datatype": "FP32", "shape": [100], "data": [rng.gauss(14, 3) for _ in range(100)]},
+        {"name": "kind", "datatype": "BYTES", "shape": [100], "data": ["cat", "dog"] * 50},
+    ]
+    url = f"http://{replica['address']}:{replica['ports']['http']}"
+    body = json.dumps({"inputs": tensors}).encode()
+    for _ in range(4):
+        asked = urllib.request.Request(f"{url}/v2/models/ages/infer", body, {HEADER: key})
+        await asyncio.to_thread(urllib.request.urlopen, asked, timeout=PATIENCE)
+    with pytest.raises(urllib.error.HTTPError, match="403"):  # a router's client is told nothing
+        await asyncio.to_thread(
+            urllib.request.urlopen, urllib.request.Request(f"{url}/forgelog/inputs", headers={HEADER: key})
+        )
+
+    async with asyncio.timeout(PATIENCE):
+        while (found := await client.deployments.drift("ages"))["columns"][0]["values"] < 400:
+            await asyncio.sleep(0.2)
+    told = {each["column"]: each for each in found["columns"]}
+    assert {name: each["verdict"] for name, each in told.items()} == {
+        "age": "drifted",
+        "kind": "stable",
+        "row": "not_counted",
+    }
+    shown = await platform.command(tmp_path, "deployments", "drift", "ages")
+    assert shown.stdout.splitlines()[1].split()[:1] == ["age"]
+    assert "compared with aged/1" in shown.stderr
+    before = await client.deployments.drift("ages", at=running.updated_at, since=running.updated_at)
+    assert before["dataset"] == "aged/1"
+    (window,) = [each for each in await client.deployments.metrics("ages", window=3600) if each["drift_column"]]
+    assert window["drift"] == told["age"]["index"]
+    async with asyncio.timeout(PATIENCE):
+        while not (firing := (await client.deployments.why("ages")).firing):
+            await asyncio.sleep(0.2)
+    assert "a stability index of" in firing[0]["summary"]
+    assert "of age, above 0.2" in firing[0]["summary"]
+    await client.deployments.terminate("ages")

@@ -11,7 +11,6 @@ from events.language.base import Model
 from events.language.common import Identifier
 from events.language.deployments.scaling import ReplicaCount
 from events.language.jobs.spec_monitoring import AlertSeverity
-from events.language.planned import Planned
 
 
 class AlertType(StrEnum):
@@ -26,7 +25,8 @@ class AlertType(StrEnum):
     AVAILABILITY = "availability"
     """Percent of the wanted replicas that are ready, the mean over the window. 100 if none is wanted."""
     DRIFT = "drift"
-    """The largest population stability index of an input or output against the training data."""
+    """The highest population stability index of a column that the model is asked, against its training data, of any
+    revision. A window with fewer than 200 values of a column has none of that."""
 
 
 class AlertComparison(StrEnum):
@@ -50,7 +50,7 @@ class DeploymentAlert(Model):
     """A condition that is looked at window by window."""
 
     name: Identifier
-    type: Annotated[AlertType, Planned("statistics of requests", values=frozenset({AlertType.DRIFT}))]
+    type: AlertType
     threshold: float = Field(ge=-1e12, le=1e12)
     """In the unit of `type`."""
     comparison: AlertComparison = AlertComparison.ABOVE
@@ -148,3 +148,5 @@ class AlertFinding(Model):
     alert: DeploymentAlert
     windows: tuple[float, ...] = Field(min_length=1, max_length=100)
     """The values of the last windows that had one, the newest last; all of them breach."""
+    column: Annotated[str, StringConstraints(max_length=250)] = ""
+    """Of ``drift``: the column that has the last value."""

@@ -13,6 +13,7 @@ from events.language.base import Model
 from events.language.common import DEFAULT_QUEUE, DisplayName, Identifier, OptionalIdentifier
 from events.language.deployments.alerts import AlertSettings
 from events.language.deployments.canary import CanaryPolicy
+from events.language.deployments.drift import TrainingData
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.deployments.enums import RolloutStrategy
 from events.language.deployments.routing import (
@@ -117,6 +118,8 @@ class ResolvedModel(Model):
     """The manifest of its files."""
     model_format: ModelFormat
     signature: ModelSignature = ModelSignature()
+    training: TrainingData | None = None
+    """What requests are compared with; None where nothing is known of what it was trained on."""
 
 
 class ServingOptions(Model):

@@ -15,6 +15,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import Identifier, OptionalIdentifier
+from events.language.deployments.drift import TrainingData
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.experiments.registry.models import (
     ModelFormat,
@@ -27,6 +28,9 @@ from events.language.objects import ObjectRef
 
 MAX_SERVING_BYTES = 120_000
 """Longest `ServingSpec` as JSON: Linux takes environment variables of up to 128 KiB."""
+
+INPUTS_PATH = "/forgelog/inputs"
+"""Where a model server tells its node what it was asked, by the bins of its training data. Callers do not get there."""
 
 MAX_SCRIPT = 32_768
 """Most characters of a script."""
@@ -244,6 +248,25 @@ class RequestLogging(Model):
     """Longest entry; a longer one has no values."""
 
 
+class DriftMonitoring(Model):
+    """Whether what the model is asked is compared with what it was trained on, column by column."""
+
+    enabled: bool = True
+    """Where it is known what the version was trained on."""
+    dataset: Annotated[str, StringConstraints(max_length=500)] = ""
+    """The training data, such as ``pets/3``; the newest version without a number. Empty: what the run that made the
+    version read, for training if it says so."""
+    features: tuple[TensorName, ...] = Field(default=(), max_length=2_000)
+    """The columns that the numbers of a row are, in their order, where one input has all of them. An input with one
+    value a row is the column of its name by itself."""
+
+    @model_validator(mode="after")
+    def _once(self) -> DriftMonitoring:
+        if twice := next((name for name, count in Counter(self.features).items() if count > 1), ""):
+            raise ValueError(f"features names {twice!r} twice; name each column once")
+        return self
+
+
 class EndpointMonitoring(Model):
     """What a replica says of its work."""
 
@@ -252,6 +275,7 @@ class EndpointMonitoring(Model):
     timing: bool = True
     """Whether answers have the header ``Server-Timing``: the router's records of requests are made of it."""
     logging: RequestLogging = RequestLogging()
+    drift: DriftMonitoring = DriftMonitoring()
 
 
 class EndpointHealth(Model):
@@ -303,6 +327,8 @@ class ServingSpec(Model):
     health: EndpointHealth = EndpointHealth()
     warm_up: WarmUp = WarmUp()
     limits: ServingLimits = ServingLimits()
+    training: TrainingData | None = None
+    """By which bins a replica counts what it is asked; None: it counts nothing."""
 
     @model_validator(mode="after")
     def _fits(self) -> ServingSpec:

@@ -105,6 +105,11 @@ class ModelServingMetrics(Model):
     estimated_cost: _Measure | None = None
     """What its replicas cost in the window, by the platform's prices of an hour of a CPU and of a GPU; None where there
     are none."""
+    drift: _Measure | None = None
+    """The highest population stability index of a column against the training data; None where fewer than 200 values
+    of each were counted."""
+    drift_column: _Name = ""
+    """The column that has it."""
 
 
 class InferenceRequest(Model):

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from events.language.base import Model
 from events.language.common import Identifier
+from events.language.deployments.drift import MAX_TRAINED, ColumnCounts
 from events.language.deployments.routing import RevisionNumber
 from events.language.jobs.spec_monitoring import MetricName
 
@@ -194,3 +195,6 @@ class ReplicaUsage(Model):
     """How busy its GPUs are, on average; None without GPUs."""
     custom: dict[MetricName, float] = Field(default_factory=dict, max_length=32)
     """Its own metrics by their names."""
+    inputs: tuple[ColumnCounts, ...] = Field(default=(), max_length=MAX_TRAINED)
+    """What it was asked since the report before, by the bins of its model's training data. Lost with a report that is
+    lost: shares stay what they are."""

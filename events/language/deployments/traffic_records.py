@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from events.language.base import Model
 from events.language.common import Identifier
+from events.language.deployments.drift import MAX_TRAINED, ColumnCounts
 from events.language.deployments.routing import OptionalRevision
 from events.language.deployments.traffic import Count, LatencySketch
 
@@ -47,7 +48,7 @@ class Requests(Model):
 
 
 class Usage(Model):
-    """What replicas of one revision used in one minute, as their agents reported it."""
+    """What replicas of one revision used and were asked in one minute, as their agents reported it."""
 
     cpu_percent: float = 0.0
     """The sum of `cpu_reports`."""
@@ -56,6 +57,8 @@ class Usage(Model):
     memory_reports: Count = 0
     gpu_percent: float = 0.0
     gpu_reports: Count = 0
+    inputs: tuple[ColumnCounts, ...] = Field(default=(), max_length=MAX_TRAINED)
+    """By column, ascending."""
 
 
 class MinuteRequests(Model):

@@ -28,6 +28,9 @@ MAX_COLUMNS = 2_000
 MAX_FREQUENT = 100
 """Most values of a column that are counted one by one."""
 
+MAX_EDGES = 50
+"""Most bounds of a column's bins."""
+
 MAX_NODE_BYTES = 900
 """Most of a dataset's name and digest in lineage: what a dataset and its parent are called is one key of an index."""
 
@@ -76,9 +79,24 @@ class ColumnStatistics(Model):
     most: float | None = None
     frequent: dict[ParamKey, Count] = Field(default_factory=dict, max_length=MAX_FREQUENT)
     """How often values occur that do so often, in a column that has few; the others are what is left of `count`."""
+    edges: tuple[float, ...] = Field(default=(), max_length=MAX_EDGES)
+    """Of numbers: upper bounds of bins, ascending, such as deciles. A value that equals one is below it. What is above
+    the last has a bin too."""
+    bins: tuple[Count, ...] = Field(default=(), max_length=MAX_EDGES + 1)
+    """How many values each bin has: one more than there are edges."""
 
     @model_validator(mode="after")
     def _in_order(self) -> ColumnStatistics:
+        if any(left >= right for left, right in zip(self.edges, self.edges[1:], strict=False)):
+            raise ValueError("edges are not in ascending order without repeats; sort them, and join equal ones")
+        if len(self.bins) != (len(self.edges) + 1 if self.edges else 0):
+            raise ValueError(
+                f"bins has {len(self.bins)} entries for {len(self.edges)} edges; give one more than there are edges"
+            )
+        if self.count is not None and sum(self.bins) > self.count:
+            raise ValueError(
+                f"bins sum to {sum(self.bins)}, and count is {self.count}; count all values that are there"
+            )
         if self.least is not None and self.most is not None and self.least > self.most:
             raise ValueError(f"least is {self.least:g} and most {self.most:g}; give least the smaller one")
         if self.count is not None and (named := sum(self.frequent.values())) > self.count:

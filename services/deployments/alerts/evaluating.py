@@ -60,6 +60,6 @@ def after_window(alert: DeploymentAlert, state: AlertState, value: float | None)
     return AlertState(firing, values), Turn.FIRED if firing and not state.firing else Turn.NONE
 
 
-def finding(alert: DeploymentAlert, state: AlertState) -> AlertFinding:
-    """What an alert that fired has seen."""
-    return AlertFinding(alert=alert, windows=state.breaches)
+def finding(alert: DeploymentAlert, state: AlertState, column: str = "") -> AlertFinding:
+    """What an alert that fired has seen. `column`: of drift, whose value the last one is."""
+    return AlertFinding(alert=alert, windows=state.breaches, column=column)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from events.language.convert import to_message
+from events.language.deployments.drift import TrainingData
 from events.language.deployments.traffic_records import MINUTE
 from events.projections.tables import Db
 from events.queries.listing import INT8, Condition, Listing
-from events.queries.queries import ReadModel, invalid, read_options
+from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.streams.intake import Intake
 from events.streams.reading import StreamReader
 from forgelog_pb.deployments.v1 import telemetry_queries_pb2 as pb
@@ -19,6 +21,7 @@ from forgelog_pb.deployments.v1 import telemetry_queries_pb2_grpc as rpc
 from forgelog_pb.deployments.v1 import types_pb2 as types
 from services.deployments.queries import check_deployment
 from services.deployments.requests.stream import COLUMNS
+from services.deployments.windows.drifting import drift_of
 from services.deployments.windows.measuring import Asked, Prices, Run, measured
 
 MOST_WINDOWS = 10_000
@@ -74,11 +77,52 @@ class TelemetryQueriesServicer(rpc.TelemetryQueriesServicer):
         async with self._read.view(at_least=options["at_least"]) as db:
             await check_deployment(db, asked.deployment_id, None)
             runs = await _runs(db, asked)
+            trained = await _trained(db, asked.deployment_id)
         async with self._windows.view() as db:
             rows = await _minutes(db, self._windows.schema, asked)
-        found = await asyncio.to_thread(measured, asked, rows, runs, self._prices)
+        found = await asyncio.to_thread(measured, asked, rows, runs, self._prices, trained)
         metrics = [to_message(each, types.ModelServingMetrics) for each in found]
         return pb.GetServingMetricsResponse(metrics=metrics)
+
+    async def GetDrift(self, request: Any, context: Any) -> Any:
+        options = read_options(request.options)
+        asked = _asked_drift(request, time.time() if options["as_of"] is None else options["as_of"].timestamp())
+        async with self._read.view(**options) as db:
+            await check_deployment(db, asked.deployment_id, options["as_of"])
+            revision = request.revision or await db.fetchval(
+                "select revision from deployments where deployment_id = $1", asked.deployment_id
+            )
+            row = await db.fetchrow(
+                "select spec, model from deployment_revisions where deployment_id = $1 and revision = $2",
+                asked.deployment_id,
+                revision,
+            )
+        if row is None and request.revision:
+            raise not_found(f"revision {revision} of deployment", asked.deployment_id, options["as_of"])
+        asked = replace(asked, revisions=frozenset({revision}))
+        async with self._windows.view() as db:
+            rows = await _minutes(db, self._windows.schema, asked)
+        found = await asyncio.to_thread(drift_of, asked, revision, row, rows)
+        return pb.GetDriftResponse(drift=to_message(found, types.DeploymentDrift))
+
+
+def _asked_drift(request: Any, now: float) -> Asked:
+    """Raises QueryError that names the field."""
+    until = request.until.ToDatetime(tzinfo=UTC).timestamp() if request.HasField("until") else now
+    whole = pb.GetServingMetricsRequest(deployment_id=request.deployment_id)
+    whole.until.FromDatetime(datetime.fromtimestamp(min(until, now), UTC))
+    if request.HasField("since"):
+        whole.since.CopyFrom(request.since)
+    return _asked(whole, now)
+
+
+async def _trained(db: Db, deployment_id: str) -> dict[int, TrainingData]:
+    rows = await db.fetch(
+        "select revision, model -> 'training' as training from deployment_revisions "
+        "where deployment_id = $1 and model -> 'training' is not null and model -> 'training' != 'null'",
+        deployment_id,
+    )
+    return {row["revision"]: TrainingData.model_validate(row["training"]) for row in rows}
 
 
 def _asked(request: Any, now: float) -> Asked:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from events.language.deployments.drift import ColumnCounts, TrainingData
 from events.language.deployments.traffic import LatencySketch
 from events.language.deployments.traffic_records import MINUTE, Usage
+from services.deployments.alerts.drift import highest, summed
 from services.deployments.windows.folding import Row, sum_of
 
 HOUR = 3600.0
@@ -55,7 +57,13 @@ class Asked:
     """Whether each revision has windows of its own."""
 
 
-def measured(asked: Asked, minutes: Iterable[Mapping[str, Any]], runs: Sequence[Run], prices: Prices) -> list[Row]:
+Trained = Mapping[int, TrainingData]
+"""Revision → what requests to it are compared with."""
+
+
+def measured(
+    asked: Asked, minutes: Iterable[Mapping[str, Any]], runs: Sequence[Run], prices: Prices, trained: Trained
+) -> list[Row]:
     """The windows in which there were requests or replicas, newest first: fields of `ModelServingMetrics`.
 
     `minutes`: rows of the stream, with `revision`, `minute`, `requests` and `usage`.
@@ -70,7 +78,7 @@ def measured(asked: Asked, minutes: Iterable[Mapping[str, Any]], runs: Sequence[
     for key in _with_replicas(asked, chosen):
         parts.setdefault(key, [])
     return [
-        _window(asked, begin, revision, parts[begin, revision], chosen, prices)
+        _window(asked, begin, revision, parts[begin, revision], chosen, prices, trained)
         for begin, revision in sorted(parts, key=lambda key: (-key[0], key[1]))
     ]
 
@@ -91,9 +99,11 @@ def _window(
     parts: Sequence[Mapping[str, Any]],
     runs: Iterable[Run],
     prices: Prices,
+    trained: Trained,
 ) -> Row:
     requests = sum_of([part["requests"] for part in parts])
-    usage = {name: sum(part["usage"][name] for part in parts) for name in Usage.model_fields}
+    usage = {name: sum(part["usage"][name] for part in parts) for name in Usage.model_fields if name != "inputs"}
+    index, column = highest_of(parts, trained) or (None, "")
     total, failed = requests["total"], requests["failures"]
     sketch = LatencySketch.model_validate(requests["latency"])
     ran = [
@@ -129,7 +139,24 @@ def _window(
         **{f"{name}_percent": _percent(usage, name) for name in ("cpu", "memory", "gpu")},
         "replica_seconds": sum(seconds for seconds, _ in ran),
         "estimated_cost": sum(costs) if costs or (prices.cpu or prices.gpu) else None,
+        "drift": index,
+        "drift_column": column,
     }
+
+
+def asked_of(parts: Iterable[Mapping[str, Any]]) -> dict[int, dict[int, list[int]]]:
+    """Revision → column → counts of what its replicas were asked in these minutes."""
+    reports: dict[int, list[list[ColumnCounts]]] = {}
+    for part in parts:
+        counts = [ColumnCounts.model_validate(each) for each in part["usage"].get("inputs", ())]
+        reports.setdefault(part["revision"], []).append(counts)
+    return {revision: summed(each) for revision, each in reports.items()}
+
+
+def highest_of(parts: Iterable[Mapping[str, Any]], trained: Trained) -> tuple[float, str] | None:
+    """The highest stability index of a revision's column, and that column."""
+    found = [highest(trained.get(revision), counts) for revision, counts in asked_of(parts).items()]
+    return max((each for each in found if each is not None), default=None)
 
 
 def _mean(duration: Mapping[str, int]) -> float | None:

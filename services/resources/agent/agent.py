@@ -142,7 +142,7 @@ class Agent:
                     self._reports.run(),
                     output.run(),
                     self._running.watch_trees(),
-                    usage.report(publisher, self._config.node, self._running.attempts),
+                    usage.report(publisher, self._config.node, self._running.attempts, self._around.key_of),
                     self._watch_contact(),
                     self._tidy(),
                 )

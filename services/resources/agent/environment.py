@@ -147,6 +147,16 @@ class Around:
             "output_bytes": self._output_bytes,
         }
 
+    def key_of(self, task: Task) -> str:
+        """The key of a replica's deployment; empty where there is none."""
+        deployment = deployment_of(task.job_id, task.project)
+        if not deployment or self._replicas_key is None:
+            return ""
+        try:
+            return replica_key(self._replicas_key(), deployment)
+        except SettingsError:
+            return ""  # told at the replica's start
+
     def _tell_replica(self, task: Task, variables: dict[str, str]) -> str:
         """Puts the key by which a replica knows routers into its variables; returns what went wrong."""
         deployment = deployment_of(task.job_id, task.project)

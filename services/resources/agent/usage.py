@@ -1,7 +1,8 @@
 """Tells deployments what their replicas on this node use of what they were given, every ten seconds.
 
 Reports are quiet and may be lost: the next one says what is then. CPU time is that of a replica's processes and of
-their children that have ended; memory is their proportional share (PSS); GPUs are asked of NVIDIA's driver.
+their children that have ended; memory is their proportional share (PSS); GPUs are asked of NVIDIA's driver. Replicas of
+a model say what they were asked, too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from events.language.common import NODE_ACTOR
 from events.log.ids import deployment_of
 from events.log.publish import Publisher
 from services.resources.agent import proctree
-from services.resources.agent.attempts import Attempt
+from services.resources.agent.asking import Asker, Inputs
+from services.resources.agent.attempts import Attempt, Task
 
 if TYPE_CHECKING:  # an agent without replicas does without the language of deployments, and starts sooner
     from events.language.deployments.steering import ReportUsage
@@ -36,6 +38,9 @@ EVERY = 10.0
 
 AT_ONCE = 200
 """Most replicas in one report."""
+
+TELLING_AT_ONCE = 10
+"""Most of those that say what they were asked: that is up to 50 kB each."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _DEPLOYMENT = itemgetter(0)
@@ -129,29 +134,37 @@ def busy(nvml: Any, devices: Iterable[int]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _reports(meter: Meter, replicas: Sequence[Attempt]) -> list[tuple[str, ReportUsage]]:
-    """Project and command of each report of what they use now. Blocks, also to import: run it in a thread."""
+def _reports(meter: Meter, replicas: Sequence[Attempt], inputs: Mapping[str, Inputs]) -> list[tuple[str, ReportUsage]]:
+    """Project and command of each report of what they use now. `inputs`: what they were asked, by job. Blocks, also to
+    import: run it in a thread."""
     from events.language.deployments.steering import ReportUsage
 
     project = {each.task.job_id: each.task.project for each in replicas}
     reports = []
     for deployment, group in groupby(sorted(meter.measure(replicas), key=_DEPLOYMENT), key=_DEPLOYMENT):
-        usages = tuple(usage for _, usage in group)
-        for first in range(0, len(usages), AT_ONCE):
-            command = ReportUsage(deployment_id=deployment, replicas=usages[first : first + AT_ONCE])
+        usages = tuple(
+            usage.model_copy(update={"inputs": inputs[usage.replica_id]}) if usage.replica_id in inputs else usage
+            for _, usage in group
+        )
+        many = TELLING_AT_ONCE if any(usage.inputs for usage in usages) else AT_ONCE
+        for first in range(0, len(usages), many):
+            command = ReportUsage(deployment_id=deployment, replicas=usages[first : first + many])
             reports.append((project[usages[0].replica_id], command))
     return reports
 
 
-async def report(publisher: Publisher, node: str, attempts: Mapping[str, Attempt]) -> None:
-    """Measure and tell, until cancelled."""
-    meter = Meter(gpu_percent)
+async def report(
+    publisher: Publisher, node: str, attempts: Mapping[str, Attempt], key_of: Callable[[Task], str]
+) -> None:
+    """Measure and tell, until cancelled. `key_of`: by which a replica knows its agent."""
+    meter, asker = Meter(gpu_percent), Asker(lambda attempt: key_of(attempt.task))
     while True:
         await asyncio.sleep(EVERY)
         replicas = [each for each in attempts.values() if deployment_of(each.task.job_id, each.task.project)]
         if not replicas:
             continue
-        reports = await asyncio.to_thread(_reports, meter, replicas)
+        inputs = await asker.inputs(replicas)
+        reports = await asyncio.to_thread(_reports, meter, replicas, inputs)
         try:
             for project, command in reports:
                 sent = publisher.publish(command, project=project, actor=f"{NODE_ACTOR}{node}")

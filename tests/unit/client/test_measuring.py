@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import builtins
 import gzip
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def test_a_table_is_described_by_its_columns_and_their_values(tmp_path: Path) ->
     assert found.statistics["i"] == {
         "count": 100, "nulls": 0, "distinct": 100, "mean": 49.5, "deviation": pytest.approx(29.011, abs=1e-3),
         "least": 0.0, "most": 99.0,
+        "edges": [pytest.approx(edge, rel=1e-5) for edge in (9, 19, 29, 39, 49, 59, 69, 79, 89)], "bins": [10] * 10,
     }  # fmt: skip
     assert found.statistics["even"]["mean"] == 0.25
     assert found.statistics["kind"] == {"count": 93, "nulls": 7, "distinct": 2, "frequent": {"dog": 63, "cat": 30}}
@@ -43,6 +45,22 @@ def test_a_table_is_described_by_its_columns_and_their_values(tmp_path: Path) ->
     assert found.statistics["list"] == {"count": 100, "nulls": 0}
     assert found.statistics["day"] == {"count": 100, "nulls": 0, "distinct": 100}
     DatasetSpec.model_validate({"digest": "d", **found._asdict()})
+
+
+def test_numbers_are_counted_between_their_deciles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    select = "select (i % 3 = 0) as even, 7 as same, i * 0.1 as many, null::double as none from range(1000) t(i)"
+    table = parquet(tmp_path / "t.parquet", select)
+    found = measured(table).statistics
+    assert (found["even"]["edges"], found["even"]["bins"]) == ([-1e-300, 0.0, 1.000001], [0, 666, 334, 0])
+    assert found["same"]["bins"] == [0, 1000, 0]  # what is less or more than all has a bin too
+    assert "edges" not in found["none"]
+    # As a float32, which models are asked in, a value is in the bin that it was counted in.
+    assert all(struct.unpack("f", struct.pack("f", value))[0] <= edge for value, edge in zip(
+        (9.9, 19.9, 29.9), found["many"]["edges"], strict=False))  # fmt: skip
+    monkeypatch.setattr("forgelog.measuring.EXACT_SAMPLES", 10)
+    about = measured(table).statistics["many"]
+    assert sum(about["bins"]) == 1000
+    assert max(about["bins"]) <= 120  # estimated deciles, and exact counts between them
 
 
 def test_values_that_are_rare_or_many_are_not_named(tmp_path: Path) -> None:

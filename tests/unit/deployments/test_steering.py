@@ -19,6 +19,7 @@ from events.language.deployments.commands import (
     TerminateDeployment,
     UpdateDeployment,
 )
+from events.language.deployments.drift import ColumnCounts, TrainedColumn, TrainingData
 from events.language.deployments.enums import DeploymentStatus, RollbackCause, RolloutStrategy
 from events.language.deployments.events import (
     DeploymentScaled,
@@ -27,7 +28,7 @@ from events.language.deployments.events import (
     RolloutRolledBack,
     RolloutStepped,
 )
-from events.language.deployments.models import RolloutPolicy
+from events.language.deployments.models import DeploymentSpec, RolloutPolicy
 from events.language.deployments.scaling import AutoScalingPolicy, PredictiveScaling, ScalingReason
 from events.language.deployments.steering import (
     AlertFired,
@@ -53,7 +54,7 @@ from services.deployments.alerts.evaluating import breached
 from services.deployments.canary.judging import judge
 from services.deployments.decide import Deployments
 from services.deployments.scaling.deciding import decide
-from tests.unit.deployments.desk import ID, Desk, command_spec, names, statuses
+from tests.unit.deployments.desk import ID, Desk, command_spec, names, statuses, version
 
 S = DeploymentStatus
 RPS = AutoScalingPolicy(min_replicas=1, max_replicas=8, targets=({"metric": "rps", "value": 50},))
@@ -353,6 +354,32 @@ def test_use_alarms() -> None:
     use = (ReplicaUsage(replica_id=f"dep.{ID}.1.1", memory_percent=97),)
     desk.tell(ReportUsage(deployment_id=ID, replicas=use))
     assert len(of(AlertFired, desk.serve(20))) == 1
+
+
+def test_drift_alarms_with_its_column_and_not_on_a_small_sample() -> None:
+    trained = TrainingData(dataset="pets/1", columns=(TrainedColumn(name="age", edges=(9.0,), counts=(500, 500)),))
+    desk = Served()
+    desk.create(
+        DeploymentSpec(
+            model={"name": "digits"}, replicas=1, alerts=alerts(type="drift", threshold=0.2, window_seconds=60)
+        )
+    )
+    desk.resolve(1, version(3).model_copy(update={"training": trained}))
+    desk.all_ready(1)
+
+    def asked(*counts: int) -> list[AlertFired]:
+        use = ReplicaUsage(replica_id=f"dep.{ID}.1.1", inputs=(ColumnCounts(column=0, counts=counts),))
+        desk.tell(ReportUsage(deployment_id=ID, replicas=(use,)))
+        return of(AlertFired, desk.serve(61, rps=1))
+
+    assert asked(0, 199) == [], "too few to say anything"
+    assert asked(120, 120) == []
+    half = ReplicaUsage(replica_id=f"dep.{ID}.1.1", inputs=(ColumnCounts(column=0, counts=(0, 150)),))
+    desk.tell(ReportUsage(deployment_id=ID, replicas=(half,)))
+    (fired,) = asked(10, 150)  # both reports of the window together
+    assert fired.finding.column == "age"
+    assert breached(fired.finding.alert, fired.finding.windows)
+    assert "a stability index of 1.59 of age, above 0.2, in 1 window of 60 s" in fired.summary
 
 
 def test_an_alert_adds_replicas_and_no_more_than_the_policy_has() -> None:

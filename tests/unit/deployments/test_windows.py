@@ -119,6 +119,7 @@ def test_use_is_added_to_the_minute_and_the_revision_of_the_replica_once(project
         "memory_reports": 1,
         "gpu_percent": 0.0,
         "gpu_reports": 0,
+        "inputs": [],
     }
     assert used[f"{id}/4/100"]["gpu_percent"] == 10
     assert len(used) == 2
@@ -155,7 +156,7 @@ def test_what_is_told_of_a_window() -> None:
     )
     row["usage"] |= {"cpu_percent": 90.0, "cpu_reports": 2}
     runs = [Run(1, 5_000.0, 9_000.0, 2.0, 1.0), Run(1, 6_030.0, 6_040.0, 2.0, 1.0)]
-    (found,) = measured(Asked("digits", 6_000, 6_060, 60), [row], runs, Prices(cpu=0.1, gpu=2.0))
+    (found,) = measured(Asked("digits", 6_000, 6_060, 60), [row], runs, Prices(cpu=0.1, gpu=2.0), {})
     assert found["window_start"].timestamp() == 6_000
     told = {name: value for name, value in found.items() if name not in ("window_start", "deployment_id")}
     assert told == {
@@ -185,27 +186,29 @@ def test_what_is_told_of_a_window() -> None:
         "gpu_percent": None,
         "replica_seconds": 70.0,
         "estimated_cost": pytest.approx(70 / 3600 * 2.2),
+        "drift": None,
+        "drift_column": "",
     }
 
 
 def test_minutes_and_parts_join_in_longer_windows_by_revision_or_not() -> None:
     rows = [minute(60, total=1), minute(60, total=2), minute(119, total=4), minute(120, 2, total=8)]
     hours = Asked("digits", 3_600, 10_800, 3_600)
-    told = [(each["window_start"].hour, each["total_requests"]) for each in measured(hours, rows, [], Prices())]
+    told = [(each["window_start"].hour, each["total_requests"]) for each in measured(hours, rows, [], Prices(), {})]
     assert told == [(2, 8), (1, 7)]
     apart = Asked("digits", 3_600, 10_800, 7_200, by_revision=True)
-    assert [(each["revision"], each["total_requests"]) for each in measured(apart, rows, [], Prices())] == [
+    assert [(each["revision"], each["total_requests"]) for each in measured(apart, rows, [], Prices(), {})] == [
         (2, 8),
         (1, 7),
     ]
     one = Asked("digits", 3_600, 10_800, 3_600, revisions=frozenset({2}))
-    assert [each["total_requests"] for each in measured(one, rows, [], Prices())] == [8]
+    assert [each["total_requests"] for each in measured(one, rows, [], Prices(), {})] == [8]
 
 
 def test_a_window_without_requests_tells_what_its_replicas_cost() -> None:
     asked = Asked("digits", 0, 180, 60)
-    found = measured(asked, [], [Run(1, 30.0, 90.0, 1.0, 0.0)], Prices(cpu=3_600.0))
+    found = measured(asked, [], [Run(1, 30.0, 90.0, 1.0, 0.0)], Prices(cpu=3_600.0), {})
     assert [(each["replica_seconds"], each["estimated_cost"]) for each in found] == [(30.0, 30.0), (30.0, 30.0)]
     assert [each["error_rate"] for each in found] == [None, None]
-    (free,) = measured(Asked("digits", 0, 60, 60), [], [Run(1, 30.0, 90.0, 1.0, 0.0)], Prices())
+    (free,) = measured(Asked("digits", 0, 60, 60), [], [Run(1, 30.0, 90.0, 1.0, 0.0)], Prices(), {})
     assert free["estimated_cost"] is None
