@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from events.language import experiments, jobs
 from events.language.base import Model
-from events.language.deployments import alerts, routing, scaling, serving, traffic
+from events.language.deployments import alerts, drift, routing, scaling, serving, traffic
 from events.language.deployments import commands as deploying
 from events.language.deployments import models as deployed
 from events.language.experiments import datasets, search_space, tuning_pruning
@@ -167,6 +167,9 @@ _BY_MODEL: Mapping[type[Model], Mapping[str, Any]] = {
     scaling.AutoScalingPolicy: {"min_replicas": 1, "max_replicas": 8, "panic_seconds": 6.0},
     scaling.MetricLoad: {"name": "rps", "stable": 120.5, "panic": 240.25},
     scaling.MetricNeed: {"name": "rps", "stable": 2.41, "panic": 4.805},
+    datasets.ColumnStatistics: {"edges": [1.0], "bins": [1, 0]},
+    drift.TrainedColumn: {"name": "age", "edges": [20.5, 41.0], "kinds": [], "counts": [310, 402, 288]},
+    drift.ColumnCounts: {"column": 0, "counts": [12, 20, 9]},
     traffic.LatencySketch: {"bins": [110, 115, 230], "counts": [40, 158, 2], "total_microseconds": 2_150_000},
     traffic.RevisionTraffic: {"requests": 201, "failures": 1},
     serving.RuntimeSettings: {"name": "python", "backend": None},

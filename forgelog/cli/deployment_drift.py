@@ -18,7 +18,7 @@ _MOST_NAMED = 10
 
 def drift(
     name: NameArgument,
-    revision: Annotated[int, typer.Option("--revision", min=1, help="Of this one; the one in place if left out.")] = 0,
+    revision: Annotated[int, typer.Option("--revision", min=0, help="Of this one; 0: the one in place.")] = 0,
     since: SinceOption = None,
     until: UntilOption = None,
     at: AtOption = None,

@@ -351,8 +351,8 @@ class DriftRow(Answer, message="forgelog.deployments.v1.DeploymentDrift"):
     dataset: str
     """The training data; empty where none is known, `reason` says why. At most 500 characters."""
     reason: str
-    since: datetime | None
-    until: datetime | None
+    window_start: datetime | None
+    window_end: datetime | None
     columns: list[Answer]
     """The highest index first."""
 

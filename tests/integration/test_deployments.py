@@ -190,7 +190,8 @@ async def test_what_a_model_is_asked_is_compared_with_what_it_was_trained_on(
         "row": "not_counted",
     }
     shown = await platform.command(tmp_path, "deployments", "drift", "ages")
-    assert shown.stdout.splitlines()[1].split()[:1] == ["age"]
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines()[1].split()[0] == "age"
     assert "compared with aged/1" in shown.stderr
     before = await client.deployments.drift("ages", at=running.updated_at, since=running.updated_at)
     assert before["dataset"] == "aged/1"

@@ -101,6 +101,7 @@ NEEDED = {
         "pipeline_id",
     ),
     "/FollowWork": "pipeline_id worker",
+    "/GetDrift": "deployment_id",
     "/GetServingMetrics": "deployment_id",
     "/ListInferenceRequests": "deployment_id",
     "/GetLineage": "kind",

@@ -108,7 +108,7 @@ class DeploymentDrift(Model):
     dataset: Annotated[str, StringConstraints(max_length=500)] = ""
     """The training data; empty where none is known, `reason` says why."""
     reason: str = ""
-    since: Timestamp
-    until: Timestamp
+    window_start: Timestamp
+    window_end: Timestamp
     columns: tuple[ColumnDrift, ...] = ()
     """The highest index first."""

@@ -18,8 +18,8 @@ def drift_of(asked: Asked, revision: int, row: Any, minutes: Iterable[Mapping[st
     found = DeploymentDrift(
         deployment_id=asked.deployment_id,
         revision=revision,
-        since=datetime.fromtimestamp(asked.begin, UTC),
-        until=datetime.fromtimestamp(asked.end, UTC),
+        window_start=datetime.fromtimestamp(asked.begin, UTC),
+        window_end=datetime.fromtimestamp(asked.end, UTC),
     )
     if row is None or row["model"] is None:
         reason = "no revision is in place" if row is None else "it serves no registered model"

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from events.language.deployments.drift import ColumnCounts, DriftVerdict, TrainedColumn, TrainingData
+from events.language.deployments.events import RevisionCreated
 from events.language.deployments.models import DeploymentSpec
+from events.language.deployments.traffic_records import Requests
 from services.deployments.alerts.drift import LEAST_SHARE, column_drift, drift, highest, summed
+from services.deployments.resolving import questions
 from services.deployments.trained import MOST_BYTES, training_data
 from services.deployments.windows.drifting import drift_of
 from services.deployments.windows.measuring import Asked, Prices, measured
@@ -111,13 +114,23 @@ def test_the_training_data_are_columns_with_counts_and_those_of_the_model_come_f
     assert len(large.to_json()) < MOST_BYTES + 2_000
 
 
+def test_the_training_data_is_asked_for_unless_nothing_is_to_be_compared() -> None:
+    def asked(**spec: Any) -> tuple[bool, str]:
+        whole = DeploymentSpec.model_validate({"model": {"name": "digits"}} | spec)
+        (question,) = questions(RevisionCreated(deployment_id="digits", revision=1, spec=whole), "local/default")
+        return question.request.training, question.request.training_dataset
+
+    assert asked() == (True, "")
+    assert asked(serving={"monitoring": {"drift": {"dataset": "pets/3"}}}) == (True, "pets/3")
+    assert asked(serving={"monitoring": {"drift": {"enabled": False, "dataset": "pets/3"}}}) == (False, "")
+    assert asked(command="serve") == (False, "")
+
+
 def window(number: int, *columns: tuple[int, list[int]], revision: int = 2) -> dict[str, Any]:
     usage: dict[str, Any] = {
         f"{name}_{what}": 0 for name in ("cpu", "memory", "gpu") for what in ("percent", "reports")
     }
     usage["inputs"] = [{"column": column, "counts": counts} for column, counts in columns]
-    from events.language.deployments.traffic_records import Requests
-
     requests = Requests().model_dump(mode="json")
     return {"revision": revision, "minute": number, "requests": requests, "usage": usage}
 
