@@ -28,6 +28,7 @@ _HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 _ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})")
 _HOSTS = re.compile(rf"(?:(?:{_HOST})?(?::[0-9]{{1,5}})?,?)*")
 _SMTP = re.compile(r"(smtp|smtps|smtp\+plain)://([^\s@:/]+@)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
+_CATALOGUE = re.compile(rf"https?://(?:{_HOST})(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~/-]*)?")
 _COLLECTOR = re.compile(rf"(?:https?://)?(?:{_HOST})(?::[0-9]{{1,5}})?/?")
 
 
@@ -171,6 +172,11 @@ class Settings(BaseSettings):
     """Whether webhooks of alerts may be at addresses that are not of the public internet, such as this machine's."""
     alert_secrets: Path | None = None
     """The folder with a file for each secret that alerts' channels name; left out: ``secrets`` in the data folder."""
+    openlineage: str = ""
+    """Where published versions of datasets are sent as events of OpenLineage: ``https://host:5000/api/v1/lineage``.
+    Left out: nowhere."""
+    openlineage_secret: str = ""
+    """The secret with the key that is sent there as ``Authorization: Bearer``; a file beside those of alerts."""
     seal_seconds: float = Field(default=60.0, ge=0.1, le=86_400.0)
     """Seconds from the end of a run until its points are sealed: what comes later is not in the hash chain."""
     purge_days: float = Field(default=30.0, ge=0.0, le=36_500.0)
@@ -297,6 +303,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "should be smtp://user@host:587, smtps://user@host:465 or smtp+plain://host:25, no password"
             )
+        return value
+
+    @field_validator("openlineage")
+    @classmethod
+    def _check_catalogue(cls, value: str) -> str:
+        if value and not _CATALOGUE.fullmatch(value):
+            raise ValueError("should be http://host:port/path, without a name, a password or a query")
         return value
 
     @field_validator("prefix")

@@ -301,7 +301,7 @@ def abandon(
 @datasets.command("openlineage")
 def openlineage(name: NameArgument, limit: LimitOption = 100, at: AtOption = None) -> None:
     """Show a dataset's published versions as events of OpenLineage, one JSON object a line, the oldest first."""
-    from forgelog.openlineage import event_of
+    from events.queries.openlineage import event_of
 
     rows = with_client(
         lambda client: client.pipeline_data.versions(name, status=("published",), at=moment(at), limit=limit)

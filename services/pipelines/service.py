@@ -16,6 +16,7 @@ from forgelog_pb.pipelines.v1.work_pb2_grpc import add_WorkQueriesServicer_to_se
 from services.pipelines.clock.queries import ClockQueriesServicer
 from services.pipelines.dataset.decide import Datasets
 from services.pipelines.dataset.queries import DatasetQueriesServicer
+from services.pipelines.lineage_export import export_lineage
 from services.pipelines.notice_queries import PipelineNoticeQueriesServicer
 from services.pipelines.pipeline.decide import Pipelines
 from services.pipelines.projections import PROJECTION
@@ -43,4 +44,4 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
     ]
 
 
-SERVICE = Service(deciders=deciders, projection=PROJECTION, servicers=servicers, background=(notify,))
+SERVICE = Service(deciders=deciders, projection=PROJECTION, servicers=servicers, background=(notify, export_lineage))

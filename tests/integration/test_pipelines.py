@@ -7,10 +7,18 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from events.hosting import Answering, open_pool
+from events.process.tasks import end_all
+from events.projections.positions import live_schema
+from events.projections.runner import Runner
+from events.queries.queries import ReadModel
 from forgelog import AsyncClient
 from forgelog.errors import Refused
+from services.pipelines.lineage_export import export_lineage
+from services.pipelines.projections import PROJECTION
 from tests import PATIENCE
 from tests.integration.cluster import Cluster
 
@@ -84,6 +92,58 @@ async def test_a_manifest_is_run_by_the_command_line(platform: Cluster, client: 
     with pytest.raises(Refused, match="'ten', which is no integer"):
         await client.pipeline_runs.start("takings", {"least": "ten"})
     await client.pipelines.retire("takings")
+    await _sent_to_a_catalogue(platform, tmp_path)
+
+
+async def _sent_to_a_catalogue(platform: Cluster, folder: Path) -> None:
+    """All that was published comes to a catalogue that is away first, in order and with its key; then nothing again."""
+    (folder / "catalogue-key").write_text("k3y")
+    got: list[tuple[bytes, dict[str, Any]]] = []
+    answers = ["503 Service Unavailable", "422 Unprocessable Entity"]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await _head(reader):
+            length = next(
+                int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")
+            )
+            got.append((head, orjson.loads(await reader.readexactly(length))))
+            answer = answers.pop(0) if answers else "201 Created"
+            writer.write(f"HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n".encode())
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v1/lineage"
+        said = {"openlineage": url, "openlineage_secret": "catalogue-key", "alert_secrets": folder}
+        settings = platform.settings.model_copy(update=said)
+        pool = await open_pool(settings, live_schema(settings, "pipelines"), most=2)
+        answering = Answering(ReadModel(Runner(PROJECTION, settings, pool), pool), (), settings)
+        async with answering.read.view() as db:
+            published = await db.fetchval("select count(*) from data_versions where status = 'published'")
+        assert published >= 3
+        for wanted in (published + 1, published + 1):  # the one that was tried twice
+            task = asyncio.create_task(export_lineage(answering))
+            async with asyncio.timeout(PATIENCE):
+                while len(got) < wanted:
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
+            await end_all((task,))
+        async with pool.acquire() as db:
+            refused = await db.fetch(f'select status from "{settings.schema_}_openlineage".refused')
+        await pool.close()
+    assert len(got) == published + 1
+    assert got[0][1] == got[1][1], "it is tried again"
+    assert all(b"authorization: bearer k3y" in head for head, _ in got)
+    versions = [event["outputs"][0]["facets"]["version"]["datasetVersion"] for _, event in got[1:]]
+    assert len(versions) == published
+    assert [row["status"] for row in refused] == [422]
+
+
+async def _head(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return (await reader.readuntil(b"\r\n\r\n")).lower()
+    except asyncio.IncompleteReadError:
+        return b""
 
 
 async def _until(client: AsyncClient, number: int, status: str) -> Any:

@@ -13,7 +13,7 @@ from openlineage.client.serde import Serde
 from openlineage.client.transport import Transport
 
 from events.log.ids import id_ending
-from forgelog.openlineage import event_of
+from events.queries.openlineage import event_of
 from services.gateway.openlineage_body import commands_of
 from tests.unit.openlineage_schemas import check
 

@@ -1,5 +1,5 @@
 """Versions of datasets as events of OpenLineage (https://openlineage.io/spec/2-0-2/OpenLineage.json), for catalogues
-such as Marquez and DataHub. Pure: from the client's answers to JSON.
+such as Marquez and DataHub. Pure: from rows, or the client's answers, to JSON.
 """
 
 from __future__ import annotations
