@@ -33,7 +33,7 @@ class DataSourceType(StrEnum):
     HTTP = "http"
     """A web server: files are read by GET, rows are sent by POST."""
     DATABASE = "database"
-    """A database by its URL: PostgreSQL, SQLite, DuckDB, and what has an ADBC driver."""
+    """A database by its URL: PostgreSQL, MySQL, SQLite, DuckDB, and what has an ADBC driver."""
     KAFKA = "kafka"
     """Topics of a Kafka cluster."""
     DATASET = "dataset"

@@ -1,6 +1,7 @@
 """The databases that rows are written to: how each is opened, loaded and locked, and what its types are called.
 
-PostgreSQL is loaded by COPY, in batches of Arrow. SQLite and DuckDB are files of the node.
+PostgreSQL is loaded by COPY, in batches of Arrow. SQLite and DuckDB are files of the node. MySQL:
+`forgelog.pipelines.io.mysql`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any, Protocol
 
 from events.language.pipelines.columns import Column
 from forgelog.pipelines.io import sql
+from forgelog.pipelines.io.database_drivers import explained, table_name
 from forgelog.pipelines.io.database_urls import DatabaseUrl
-from forgelog.pipelines.io.databases import connect_postgres, explained, table_name
+from forgelog.pipelines.io.databases import connect_postgres
+from forgelog.pipelines.io.mysql import MysqlSession
 from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
@@ -52,6 +55,7 @@ def session_of(found: DatabaseUrl) -> Session:
     """Open a database that rows are written to. Raises StageError."""
     kinds: dict[str, Callable[[DatabaseUrl], Session]] = {
         "postgresql": _Postgres,
+        "mysql": MysqlSession,
         "sqlite": _Sqlite,
         "duckdb": _Duck,
     }

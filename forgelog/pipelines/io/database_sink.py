@@ -19,8 +19,8 @@ from events.language.pipelines.sinks import DataSink, WriteMode
 from forgelog.pipelines.io import sql
 from forgelog.pipelines.io.context import IoContext, Published
 from forgelog.pipelines.io.database_dialects import Session, session_of
+from forgelog.pipelines.io.database_drivers import explained, table_name
 from forgelog.pipelines.io.database_urls import database_url
-from forgelog.pipelines.io.databases import explained, table_name
 from forgelog.pipelines.io.late import earlier, other_attempt, superseded
 from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
@@ -74,12 +74,15 @@ class DatabasePlace:
                 "PRIMARY KEY (sink, version))"
             )
             if (found := self._published(session, manifest, version)) is not None:
+                session.run(f"DROP TABLE IF EXISTS {table_name(self.aside(manifest.attempt))}")
+                session.commit()
                 return found
             self._merge(session, sink, manifest)
-            if sink.metadata:
-                session.describe(self._table, sink.metadata)
             values = f"{sql.text(self._table)}, {version}, {sql.text(manifest.attempt)}, {manifest.rows}"
             session.run(f"INSERT INTO {self._commits} VALUES ({values})")
+            # behind the row of the version: in MySQL, whatever changes a table commits what came before
+            if sink.metadata:
+                session.describe(self._table, sink.metadata)
             session.run(f"DROP TABLE {table_name(self.aside(manifest.attempt))}")
             for each in earlier(manifest.attempt):
                 session.run(f"DROP TABLE IF EXISTS {table_name(self.aside(each))}")
@@ -118,7 +121,11 @@ class DatabasePlace:
         target, source = table_name(self._table), table_name(staged)
 
         def value(name: str) -> str:
-            return f"CAST({sql.name(name)} AS {have[name]})" if self._found.kind != "sqlite" else sql.name(name)
+            return (
+                f"CAST({sql.name(name)} AS {have[name]})"
+                if self._found.kind not in ("sqlite", "mysql")
+                else sql.name(name)
+            )
 
         if sink.mode is WriteMode.OVERWRITE:
             # readers go on with the rows that they see, which TRUNCATE would not let them

@@ -18,7 +18,7 @@ class DatabaseUrl(NamedTuple):
     """A database."""
 
     kind: str
-    """``postgresql``, ``sqlite``, ``duckdb``, or the name of another ADBC driver."""
+    """``postgresql``, ``mysql``, ``sqlite``, ``duckdb``, or the name of another ADBC driver."""
     url: str
     """With the password: never show it."""
     path: str
@@ -26,7 +26,7 @@ class DatabaseUrl(NamedTuple):
     options: Mapping[str, str]
 
 
-_KINDS = {"postgres": "postgresql", "sqlite3": "sqlite"}
+_KINDS = {"postgres": "postgresql", "mariadb": "mysql", "sqlite3": "sqlite"}
 
 
 def database_url(connection: Connection, context: IoContext) -> DatabaseUrl:

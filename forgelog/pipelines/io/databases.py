@@ -2,6 +2,7 @@
 
 PostgreSQL is read by ADBC, which gives Arrow. What it has no type for (numeric, uuid, json …) comes as text and gets
 its type again in DuckDB. Other databases with an ADBC driver (``adbc_driver_NAME``) are read as the driver gives them.
+MySQL: `forgelog.pipelines.io.mysql`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from events.language.pipelines.sources import DataSource
 from forgelog.pipelines.io import sql
 from forgelog.pipelines.io.context import Resolved
+from forgelog.pipelines.io.database_drivers import explained, table_name
 from forgelog.pipelines.io.database_queries import with_values
 from forgelog.pipelines.io.database_urls import DatabaseUrl, database_url
 from forgelog.pipelines.io.words import shown
@@ -36,13 +38,8 @@ def extract(resolved: Resolved) -> str:
     target = context.scratch / f"database-{number}.parquet"
     query = f"SELECT * FROM {table_name(source.table)}"
     if source.query:
-        query = with_values(source.query.rstrip().rstrip(";"), context, plain=found.kind == "sqlite")
+        query = with_values(source.query.rstrip().rstrip(";"), context, plain=found.kind in ("sqlite", "mysql"))
     return _EXTRACTS.get(found.kind, _extract_adbc)(found, query, source, target)
-
-
-def table_name(table: str) -> str:
-    """``schema.table`` as identifiers."""
-    return ".".join(sql.name(part) for part in table.split("."))
 
 
 # -- PostgreSQL
@@ -129,35 +126,6 @@ def connect_postgres(url: str) -> Any:
         return dbapi.connect(url)
 
 
-_SAID = re.compile(r"\bERROR: +(.*)")
-_DRIVERS = ("adbc_driver_manager", "sqlite3", "duckdb", "_duckdb", "pyarrow")
-_LOST = ("Connection refused", "could not connect", "timeout", "Could not set lock", "is locked")
-
-
-class explained:
-    """Translates errors of a driver. They name tables and values; an address, which may have a password, is cut."""
-
-    def __init__(self, field: str) -> None:
-        self._field = field
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, StageError) or not isinstance(error, Exception):
-            return
-        if type(error).__module__.split(".")[0] not in _DRIVERS:
-            raise error
-        said = re.sub(r"\w+://\S+@", "…@", str(error))
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        first = re.sub(r"^\w+: \[libpq\] ?", "", lines[0]) if lines else type(error).__name__
-        if found := _SAID.search(said):  # behind the statement, which may be long
-            first = found[1]
-        lost = any(word in said for word in _LOST)
-        remedy = "see whether the database runs, and what else uses it" if lost else "correct it, or the rights there"
-        raise StageError(self._field, f"the database says: {first[:1_000]}", remedy, transient=lost) from None
-
-
 def _save(reader: Any, target: Path) -> None:
     import pyarrow.parquet as pq
 
@@ -175,7 +143,7 @@ def _extract_adbc(found: DatabaseUrl, query: str, source: DataSource, target: Pa
         driver = importlib.import_module(f"{module}.dbapi")
     except ImportError:
         problem = f"this node has no driver for {shown(found.kind)}"
-        known = "PostgreSQL, SQLite and DuckDB need none"
+        known = "PostgreSQL, MySQL, SQLite and DuckDB need none"
         raise StageError("connection.url", problem, f"pip install {module.replace('_', '-')} ({known})") from None
     field = "query" if source.query else "table"
     with explained(field), driver.connect(found.url) as connection, connection.cursor() as cursor:
@@ -322,8 +290,15 @@ def _arrow_kind(kind: str) -> tuple[Any, Callable[[Any], Any]]:
     return kinds.get(kind, (pa.string(), _text))
 
 
+def _extract_mysql(found: DatabaseUrl, query: str, source: DataSource, target: Path) -> str:
+    from forgelog.pipelines.io.mysql import extract_mysql
+
+    return extract_mysql(found, query, source, target)
+
+
 _EXTRACTS: dict[str, Callable[[DatabaseUrl, str, DataSource, Path], str]] = {
     "postgresql": _extract_postgres,
+    "mysql": _extract_mysql,
     "sqlite": _extract_sqlite,
     "duckdb": _extract_duckdb,
 }
