@@ -15,6 +15,7 @@ from typing import Any
 from events.language import asyncapi as language
 from events.language.asyncapi import all_types, schema_of
 from events.language.base import Message
+from events.language.json_schemas import command_definitions
 from proto.samples import TIME, example
 
 
@@ -46,11 +47,14 @@ def example_headers(kind: type[Message], sample: Message) -> dict[str, str]:
 
 
 def write(folder: Path) -> int:
-    """Writes ``<type>.schema.json`` for each type and ``asyncapi.json``; how many files."""
+    """Writes ``<type>.schema.json`` for each type, ``asyncapi.json``, and the commands' part of ``/openapi.json``; how
+    many files."""
     folder.mkdir(parents=True, exist_ok=True)
+    references, schemas = command_definitions()
     files: Mapping[str, dict[str, Any]] = {
         **{f"{name}.schema.json": schema_of(kind) for name, kind in all_types().items()},
         "asyncapi.json": asyncapi(),
+        "commands.json": {"references": references, "schemas": schemas},
     }
     for name, content in files.items():
         part = folder / f"{name}.part"

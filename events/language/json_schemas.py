@@ -16,9 +16,12 @@ from events.language.aggregates import LanguageError
 from events.language.base import Model
 from events.language.contexts import contexts
 from events.language.descriptions import descriptions_of
-from events.language.registry import SHARED
+from events.language.registry import SHARED, command_types
 
 M = TypeVar("M", bound=Model)
+
+SCHEMAS = "#/components/schemas/"
+"""Where an OpenAPI document has schemas."""
 
 
 class Named(GenerateJsonSchema):
@@ -59,6 +62,12 @@ def definitions(
         if name in schemas:
             raise LanguageError(f"no class can be called {name}: that is the name of a schema beside those of classes")
     return {model: found[model, "validation"]["$ref"] for model in listed}, schemas
+
+
+def command_definitions() -> tuple[dict[str, str], dict[str, Any]]:
+    """Those of all commands, as an OpenAPI document has them: the reference by the command's type; and the schemas."""
+    references, schemas = definitions(command_types().values(), SCHEMAS + "{model}", ["Error"])
+    return {kind.type_name(): reference for kind, reference in references.items()}, schemas
 
 
 @cache

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from events.language.base import Command
 from events.language.bounds import TEXT_PATTERN
 from events.language.common import DEFAULT_ACTOR, ErrorCode
-from events.language.json_schemas import definitions
+from events.language.json_schemas import SCHEMAS
 from events.language.proto_names import enum_prefix
 from events.language.registry import command_types
 from events.log.topics import CONTEXTS
@@ -35,11 +33,11 @@ from services.gateway.openapi_lineage import lineage_paths
 from services.gateway.openapi_objects import object_paths
 from services.gateway.openapi_points import NUMBER, points_paths
 from services.gateway.routes import QueryRoute
+from services.gateway.schemas import command_schemas
 from services.gateway.transcode import EMBEDDED, INTEGERS, PAGE_REQUEST, READ_OPTIONS, is_map, shortcuts
 
 Schema = dict[str, Any]
 
-_REF = "#/components/schemas/"
 
 _SCALARS: dict[int, Schema] = {
     FieldDescriptor.CPPTYPE_STRING: {"type": "string"},
@@ -126,7 +124,7 @@ def document(catalog: Catalog, routes: Iterable[QueryRoute]) -> Schema:
                 _KEY: {"type": "http", "scheme": "bearer", "description": "What forgelog token prints."}
             },
             "responses": _AT_THE_DOOR,
-            "schemas": {**schemas.found, **asked.found, **_command_schemas()[1], "Error": _ERROR},
+            "schemas": {**schemas.found, **asked.found, **command_schemas()[1], "Error": _ERROR},
         },
     }
 
@@ -142,10 +140,10 @@ def _commands(schemas: _Schemas) -> Schema:
     envelope = Envelope.model_json_schema()["properties"]
     envelope["actor"] = {"const": DEFAULT_ACTOR, "description": "Whose key the request has."}
     envelope = {name: {"anyOf": [schema, {"enum": ["", None]}]} for name, schema in envelope.items()}
-    references, _ = _command_schemas()
+    references = command_schemas()[0]
     plain, events = [], []
     for name, model in command_types().items():
-        data = {"$ref": references[model]}
+        data = {"$ref": references[name]}
         kind = {"type": "string", "enum": _names(name)}
         needed = ["data"] if any(field.is_required() for field in model.model_fields.values()) else []
         plain.append(_closed({**envelope, "type": kind, "data": data}, "type", *needed))
@@ -261,12 +259,6 @@ def _json(schema: Schema) -> Schema:
     return {"content": {"application/json": {"schema": schema}}}
 
 
-@cache
-def _command_schemas() -> tuple[dict[type[Command], str], Schema]:
-    """The reference to each command's schema; and the schemas by name."""
-    return definitions(command_types().values(), _REF + "{model}", ["Error"])
-
-
 class _Schemas:
     """Schemas of answers' messages, each described once. A later version may add fields to them."""
 
@@ -285,7 +277,7 @@ class _Schemas:
             schema["properties"] = {field.name: self.field(field) for field in descriptor.fields}
             if descriptor.full_name in EMBEDDED:
                 schema["properties"][EMBEDDED[descriptor.full_name]] = {"type": "object"}
-        return {"$ref": _REF + descriptor.full_name}
+        return {"$ref": SCHEMAS + descriptor.full_name}
 
     def field(self, field: Any) -> Schema:
         if is_map(field):
@@ -383,7 +375,7 @@ _ERROR: Schema = {
 
 _KEY = "key"
 
-_REFUSAL: Schema = {"content": {"application/json": {"schema": {"$ref": _REF + "Error"}}}}
+_REFUSAL: Schema = {"content": {"application/json": {"schema": {"$ref": SCHEMAS + "Error"}}}}
 
 _REFUSED: Schema = {"description": "Refused; what is wrong, with which field, what to do.", **_REFUSAL}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from events.language.json_schemas import command_definitions
 from services.gateway.catalog import Catalog
 from services.gateway.openapi import document
 from services.gateway.routes import QueryRoute, query_routes
+from services.gateway.schemas import command_schemas
 
 CATALOG = Catalog()
 ROUTES = query_routes(CATALOG)
@@ -197,3 +200,8 @@ def test_every_operation_needs_the_key_and_says_what_the_door_refuses(openapi: d
             assert refusals <= set(operation["responses"]), path
             assert ("security" in operation) == (path in ("/healthz", "/readyz")), path
     assert set(openapi["components"]["responses"]) == {"401", "403", "415"}
+
+
+def test_commands_are_described_by_what_was_written_down() -> None:
+    references, schemas = command_definitions()
+    assert command_schemas() == (references, json.loads(json.dumps(schemas)))

@@ -78,5 +78,5 @@ def test_every_type_is_on_a_channel_with_a_valid_example(document: dict[str, Any
 
 
 def test_the_files_are_written(tmp_path: Path) -> None:
-    assert write(tmp_path) == len(TYPES) + 1
+    assert write(tmp_path) == len(TYPES) + 2
     assert json.loads((tmp_path / "asyncapi.json").read_text())["info"]["title"] == "Forgelog"
