@@ -277,6 +277,8 @@ OWN = (
             "events.language.pipelines.backfill",
             "events.language.pipelines.schedule_messages",
             "events.language.pipelines.trigger_messages",
+            "events.language.pipelines.arrivals",
+            "events.language.pipelines.watch_messages",
             "events.language.pipelines.clock_answers",
         ),
         kinds=(

@@ -23,7 +23,7 @@ class PipelinesProjection(Projection):
     """Folds events.pipelines."""
 
     context = "pipelines"
-    version = 5
+    version = 6
     tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES, *clock.TABLES, NOTICES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:

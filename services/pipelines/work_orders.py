@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from events.language.base import Event
 from events.language.pipelines.run_events import StageDispatched, StageStopRequested
+from events.language.pipelines.watch_messages import TriggerWatched
 from events.log.partitioner import partition_of
 from events.log.positions import Place, ReaderPosition, place_of
 from events.log.tail import LOOK_BACK, NoTopic, Tail
@@ -31,7 +32,7 @@ MOST_WAITING = 10_000
 """Orders that a follower has not taken yet. It then reads them from the log."""
 _POLL_SECONDS = 1.0
 
-_ORDERS = frozenset(kind.type_name() for kind in (StageDispatched, StageStopRequested))
+_ORDERS = frozenset(kind.type_name() for kind in (StageDispatched, StageStopRequested, TriggerWatched))
 """Types of events that tell a worker to do something. What it has reported itself it knows."""
 
 
@@ -179,10 +180,10 @@ class WorkOrders:
             raise Broken(f"the log can't be read ({error or type(error).__name__})") from None
 
 
-def _order(raw: Raw) -> StageDispatched | StageStopRequested:
+def _order(raw: Raw) -> StageDispatched | StageStopRequested | TriggerWatched:
     """What a record of one of `_ORDERS` says."""
     event = raw.decode().data
-    assert isinstance(event, StageDispatched | StageStopRequested)
+    assert isinstance(event, StageDispatched | StageStopRequested | TriggerWatched)
     return event
 
 

@@ -12,9 +12,19 @@ from events.language.pipelines.enums import PipelineStatus, RunTrigger, StagePha
 from events.language.pipelines.parameters import Parameters
 from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.quality import RuleOutcome
+from events.language.pipelines.watch_messages import TroubleCause
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 31)]
+
+
+class TriggerTrouble(Model):
+    """What keeps a trigger from starting runs."""
+
+    trigger: Identifier
+    cause: TroubleCause
+    reason: str
+    """With what to do."""
 
 
 class Pipeline(Model):
@@ -49,6 +59,8 @@ class Pipeline(Model):
     """Why its schedule can't be computed; empty: it can."""
     sla_misses: _Count = 0
     """How many promises were not kept."""
+    trigger_troubles: tuple[TriggerTrouble, ...] = ()
+    """Of triggers that start no runs now; the others do."""
     created_at: Timestamp
     updated_at: Timestamp
     retired_at: Timestamp | None = None
@@ -166,6 +178,8 @@ class PipelineWorker(Model):
     """Whose code it has."""
     stage_id: str = ""
     """Of a worker for one stage."""
+    watches: bool = False
+    """Whether it watches topics and files for triggers, and does no stage."""
     ready: bool = False
     reason: str = ""
     """Why it has ended, or is to end."""

@@ -45,6 +45,9 @@ class DataSourceType(StrEnum):
 STORES = frozenset({DataSourceType.S3, DataSourceType.GCS, DataSourceType.AZURE_BLOB})
 """Object stores: no folders, no renames, objects that are created whole."""
 
+WATCHED_PLACES = STORES | {DataSourceType.FILE_SYSTEM}
+"""Places whose files can be watched: they can be listed, and tell size and etag (or time of change) of each file."""
+
 FILE_PLACES = STORES | {DataSourceType.FILE_SYSTEM, DataSourceType.DATASET}
 """Places that keep files, in the formats of `DataFormat`."""
 

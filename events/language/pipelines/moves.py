@@ -22,8 +22,8 @@ RUN_MOVES: Moves[PipelineStatus] = {
     P.RUNNING: frozenset({P.PAUSED, P.COMPLETED, P.FAILED, P.CANCELLED}),
     P.PAUSED: frozenset({P.RUNNING, P.COMPLETED, P.FAILED, P.CANCELLED}),
     P.COMPLETED: frozenset(),
-    # A retry: what failed is done again.
-    P.FAILED: frozenset({P.RUNNING}),
+    # A retry: what failed is done again. Cancelled: records of a topic that wait for it are given up.
+    P.FAILED: frozenset({P.RUNNING, P.CANCELLED}),
     P.CANCELLED: frozenset(),
 }
 """A run; it starts as `queued`. The other statuses are those of pipelines."""
@@ -49,7 +49,8 @@ MACHINES = (
     ),
     StateMachine(
         "Runs of pipelines",
-        "A paused run starts no stage; those that run go on. Only a failed run can be retried.",
+        "A paused run starts no stage; those that run go on. Only a failed run can be retried. One that has records of a topic, which later "
+        "ones wait for, can be cancelled.",
         RUN_MOVES,
     ),
     StateMachine(

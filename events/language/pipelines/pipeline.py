@@ -114,6 +114,7 @@ class PipelineSpec(Model):
 def secrets_of(spec: PipelineSpec) -> list[SecretRef]:
     """Those of the user's code and of all connections, each once."""
     places = [given.source for stage in spec.stages for given in stage.inputs.values()]
-    used = (place for place in (*places, *(stage.sink for stage in spec.stages)) if place is not None)
+    watched = [trigger.topic or trigger.files for trigger in spec.triggers]
+    used = (place for place in (*places, *(stage.sink for stage in spec.stages), *watched) if place is not None)
     named = (place.connection.secret for place in used if place.connection.secret is not None)
     return list({(ref.name, ref.env): ref for ref in (*spec.execution.secrets, *named)}.values())

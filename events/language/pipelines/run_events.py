@@ -10,6 +10,7 @@ from events.language.base import Event, Model
 from events.language.common import Attempt, Identifier, OptionalIdentifier, Timestamp
 from events.language.jobs.spec import JobSpec
 from events.language.objects import ObjectRef
+from events.language.pipelines.arrivals import ArrivedFiles, TopicBatch
 from events.language.pipelines.commits import CommitRequest
 from events.language.pipelines.enums import RunTrigger, SkipReason, StagePhase, StopReason
 from events.language.pipelines.events import PipelineEvent
@@ -56,6 +57,10 @@ class RunQueued(RunEvent):
     rank: Rank = 0
     debug: bool = False
     note: Note = ""
+    topics: Annotated[tuple[TopicBatch, ...], Field(max_length=64)] = ()
+    """What it reads of each topic that the pipeline watches. All its attempts read just that."""
+    files: Annotated[tuple[ArrivedFiles, ...], Field(max_length=64)] = ()
+    """The files that have arrived for it, of each trigger."""
 
 
 class RunStarted(RunEvent):
@@ -123,6 +128,10 @@ class StageDispatched(StageEvent):
     interval_start: Timestamp | None = None
     interval_end: Timestamp | None = None
     debug: bool = False
+    topics: Annotated[tuple[TopicBatch, ...], Field(max_length=64)] = ()
+    """What it reads of topics that the pipeline watches."""
+    files: Annotated[tuple[ArrivedFiles, ...], Field(max_length=64)] = ()
+    """The files that its sources read which name a trigger."""
     inputs: tuple[GivenInput, ...] = Field(default=(), max_length=MAX_TASKS)
     """The outputs of other stages that it takes. Several of one name are parts, to be read one after the other."""
     first_task: Task | None = None
@@ -278,6 +287,8 @@ class WorkerRequested(WorkerEvent):
     stage_id: OptionalStageId = ""
     """The stage that it is for; empty: for any."""
     attempt: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    watches: bool = False
+    """Whether it watches topics and files for triggers, and does no stage."""
 
 
 class WorkerReady(WorkerEvent):

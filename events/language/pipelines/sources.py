@@ -12,6 +12,7 @@ from events.language.common import DisplayName, OptionalIdentifier
 from events.language.pipelines.columns import ColumnName
 from events.language.pipelines.connections import (
     FILE_PLACES,
+    WATCHED_PLACES,
     Connection,
     DataSourceType,
     Location,
@@ -77,15 +78,13 @@ class StreamStart(StrEnum):
 
 
 class Streaming(Model):
-    """How a topic is read: between two offsets of each partition. A run that is given none, as all are until topics are
-    watched, reads from `start` up to the present end."""
+    """How a topic is read: between two offsets of each partition. Where a trigger of the pipeline watches the topic, each
+    run is given its own. A run that is given none reads from `start` up to the present end."""
 
-    start: Annotated[StreamStart, Planned("the watcher of topics", values=frozenset({StreamStart.LATEST}))] = (
-        StreamStart.EARLIEST
-    )
-    """Of a run that is given no offsets."""
+    start: StreamStart = StreamStart.EARLIEST
+    """Of a run that is given no offsets. `latest` reads nothing then: only runs by a trigger have records."""
     max_records: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
-    """Most records of one run, of all partitions together."""
+    """Most records of a run that is given no offsets, of all partitions together. Of others the trigger's."""
     event_time: Annotated[ColumnName | None, Planned("windows")] = None
     """The column that says when a row's event was; none: the record's own time."""
     delay_seconds: Annotated[float, Field(ge=0, le=31_536_000), Planned("windows")] = 0.0
@@ -129,6 +128,9 @@ class DataSource(Model):
     """Columns whose values are in the names of folders, ``day=2026-05-09``, in their order."""
     streaming: Streaming | None = None
     """Of Kafka."""
+    trigger: OptionalIdentifier = ""
+    """Of files: a trigger of the pipeline. Only the files are read that have arrived for the run, and `path` is that of the
+    trigger; without any there is nothing to read, see `allow_empty`. Empty: all files of the path."""
     rules: tuple[DataQualityRule, ...] = Field(default=(), max_length=MAX_RULES)
     """What its rows must be, before anything else sees them."""
     allow_empty: bool = False
@@ -149,6 +151,9 @@ class DataSource(Model):
             raise ValueError("version is nothing but a dataset's; leave it out")
         if self.streaming is not None and self.type is not DataSourceType.KAFKA:
             raise ValueError("streaming is nothing but Kafka's; leave it out")
+        if self.trigger and (self.type not in WATCHED_PLACES or not self.path):
+            places = ", ".join(sorted(WATCHED_PLACES))
+            raise ValueError(f"trigger is nothing but that of one path of files ({places}); leave it out")
         if self.type is DataSourceType.DATABASE and not self.connection.url:
             raise ValueError("connection.url is empty; give the database's, such as postgresql://user@host/name")
         if self.type is DataSourceType.KAFKA and not self.connection.url:

@@ -9,9 +9,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import Identifier
-from events.language.pipelines.connections import STORES, Connection, DataSourceType, Location
+from events.language.pipelines.connections import WATCHED_PLACES, Connection, DataSourceType, Location
 from events.language.pipelines.sources import StreamStart
-from events.language.planned import Planned
 
 WatchedTopic = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$"), Field(examples=["orders"])]
 """A topic's name as Kafka allows it."""
@@ -21,22 +20,32 @@ WatchedDataset = Annotated[
 ]
 """A dataset of the platform by its name in the project, or by its id."""
 
-WATCHED_PLACES = STORES | {DataSourceType.FILE_SYSTEM}
-"""Places whose files can be watched: they can be listed, and tell size and etag (or time of change) of each file."""
-
 
 class TopicTrigger(Model):
-    """A run for each batch of a topic's records. It reads exactly its batch, and batches have no gaps."""
+    """A run for each batch of a topic's records. Sources of this topic read exactly the run's batch, and batches have no
+    gaps. A run that starts otherwise takes what waits as well. While the run that has the last batch is not completed or
+    cancelled, what comes waits."""
 
     topic: WatchedTopic
     connection: Connection = Connection()
     """Its `url` has the first brokers, ``host:9092``."""
     start: StreamStart = StreamStart.LATEST
-    """Where the first batch begins: with what comes after the pipeline was activated, or with the oldest record."""
+    """Where the first batch begins: with what comes after the pipeline was activated (or got the trigger), or with the
+    oldest record. Partitions that the topic gets later are read from their begin."""
     max_records: int = Field(default=10_000, ge=1, le=100_000_000)
-    """A batch is given to a run once it has so many records."""
+    """A batch is given to a run once it has so many records, and has no more of them."""
     every_seconds: float = Field(default=60.0, ge=1, le=86_400)
-    """Or once its first record is so old."""
+    """Or once its first record has waited so long."""
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> TopicTrigger:
+        if not self.connection.url:
+            raise ValueError("connection.url is empty; give the cluster's first brokers, such as host:9092")
+        if "$" in self.connection.url:
+            raise ValueError(
+                "connection.url has a $, and no run is there yet that has parameters; write the address as it is"
+            )
+        return self
 
 
 class DatasetRule(StrEnum):
@@ -63,7 +72,8 @@ class DatasetTrigger(Model):
 
 
 class FileTrigger(Model):
-    """A run for files that arrived. A file is the same one as long as path, etag and size are."""
+    """A run for files that arrived. A file is the same one as long as path, etag and size are. Sources that name the
+    trigger (`DataSource.trigger`) read these files alone. A run that starts otherwise takes what waits as well."""
 
     type: DataSourceType
     connection: Connection = Connection()
@@ -81,6 +91,10 @@ class FileTrigger(Model):
         if self.type not in WATCHED_PLACES:
             places = ", ".join(sorted(WATCHED_PLACES))
             raise ValueError(f"type is '{self.type}', where no files arrive; give one of {places}")
+        if "$" in self.connection.url:
+            raise ValueError(
+                "connection.url has a $, and no run is there yet that has parameters; write the address as it is"
+            )
         if "$" in self.path:
             raise ValueError("path has a $, and no run is there yet that has parameters; write the path as it is")
         return self
@@ -90,9 +104,9 @@ class Trigger(Model):
     """One of the things that start runs of a pipeline."""
 
     name: Identifier
-    topic: Annotated[TopicTrigger | None, Planned("the watcher of topics")] = None
+    topic: TopicTrigger | None = None
     dataset: DatasetTrigger | None = None
-    files: Annotated[FileTrigger | None, Planned("the watcher of files")] = None
+    files: FileTrigger | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Trigger:

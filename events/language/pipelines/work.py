@@ -38,6 +38,8 @@ class WorkerSpec(Model):
     """Version of the pipeline whose code is its working directory."""
     once: bool = False
     """Whether it ends after its first stage, as the job of one stage does."""
+    watches: bool = False
+    """Whether it watches topics and files for triggers, and does no stage."""
     cpus: Annotated[float, Field(gt=0, le=4096)] = 1.0
     memory_bytes: Annotated[int, Field(ge=64 << 20, le=1 << 50)] = 1 << 30
     """What a stage may hold, with the processes that it starts."""

@@ -4,7 +4,7 @@ DefinePipeline ─► PipelineDefined, a version; ActivatePipeline ─► Pipeli
 PausePipeline ─► PipelinePaused; ResumePipeline ─► PipelineResumed; RetirePipeline ─► PipelineRetired
 RunPipeline ─► RunQueued; CancelRun, PauseRun, ResumeRun, RetryRun ─► `services.pipelines.pipeline.runs`
 what follows from the state and the time: `services.pipelines.pipeline.stepping`; ticks, promises and backfills:
-`services.pipelines.clock`; versions of datasets: `services.pipelines.triggers`
+`services.pipelines.clock`; versions of datasets, records of topics, files: `services.pipelines.triggers`
 WorkerRequested ─► (order) SubmitJob; WorkerReleased ─► (order) CancelJob; ReportWorkerReady ─► WorkerReady
 reports of workers about stages: `services.pipelines.pipeline.reports`
 events of jobs: `services.pipelines.pipeline.hearing`; of datasets: `services.pipelines.pipeline.commits`
@@ -102,6 +102,7 @@ from events.language.pipelines.run_events import (
 )
 from events.language.pipelines.schedule_messages import CLOCK_EVENTS, CancelBackfill, StartBackfill
 from events.language.pipelines.trigger_messages import TRIGGER_EVENTS
+from events.language.pipelines.watch_messages import WATCH_COMMANDS, WATCH_EVENTS, TriggerReport
 from events.log.ids import named_id
 from events.process.settings import Settings
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
@@ -110,7 +111,7 @@ from services.pipelines.pipeline import commits, hearing, reports, runs, steppin
 from services.pipelines.pipeline.fold import evolve
 from services.pipelines.pipeline.state import Pipeline
 from services.pipelines.refusals import forbidden
-from services.pipelines.triggers import firing
+from services.pipelines.triggers import firing, watching
 
 _SHOWN = "forgelog pipeline ls shows them"
 
@@ -145,6 +146,7 @@ class Pipelines(Decider[Pipeline]):
         ReportStagePrepared,
         ReportStagePublished,
         ReportStageEnded,
+        *WATCH_COMMANDS,
     )
     events = (
         PipelineDefined,
@@ -182,6 +184,7 @@ class Pipelines(Decider[Pipeline]):
         WorkerGone,
         *CLOCK_EVENTS,
         *TRIGGER_EVENTS,
+        *WATCH_EVENTS,
     )
     routes: ClassVar = {
         **dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN),
@@ -222,6 +225,8 @@ class Pipelines(Decider[Pipeline]):
         id = command.pipeline_id
         if isinstance(command, ReportWorkerReady):
             return _ready(state, command)
+        if isinstance(command, TriggerReport) and state.status is not None:
+            return watching.reported(state, command)
         if state.status in (None, PipelineStatus.CANCELLED):
             problem = f"there is no pipeline {id!r}" if state.status is None else f"pipeline {id} is retired"
             raise absent("pipeline_id", problem, _SHOWN)

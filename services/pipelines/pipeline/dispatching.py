@@ -47,7 +47,7 @@ class Pool:
     def of(cls, state: Pipeline) -> Pool:
         pool = cls(state)
         for id, worker in state.workers.items():
-            if not worker.ready or worker.released or worker.stopping is not None or worker.is_job:
+            if not worker.ready or worker.released or worker.stopping is not None or worker.is_job or worker.watches:
                 continue
             if not worker.assigned:
                 pool.free[id] = worker
@@ -231,6 +231,7 @@ def _order(
         }
     else:
         said["inputs"] = tuple(_inputs(spec, run))
+        said |= _arrivals(spec, run)
     return StageDispatched(
         **names,
         stage_id=spec.id,
@@ -245,6 +246,17 @@ def _order(
         **said,
         **more,
     )
+
+
+def _arrivals(spec: StageSpec, run: Run) -> dict[str, Any]:
+    """What a stage's sources read of what the run was given."""
+    sources = [each.source for each in spec.inputs.values() if each.source is not None]
+    topics = {(source.connection.url, source.topic) for source in sources if source.topic}
+    triggers = {source.trigger for source in sources}
+    return {
+        "topics": tuple(each for each in run.topics if (each.url, each.topic) in topics),
+        "files": tuple(each for each in run.files if each.trigger in triggers),
+    }
 
 
 def _inputs(spec: StageSpec, run: Run) -> Iterator[GivenInput]:
@@ -326,7 +338,7 @@ def _requested(
     """Workers for what no worker is there for."""
     if not pool.short or (state.worker_retry_at is not None and now < state.worker_retry_at):
         return
-    shared = [each for each in state.workers.values() if not each.stage_id and not each.released]
+    shared = [each for each in state.workers.values() if not each.stage_id and not each.watches and not each.released]
     coming = sum(not each.ready for each in shared)
     most = max(state.specs[version].execution.max_workers for version in set(pool.versions))
     number = state.last_worker + len(before)
@@ -346,7 +358,7 @@ def idle(state: Pipeline, id: str, now: datetime) -> list[Event]:
 
 def idle_until(state: Pipeline, worker: Worker) -> datetime | None:
     """When an idle worker is released; None if it is not idle."""
-    if worker.released or worker.is_job or worker.assigned or worker.stopping is not None:
+    if worker.released or worker.is_job or worker.watches or worker.assigned or worker.stopping is not None:
         return None
     if worker.stage_id:
         run = state.runs.get(worker.run_id)

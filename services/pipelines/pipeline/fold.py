@@ -33,6 +33,7 @@ from events.language.pipelines.run_events import (
     WorkerReleased,
     WorkerRequested,
 )
+from events.language.pipelines.watch_messages import TriggerWatched
 from services.pipelines.clock import fold as clock
 from services.pipelines.pipeline import stage_fold
 from services.pipelines.pipeline.readiness import consider
@@ -61,7 +62,8 @@ _MOST_WORKER_PAUSE = 60.0
 def evolve(state: Pipeline, event: Event, time: datetime) -> Pipeline:
     """The state after an event; it is changed in place, but for a pipeline that begins anew."""
     clock.evolve(state.clock, event, time, state.spec)
-    triggers.evolve(state.triggers, event, state.spec, state.project)
+    listens = state.status in (PipelineStatus.ACTIVE, PipelineStatus.PAUSED)
+    triggers.evolve(state.triggers, event, time, state.spec, state.project, listens=listens)
     match event:
         case PipelineDefined():
             return _defined(state, event)
@@ -69,6 +71,8 @@ def evolve(state: Pipeline, event: Event, time: datetime) -> Pipeline:
             _move(state, _STATUS[type(event)], event.pipeline_id)
         case WorkerEvent():
             _worker(state, event, time)
+        case TriggerWatched():
+            state.workers[event.worker].watching.append(event.trigger)
         case RunQueued():
             state.runs[event.run_id] = _queued(event, time)
             state.last_run = event.number
@@ -119,6 +123,8 @@ def _queued(event: RunQueued, time: datetime) -> Run:
         interval_end=event.interval_end,
         rank=event.rank,
         debug=event.debug,
+        topics=event.topics,
+        files=event.files,
     )
 
 
@@ -164,7 +170,8 @@ def _ended(state: Pipeline, event: RunEnded, run: Run) -> None:
         run.stages = {id: stage for id, stage in run.stages.items() if stage.status in ENDED}
         failed = [id for id, each in state.runs.items() if each.status is PipelineStatus.FAILED]
         for id in failed[:-KEPT_FAILED]:
-            del state.runs[id]
+            if not state.triggers.holds(id):
+                del state.runs[id]
     else:
         del state.runs[event.run_id]
     _forget_versions(state)
@@ -174,20 +181,39 @@ def _worker(state: Pipeline, event: WorkerEvent, time: datetime) -> None:
     match event:
         case WorkerRequested():
             state.workers[event.worker] = Worker(
-                event.number, event.pipeline_version, time, event.run_id, event.stage_id
+                event.number, event.pipeline_version, time, event.run_id, event.stage_id, watches=event.watches
             )
-            state.last_worker, state.worker_retry_at = event.number, None
+            state.last_worker = event.number
+            if event.watches:
+                state.triggers.watch_at = None
+            else:
+                state.worker_retry_at = None
         case WorkerReady():
             worker = state.workers[event.worker]
             worker.ready, worker.idle_since = True, time
-            state.worker_failures, state.worker_retry_at = 0, None
+            if worker.watches:
+                state.triggers.lost = 0
+            else:
+                state.worker_failures, state.worker_retry_at = 0, None
         case WorkerReleased():
             state.workers[event.worker].released = True
         case WorkerGone():
             worker = state.workers.pop(event.worker)
-            if not worker.ready and not worker.released and not worker.is_job:
+            if worker.watches:
+                _watcher_gone(state, worker, time)
+            elif not worker.ready and not worker.released and not worker.is_job:
                 state.worker_failures += 1
-                pause = min(_MOST_WORKER_PAUSE, 2.0 ** min(state.worker_failures - 1, 10))
-                state.worker_retry_at = time + timedelta(seconds=pause)
+                state.worker_retry_at = time + _pause(state.worker_failures)
             stage_fold.lost(state, event.worker)
             _forget_versions(state)
+
+
+def _watcher_gone(state: Pipeline, worker: Worker, time: datetime) -> None:
+    """The next watcher is asked for after a pause, unless there is to be none."""
+    if not worker.released:
+        state.triggers.lost += 1
+        state.triggers.watch_at = time + _pause(state.triggers.lost)
+
+
+def _pause(failures: int) -> timedelta:
+    return timedelta(seconds=min(_MOST_WORKER_PAUSE, 2.0 ** min(failures - 1, 10)))

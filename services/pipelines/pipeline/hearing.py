@@ -94,6 +94,8 @@ def gone(
 ) -> Iterator[Event]:
     """A worker is no more; its attempts have failed, and those that wait for workers which never get ready too."""
     yield WorkerGone(pipeline_id=id, worker=worker_id, reason=reason[:1_000])
+    if worker.watches:
+        return
     failure = StageFailure(kind=kind, problem=reason[:4_000])
     said: set[tuple[str, str]] = set()
     for each in worker.assigned:

@@ -28,6 +28,9 @@ RUN_LABEL = "forgelog/run"
 _PROGRAM = 'exec "$FORGELOG_PYTHON" -m forgelog.worker'
 """The interpreter of the node's agent has Forgelog. A pipeline may name another one among its variables."""
 
+WATCHER_CPUS, WATCHER_BYTES = 0.1, 256 << 20
+"""What a watcher has."""
+
 _ONCE = RestartPolicy(mode=RestartMode.NEVER, restart_lost=False)
 """Pipelines alone try again."""
 
@@ -68,6 +71,18 @@ def shared_worker(state: Pipeline, id: str, project: str, version: int, number: 
     told = _told(id, job_id, version, spec, resources, datasets, once=False)
     job = _job(spec, f"{state.name}/w{number}", resources, told, {PIPELINE_LABEL: id})
     return WorkerRequested(pipeline_id=id, worker=job_id, number=number, pipeline_version=version, job=job)
+
+
+def watcher(state: Pipeline, id: str, project: str, datasets: str) -> WorkerRequested:
+    """A watcher of the triggers of the newest version. It reads lists, and needs little."""
+    spec, version, number = state.specs[state.version], state.version, state.last_worker + 1
+    job_id = _job_id(child_id(id, f"w{number}", project))
+    resources = JobResources(cpus=WATCHER_CPUS, memory_bytes=WATCHER_BYTES)
+    told = _told(id, job_id, version, spec, resources, datasets, once=False, watches=True)
+    job = _job(spec, f"{state.name}/w{number} watcher", resources, told, {PIPELINE_LABEL: id})
+    return WorkerRequested(
+        pipeline_id=id, worker=job_id, number=number, pipeline_version=version, job=job, watches=True
+    )
 
 
 def own_worker(
@@ -136,13 +151,14 @@ def _job_id(child: str) -> str:
 
 
 def _told(
-    id: str, job_id: str, version: int, spec: PipelineSpec, resources: JobResources, datasets: str, *, once: bool
+    id: str, job_id: str, version: int, spec: PipelineSpec, resources: JobResources, datasets: str, *, once: bool, watches: bool = False
 ) -> dict[str, str]:
     told = WorkerSpec(
         pipeline_id=id,
         worker=job_id,
         pipeline_version=version,
         once=once,
+        watches=watches,
         cpus=resources.cpus,
         memory_bytes=resources.memory_bytes,
         datasets_url=datasets,

@@ -19,6 +19,7 @@ from events.log.envelope import Recorded
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.row_models import table_of
 from services.pipelines.clock import rows as clock
+from services.pipelines.triggers import rows as triggers
 
 PIPELINES = table_of(
     Pipeline,
@@ -53,7 +54,7 @@ def put(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded, rows: R
         rows.put(VERSIONS, _version(recorded, event))
         return
     assert found is not None, "the decider lets nothing come before the definition"
-    change = {**_change(recorded, event), **clock.of_pipeline(event, found)}
+    change = {**_change(recorded, event), **clock.of_pipeline(event, found), **triggers.of_pipeline(event, found)}
     rows.put(PIPELINES, {**found, **change, "updated_at": recorded.meta.time})
 
 
@@ -69,7 +70,9 @@ def _defined(recorded: Recorded, event: PipelineDefined, found: Row | None) -> R
         "updated_at": time,
     }
     if found is not None and found["status"] != PipelineStatus.CANCELLED.value:
-        return {**found, **said, "schedule_problem": ""}
+        names = {trigger.name for trigger in event.spec.triggers}
+        troubles = [each for each in found["trigger_troubles"] if each["trigger"] in names]
+        return {**found, **said, "schedule_problem": "", "trigger_troubles": troubles}
     return PIPELINES.first(
         pipeline_id=event.pipeline_id,
         project=event.project,

@@ -288,6 +288,7 @@ def _worker(recorded: Recorded, event: WorkerEvent, rows: Rows) -> None:
             project=recorded.meta.project,
             pipeline_version=event.pipeline_version,
             stage_id=event.stage_id,
+            watches=event.watches,
             requested_at=time,
             updated_at=time,
         )

@@ -28,6 +28,7 @@ from events.log.ids import child_id
 from events.writer.decider import DecisionContext
 from services.pipelines.pipeline.state import Pipeline, Run
 from services.pipelines.refusals import forbidden
+from services.pipelines.triggers import batches
 
 _MOST_QUEUED = 10_000
 """Runs that may wait."""
@@ -56,11 +57,15 @@ def queued(
 ) -> RunQueued:
     """A run more. `parameters` are all that have a value. `number`: of the run, where several are asked for at once."""
     number = number or state.last_run + 1
+    version = version or state.version
+    # Of runs that are queued together the first one takes what waits of topics and files.
+    watched = state.triggers, state.specs[version]
+    other = number != state.last_run + 1
     return RunQueued(
         run_id=run_id_of(id, number, project),
         pipeline_id=id,
         number=number,
-        pipeline_version=version or state.version,
+        pipeline_version=version,
         trigger=trigger,
         trigger_id=trigger_id,
         parameters=dict(parameters or {}),
@@ -69,6 +74,8 @@ def queued(
         rank=rank,
         debug=debug,
         note=note,
+        topics=batches.of_topics(*watched, empty=other),
+        files=batches.of_files(*watched, empty=other),
     )
 
 
@@ -134,7 +141,9 @@ def steered(state: Pipeline, command: OfRun, context: DecisionContext) -> Sequen
     match command:
         case CancelRun():
             if run.status is PipelineStatus.FAILED:
-                return []
+                # Records of a topic wait for it: they are given up, and later ones go on.
+                held = state.triggers.holds(run_id)
+                return [RunCancelled(**names, reason=command.reason)] if held else []
             return cancelled(run, run_id, command.pipeline_id, command.reason)
         case PauseRun():
             if run.status is PipelineStatus.PAUSED:

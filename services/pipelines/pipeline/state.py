@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from events.language.objects import ObjectRef
+from events.language.pipelines.arrivals import ArrivedFiles, TopicBatch
 from events.language.pipelines.commits import CommitRequest
 from events.language.pipelines.enums import PipelineStatus, RunTrigger, StageStatus
 from events.language.pipelines.pipeline import PipelineSpec
@@ -106,6 +107,8 @@ class Run:
     interval_end: datetime | None = None
     rank: int = 0
     debug: bool = False
+    topics: tuple[TopicBatch, ...] = ()
+    files: tuple[ArrivedFiles, ...] = ()
     status: PipelineStatus = PipelineStatus.QUEUED
     started_at: datetime | None = None
     stages: dict[str, Stage] = field(default_factory=dict)
@@ -153,6 +156,10 @@ class Worker:
     released: bool = False
     is_job: bool = False
     """Whether it is a stage's own command, and no program of ours."""
+    watches: bool = False
+    """Whether it watches topics and files, and does no stage."""
+    watching: list[str] = field(default_factory=list)
+    """The triggers that it was told of."""
 
 
 @dataclass(slots=True)

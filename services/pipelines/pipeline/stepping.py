@@ -36,7 +36,7 @@ from services.pipelines.pipeline import dispatching
 from services.pipelines.pipeline.failures import failed
 from services.pipelines.pipeline.runs import stopped
 from services.pipelines.pipeline.state import Pipeline, Run, Stage
-from services.pipelines.triggers import firing
+from services.pipelines.triggers import firing, watching
 
 MOST_BYTES_AT_ONCE = 1_000_000
 """Of orders that are given in one step; one is given in any case."""
@@ -75,8 +75,9 @@ def due(state: Pipeline) -> datetime | None:
 
 def _times(state: Pipeline) -> Iterator[datetime]:
     yield from _orders_at(state)
-    if (time := waking.due(state)) is not None:
-        yield time
+    for time in (waking.due(state), watching.due(state)):
+        if time is not None:
+            yield time
     for _, run in state.live():
         for id in run.busy:
             if (time := _timeout_at(state, run, id)) is not None:
@@ -262,6 +263,10 @@ def _backfilled(state: Pipeline, at: At) -> list[Event]:
     return waking.backfilled(state, at.id)
 
 
+def _watched(state: Pipeline, at: At) -> list[Event]:
+    return [*watching.held(state, at.id), *watching.watched(state, at.id, at.project, at.now, at.datasets)]
+
+
 def _triggered(state: Pipeline, at: At) -> list[Event]:
     return firing.fired(state, at.id)
 
@@ -291,6 +296,7 @@ _PARTS: tuple[Callable[[Pipeline, At], list[Event]], ...] = (
     _ended,
     _of_time,
     _backfilled,
+    _watched,
     _triggered,
     _started,
     _planned,

@@ -4,6 +4,8 @@
 2. A version that a dataset tells it of waits (`DatasetAdvanced`), also while the pipeline is paused.
 3. Once the trigger has all that its rule asks for, and no run of the trigger is under way, a run takes all that has
    waited (`TriggerFired`, `RunQueued`). So each version is taken once, in whatever number they come.
+4. Records of topics and files that have arrived (`services.pipelines.triggers.watching`) start runs in the same way. Any
+   run takes what waits of them.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from services.pipelines.pipeline.runs import queued
 from services.pipelines.pipeline.state import Pipeline
 from services.pipelines.triggers.fold import ids_of
 
-_LISTENING = (PipelineStatus.ACTIVE, PipelineStatus.PAUSED)
+LISTENING = (PipelineStatus.ACTIVE, PipelineStatus.PAUSED)
 
 
 def advanced(state: Pipeline, pipeline_id: str, dataset_id: str, version: int) -> list[Event]:
@@ -44,7 +46,7 @@ def fired(state: Pipeline, pipeline_id: str) -> list[Event]:
 
 def _subscriptions(state: Pipeline, id: str) -> Iterator[Event]:
     wanted: set[str] = set()
-    if state.status in _LISTENING and state.spec is not None:
+    if state.status in LISTENING and state.spec is not None:
         for trigger in state.spec.triggers:
             wanted |= set(ids_of(trigger.dataset.datasets, state.project)) if trigger.dataset is not None else set()
     for dataset in sorted(wanted - state.triggers.subscribed):
@@ -58,11 +60,14 @@ def _runs(state: Pipeline, id: str) -> Iterator[Event]:
         return
     number = state.last_run
     for trigger in state.spec.triggers:
-        waiting = state.triggers.waiting.get(trigger.name)
-        if not waiting or trigger.name in state.triggers.runs.values():
+        waiting = state.triggers.waiting.get(trigger.name, {})
+        if trigger.name in state.triggers.runs.values():
             continue
-        if trigger.dataset is None or not _is_complete(trigger.dataset, waiting, state.project):
-            continue
+        if trigger.dataset is not None:
+            if not waiting or not _is_complete(trigger.dataset, waiting, state.project):
+                continue
+        elif number > state.last_run or not _has_news(state, trigger):
+            continue  # a run that is queued before it takes what waits
         number += 1
         run = _queued(state, id, number, trigger)
         versions = tuple(
@@ -70,6 +75,14 @@ def _runs(state: Pipeline, id: str) -> Iterator[Event]:
         )
         yield TriggerFired(pipeline_id=id, trigger=trigger.name, run_id=run.run_id, versions=versions)
         yield run
+
+
+def _has_news(state: Pipeline, trigger: Trigger) -> bool:
+    """Whether records or files wait for a run."""
+    topic, files = state.triggers.topics.get(trigger.name), state.triggers.files.get(trigger.name)
+    if topic is not None:
+        return not topic.run and any(end > topic.taken[partition] for partition, end in topic.ends.items())
+    return files is not None and bool(files.waiting)
 
 
 def _is_complete(trigger: DatasetTrigger, waiting: dict[str, tuple[int, int]], project: str) -> bool:
