@@ -162,18 +162,31 @@ _STAGES = [
 def status(
     name: NameArgument, number: OptionalNumber = 0, at: AtOption = None, output: OutputOption = Format.TABLE
 ) -> None:
-    """Show a run with its stages."""
+    """Show a run with its stages, and triggers that start no runs."""
     moved = moment(at)
 
-    async def work(client: AsyncClient) -> tuple[Any, list[Any], list[str]]:
+    async def work(client: AsyncClient) -> tuple[Any, Any, list[Any], list[str]]:
+        pipeline = await client.pipelines.get(name, at=moved)
+        if not number and not pipeline["runs"]:
+            return pipeline, None, [], []
         row = await client.pipeline_runs.get(name, number, at=moved)
         stages = await client.pipeline_runs.stages(name, row.number, at=moved)
         spec = (await client.pipelines.version(name, row.pipeline_version, at=moved)).spec
-        return row, stages, [each["id"] for each in spec["stages"]]
+        return pipeline, row, stages, [each["id"] for each in spec["stages"]]
 
-    row, stages, known = with_client(work)
+    pipeline, row, stages, known = with_client(work)
+    troubles = _troubles(pipeline)
+    if row is None:
+        if output is not Format.TABLE:
+            show_data({name: pipeline[name] for name in ("status", "reason", "runs", "trigger_troubles")}, output)
+            return
+        show_fields(
+            {"status": pipeline["status"], "why": pipeline["reason"], "runs": "none yet", "triggers": troubles},
+            title=name,
+        )
+        return
     if output is not Format.TABLE:
-        show_data({**row, "stages": stages}, output)
+        show_data({**row, "stages": stages, "trigger_troubles": pipeline["trigger_troubles"]}, output)
         return
     seen = {each["stage_id"] for each in stages}
     order = {id: place for place, id in enumerate(known)}
@@ -188,11 +201,17 @@ def status(
         "wrote": row["outputs"],
         "waiting": [id for id in known if id not in seen],
         "note": row["note"],
+        "triggers": troubles,
     }
     show_fields(fields, title=f"{name} run {row['number']}")
     if stages:
         write("\n")
         print_table(sorted(stages, key=lambda each: order.get(each["stage_id"], 0)), _STAGES)
+
+
+def _troubles(pipeline: Any) -> list[str]:
+    """Triggers that start no runs, and why."""
+    return [f"{each['trigger']} starts no runs: {each['reason']}" for each in pipeline["trigger_troubles"]]
 
 
 def logs(
@@ -244,7 +263,7 @@ def workers(name: NameArgument, at: AtOption = None, output: OutputOption = Form
     columns = [
         column("Job", "worker"),
         Column("Status", _worker_status, style=True),
-        column("Stage", "stage_id", rank=2),
+        Column("Stage", lambda row: "(watches)" if row["watches"] else row["stage_id"], rank=2),
         column("Version", "pipeline_version", right=True, rank=2),
         column("Why", "reason", rank=1, least=12),
         age_column("Asked for", "requested_at", moved or datetime.now(UTC), rank=1),

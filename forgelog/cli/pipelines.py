@@ -177,6 +177,7 @@ def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.
         "tags": spec["tags"],
         "copy of": found["parent"],
         "stages": [_stage_text(stage) for stage in spec["stages"]],
+        "troubles": [f"{each['trigger']}: {each['reason']}" for each in found["trigger_troubles"]],
         "owner": found["owner"],
         "project": found["project"],
     }

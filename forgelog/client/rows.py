@@ -1609,6 +1609,8 @@ class PipelineRow(Answer, message="forgelog.pipelines.v1.Pipeline"):
     """Why its schedule can't be computed; empty: it can."""
     sla_misses: int
     """How many promises were not kept. 0 to 2147483647."""
+    trigger_troubles: list[Answer]
+    """Of triggers that start no runs now; the others do."""
     created_at: datetime | None
     updated_at: datetime | None
     retired_at: datetime | None
@@ -1751,6 +1753,8 @@ class PipelineWorkerRow(Answer, message="forgelog.pipelines.v1.PipelineWorker"):
     """Whose code it has. 0 to 2147483647."""
     stage_id: str
     """Of a worker for one stage."""
+    watches: bool
+    """Whether it watches topics and files for triggers, and does no stage."""
     ready: bool
     reason: str
     """Why it has ended, or is to end."""

@@ -14,6 +14,7 @@ from forgelog.errors import ForgelogError
 from forgelog.worker import processes, starting
 from forgelog.worker.process import NotStarted
 from forgelog.worker.serving import serve
+from forgelog.worker.watch import serving as watching
 
 
 def main() -> int:
@@ -28,7 +29,7 @@ def main() -> int:
 
 async def _until_told(start: starting.Start) -> int:
     """Serve until SIGTERM, which the end of the job is."""
-    serving = asyncio.ensure_future(serve(start, os.dup(1)))
+    serving = asyncio.ensure_future(watching.serve(start) if start.spec.watches else serve(start, os.dup(1)))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
     try:
         await serving

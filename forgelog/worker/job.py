@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from events.language.pipelines.arrivals import ArrivedFiles, TopicBatch
 from events.language.pipelines.commits import place_label
 from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.parameters import ParameterSpec, typed
@@ -53,6 +54,10 @@ class StageJob:
     """The parameters as they were given."""
     memory: int
     """Bytes that the work may hold."""
+    topics: tuple[TopicBatch, ...] = ()
+    """What it reads of topics that the pipeline watches."""
+    arrived: tuple[ArrivedFiles, ...] = ()
+    """The files of sources that name a trigger."""
     debug: bool = False
     """Whether it writes down what it reads and runs."""
     task: int | None = None
@@ -81,6 +86,8 @@ class StageJob:
             ask=ask,
             texts=work.get("parameters") or {},
             memory=work["limit"],
+            topics=tuple(map(TopicBatch.model_validate, work.get("topics") or ())),
+            arrived=tuple(map(ArrivedFiles.model_validate, work.get("files") or ())),
             debug=bool(work.get("debug")),
         )
 
@@ -137,6 +144,11 @@ class StageJob:
             datasets_url=self.worker.datasets_url,
             project=self.project,
             dataset_versions=self._dataset,
+            topics={
+                (batch.url, batch.topic): {each.partition: (each.start, each.end) for each in batch.ranges}
+                for batch in self.topics
+            },
+            arrived={each.trigger: each.files for each in self.arrived},
         )
 
     def _dataset(self, name: str, version: int) -> DatasetAt:

@@ -54,6 +54,8 @@ def order_of(start: Start, event: StageDispatched, spec: PipelineSpec) -> Order:
         "debug": event.debug,
         "interval": [given["interval_start"], given["interval_end"]] if event.interval_start else None,
         "inputs": given["inputs"],
+        "topics": given["topics"],
+        "files": given["files"],
         "manifest": given["manifest"],
         "quarantine": given["quarantine"],
         "dataset_version": event.dataset_version,

@@ -267,15 +267,16 @@ def test_a_topic_is_read_between_offsets(servers: Servers, topic: str, tmp_path:
     def context(**more: Any) -> IoContext:
         return context_of(tmp_path, secrets=secrets.__getitem__, **more)
 
+    at = (given["connection"]["url"], topic)
     resolved = resolve(DataSource.model_validate(given), context())
     assert dict(resolved.offsets) == {0: (0, 2), 1: (0, 1)}
     columns, found = rows(DataSource.model_validate(given), context())
     assert [column.name for column in columns] == ["a", "b", "_key", "_partition", "_offset", "_timestamp"]
     assert [row[:5] for row in found] == [(1, None, "k", 0, 0), (2, "x", "k", 0, 1), (3, None, "k", 1, 0)]
     typed = given | {"columns": [{"name": "a", "type": "TINYINT"}, {"name": "_offset", "type": "BIGINT"}]}
-    assert rows(DataSource.model_validate(typed), context(offsets={0: (1, 2)}))[1] == [(2, 1)]
+    assert rows(DataSource.model_validate(typed), context(topics={at: {0: (1, 2)}}))[1] == [(2, 1)]
     with pytest.raises(StageError, match="topic: partition 0 ends at 2, before 5; the topic was made anew"):
-        resolve(DataSource.model_validate(given), context(offsets={0: (0, 5)}))
+        resolve(DataSource.model_validate(given), context(topics={at: {0: (0, 5)}}))
     with pytest.raises(StageError, match="topic: there is no topic 'nothing-there'"):
         resolve(DataSource.model_validate(given | {"topic": "nothing-there"}), context())
     wrong = given | {"columns": [{"name": "b", "type": "INTEGER"}]}

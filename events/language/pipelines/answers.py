@@ -12,7 +12,7 @@ from events.language.pipelines.enums import PipelineStatus, RunTrigger, StagePha
 from events.language.pipelines.parameters import Parameters
 from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.quality import RuleOutcome
-from events.language.pipelines.watch_messages import TroubleCause
+from events.language.pipelines.watch_messages import TroubleKind
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -22,7 +22,7 @@ class TriggerTrouble(Model):
     """What keeps a trigger from starting runs."""
 
     trigger: Identifier
-    cause: TroubleCause
+    kind: TroubleKind
     reason: str
     """With what to do."""
 

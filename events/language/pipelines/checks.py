@@ -46,6 +46,7 @@ def spec_errors(spec: PipelineSpec) -> list[FieldError]:
     stages = {stage.id: stage for stage in spec.stages}
     samples = {name: sample(each) for name, each in spec.parameters.items()}
     errors += _of_secrets(spec)
+    errors += _of_triggers(spec)
     written: dict[str, str] = {}
     for number, stage in enumerate(spec.stages):
         other = written.setdefault(stage.id.replace("_", "-"), stage.id)
@@ -88,6 +89,44 @@ def _of_stage(
         yield _error(f"{path}.cache", "is content, and its tasks are not kept", "leave it out")
     if stage.job is not None and stage.execution is StageExecution.SHARED and stage.resources.gpus:
         yield _error(f"{path}.resources", "is nothing of a stage that is a job", "give job.resources")
+
+
+def _of_triggers(spec: PipelineSpec) -> Iterator[FieldError]:
+    """Sources and the triggers that find what they read."""
+    sources = [
+        (f"spec.stages[{number}].inputs.{name}.source", given.source)
+        for number, stage in enumerate(spec.stages)
+        for name, given in stage.inputs.items()
+        if given.source is not None
+    ]
+    files = {trigger.name: trigger.files for trigger in spec.triggers if trigger.files is not None}
+    for path, source in sources:
+        if not source.trigger:
+            continue
+        watched = files.get(source.trigger)
+        if watched is None:
+            known = ", ".join(files) or "there is none"
+            yield _error(f"{path}.trigger", f"is {source.trigger!r}, no trigger of files", f"name one ({known})")
+        elif (watched.type, watched.connection, watched.path) != (source.type, source.connection, source.path):
+            problem = f"is {source.trigger!r}, which watches another place than the source's"
+            yield _error(f"{path}.trigger", problem, "give both the same type, connection and path")
+    read = {(source.connection.url, source.topic) for _, source in sources if source.topic}
+    watching: dict[tuple[str, str], str] = {}
+    for number, trigger in enumerate(spec.triggers):
+        if (topic := trigger.topic) is None:
+            continue
+        place = (topic.connection.url, topic.topic)
+        if place in watching:
+            problem = f"is {topic.topic!r}, which trigger {watching[place]} watches"
+            yield _error(
+                f"spec.triggers[{number}].topic.topic", problem, "leave one of them out: both have its records"
+            )
+        watching.setdefault(place, trigger.name)
+        if place not in read and all(stage.job is None for stage in spec.stages):
+            problem = f"is {topic.topic!r}, and no stage has a source of this topic and connection.url"
+            yield _error(
+                f"spec.triggers[{number}].topic.topic", problem, "let a stage read it: runs are given its records"
+            )
 
 
 def _of_secrets(spec: PipelineSpec) -> Iterator[FieldError]:

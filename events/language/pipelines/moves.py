@@ -49,8 +49,8 @@ MACHINES = (
     ),
     StateMachine(
         "Runs of pipelines",
-        "A paused run starts no stage; those that run go on. Only a failed run can be retried. One that has records of a topic, which later "
-        "ones wait for, can be cancelled.",
+        "A paused run starts no stage; those that run go on. Only a failed run can be retried. "
+        "One that has records of a topic, which later ones wait for, can be cancelled.",
         RUN_MOVES,
     ),
     StateMachine(

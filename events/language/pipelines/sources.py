@@ -78,8 +78,8 @@ class StreamStart(StrEnum):
 
 
 class Streaming(Model):
-    """How a topic is read: between two offsets of each partition. Where a trigger of the pipeline watches the topic, each
-    run is given its own. A run that is given none reads from `start` up to the present end."""
+    """How a topic is read: between two offsets of each partition. Where a trigger of the pipeline watches the topic,
+    each run is given its own. A run that is given none reads from `start` up to the present end."""
 
     start: StreamStart = StreamStart.EARLIEST
     """Of a run that is given no offsets. `latest` reads nothing then: only runs by a trigger have records."""
@@ -129,8 +129,8 @@ class DataSource(Model):
     streaming: Streaming | None = None
     """Of Kafka."""
     trigger: OptionalIdentifier = ""
-    """Of files: a trigger of the pipeline. Only the files are read that have arrived for the run, and `path` is that of the
-    trigger; without any there is nothing to read, see `allow_empty`. Empty: all files of the path."""
+    """Of files: a trigger of the pipeline. Only the files are read that have arrived for the run, and `path` is that of
+    the trigger; without any there is nothing to read, see `allow_empty`. Empty: all files of the path."""
     rules: tuple[DataQualityRule, ...] = Field(default=(), max_length=MAX_RULES)
     """What its rows must be, before anything else sees them."""
     allow_empty: bool = False

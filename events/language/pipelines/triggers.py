@@ -22,9 +22,9 @@ WatchedDataset = Annotated[
 
 
 class TopicTrigger(Model):
-    """A run for each batch of a topic's records. Sources of this topic read exactly the run's batch, and batches have no
-    gaps. A run that starts otherwise takes what waits as well. While the run that has the last batch is not completed or
-    cancelled, what comes waits."""
+    """A run for each batch of a topic's records. Sources of this topic read exactly the run's batch, and batches have
+    no gaps. A run that starts otherwise takes what waits as well. While the run that has the last batch is not
+    completed or cancelled, what comes waits."""
 
     topic: WatchedTopic
     connection: Connection = Connection()

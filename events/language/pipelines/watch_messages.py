@@ -27,7 +27,7 @@ from events.language.pipelines.pipeline import Reason, VersionNumber
 from events.language.pipelines.triggers import WatchedTopic
 
 Ranges = Annotated[tuple[PartitionRange, ...], Field(max_length=MAX_PARTITIONS)]
-Identities = Annotated[tuple[FileIdentity, ...], Field(max_length=MAX_WATCHED_FILES)]
+Identities = Annotated[tuple[FileIdentity, ...], Field(max_length=MAX_WATCHED_FILES, examples=[["4f" * 8]])]
 
 
 class TriggerReport(OfPipeline):
@@ -38,8 +38,8 @@ class TriggerReport(OfPipeline):
 
 
 class ReportTopicAdvanced(TriggerReport):
-    """From a watcher: a topic has so many records more. A range goes on where the last one of its partition ended, or it
-    is refused; the first one says where the trigger begins."""
+    """From a watcher: a topic has so many records more. A range goes on where the last one of its partition ended, or
+    it is refused; the first one says where the trigger begins."""
 
     ranges: Ranges
 
@@ -63,7 +63,7 @@ class ReportTriggerTrouble(TriggerReport):
     """Empty: it can."""
 
 
-class TroubleCause(StrEnum):
+class TroubleKind(StrEnum):
     """What keeps a trigger from starting runs."""
 
     SOURCE = "source"
@@ -113,7 +113,7 @@ class TriggerTroubled(PipelineEvent):
     """A trigger starts no run for this cause."""
 
     trigger: Identifier
-    cause: TroubleCause
+    kind: TroubleKind
     reason: Reason
 
 
@@ -121,7 +121,7 @@ class TriggerMended(PipelineEvent):
     """The cause is gone."""
 
     trigger: Identifier
-    cause: TroubleCause
+    kind: TroubleKind
 
 
 WATCH_COMMANDS = (ReportTopicAdvanced, ReportFilesArrived, ReportTriggerTrouble)

@@ -9,11 +9,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from events.language.pipelines.arrivals import ArrivedFile
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import Connection, DataSourceType
 from events.language.pipelines.sources import DataSource
 
 NO_CONNECTION = Connection()
+
+Offsets = Mapping[int, tuple[int, int]]
+"""Of a topic's partitions: the first offset to read, and the first not to. What is not named is not read."""
 
 
 class DatasetAt(NamedTuple):
@@ -44,8 +48,10 @@ class IoContext:
     project: str = "local/default"
     dataset_versions: Callable[[str, int], DatasetAt] = field(default=lambda name, version: _no_dataset(name, version))
     """A published version of a dataset by its name or id; 0 is the newest one. Raises LookupError."""
-    offsets: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    """Of a topic's partitions: the first offset to read, and the first not to. Empty: up to the present end."""
+    topics: Mapping[tuple[str, str], Offsets] = field(default_factory=dict)
+    """What is read of a topic, by its cluster's address and its name. One that is not there: up to its present end."""
+    arrived: Mapping[str, tuple[ArrivedFile, ...]] = field(default_factory=dict)
+    """The files of sources that name a trigger, by that."""
 
 
 class ResolvedFile(NamedTuple):
@@ -80,7 +86,7 @@ class Resolved:
     dataset_id: str = ""
     version: int = 0
     """Of a dataset."""
-    offsets: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    offsets: Offsets = field(default_factory=dict)
     """Of a topic's partitions: what is read."""
 
     @property

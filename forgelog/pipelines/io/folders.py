@@ -26,6 +26,8 @@ class Entry(NamedTuple):
     """From the folder on, with ``/`` between."""
     size: int
     etag: str
+    modified: float = 0.0
+    """When it was written, in seconds since 1970; 0: not known."""
 
 
 class Folder(Protocol):

@@ -19,15 +19,18 @@ MAX_FILES = 100_000
 
 
 def listed(
-    path: str, type_: DataSourceType, connection: Connection, context: IoContext, field: str
+    path: str, type_: DataSourceType, connection: Connection, context: IoContext, field: str, *, expected: bool = True
 ) -> tuple[Folder, list[Entry]]:
-    """The files that one path of a source means, in the order of their names; before them the root of these names."""
+    """The files that one path of a source means, in the order of their names; before them the root of these names.
+    `expected`: whether a path without a wild card, of which there is no file, is an error."""
     given = whole_url(filled(path, context, field), connection, type_, field)
     root, pattern = split(given, type_)
     folder = open_folder(root, type_, connection, context, field)
     if pattern.endswith("/") or not pattern:
         pattern += "**"
     if not is_wild(pattern):
+        if not expected and folder.head(literal(pattern)) is None:
+            return folder, []
         return folder, [_single(folder, literal(pattern), given, field)]
     found: list[Entry] = []
     for entry in _candidates(folder, pattern, type_):
@@ -36,6 +39,11 @@ def listed(
             if len(found) > MAX_FILES:
                 raise StageError(field, f"{shown(given)} means more than {MAX_FILES:,} files", "give a narrower path")
     return folder, sorted(found)
+
+
+def url_of(folder: Folder, entry: Entry) -> str:
+    """A file's whole name, as people know it."""
+    return f"{folder.url.rstrip('/')}/{entry.name}"
 
 
 def _single(folder: Folder, name: str, given: str, field: str) -> Entry:

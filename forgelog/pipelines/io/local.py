@@ -219,4 +219,4 @@ def _keep(path: Path) -> None:
 
 
 def _entry(name: str, status: os.stat_result) -> Entry:
-    return Entry(name, status.st_size, f"{status.st_mtime_ns:x}-{status.st_ino:x}")
+    return Entry(name, status.st_size, f"{status.st_mtime_ns:x}-{status.st_ino:x}", status.st_mtime)

@@ -10,8 +10,8 @@ from events.language.pipelines.connections import FILE_PLACES, DataSourceType
 from events.language.pipelines.formats import FileFormat
 from events.language.pipelines.sources import DataSource
 from forgelog.pipelines.io.context import DatasetAt, IoContext, Resolved, ResolvedFile
-from forgelog.pipelines.io.folders import Folder
-from forgelog.pipelines.io.listing import MAX_FILES, listed
+from forgelog.pipelines.io.folders import Entry, Folder
+from forgelog.pipelines.io.listing import MAX_FILES, listed, url_of
 from forgelog.pipelines.io.opening import open_folder, split, type_of_url, whole_url
 from forgelog.pipelines.io.paths import filled, is_wild, literal, partition_of
 from forgelog.pipelines.io.versions import FolderVersion, newest, read_version
@@ -28,6 +28,8 @@ def _resolve_files(source: DataSource, context: IoContext) -> Resolved:
     single = len(source.paths) == 0
     if source.format is not None and source.format.type is FileFormat.DELTA:
         return _resolve_delta(source, context)
+    if source.trigger:
+        return _resolve_arrived(source, context)
     files: dict[str, ResolvedFile] = {}
     for number, path in enumerate(source.patterns):
         field = "path" if single else f"paths[{number}]"
@@ -35,28 +37,54 @@ def _resolve_files(source: DataSource, context: IoContext) -> Resolved:
             return version
         folder, entries = listed(path, source.type, source.connection, context, field)
         for entry in entries:
-            url = f"{folder.url.rstrip('/')}/{entry.name}"
-            try:
-                partition = partition_of(entry.name, (column.name for column in source.partitions))
-            except ValueError as error:
-                remedy = "name the file's folders after the columns of partitions, or leave the file out"
-                raise StageError(field, f"{shown(url)} {error}", remedy) from None
-            files[url] = ResolvedFile(url, entry.size, entry.etag, partition)
+            found = _resolved_file(source, url_of(folder, entry), entry, field)
+            files[found.url] = found
     if len(files) > MAX_FILES:
         raise StageError("paths", f"mean {len(files):,} files", f"give narrower ones: at most {MAX_FILES:,}")
     if not files and not source.allow_empty:
         named = " ".join(shown(filled(path, context, "path")) for path in source.patterns[:3])
         remedy = "check it; if none is expected at times, set allow_empty and give columns"
         raise StageError("path" if single else "paths", f"no file fits {named}", remedy)
+    return _of_files(source, context, tuple(files.values()))
+
+
+def _of_files(source: DataSource, context: IoContext, files: tuple[ResolvedFile, ...]) -> Resolved:
     return Resolved(
         source,
         context,
-        identity=_identity(files.values()),
-        files=tuple(files.values()),
+        identity=_identity(files),
+        files=files,
         partitions=source.partitions,
         connection=source.connection,
         type=source.type,
     )
+
+
+def _resolved_file(source: DataSource, url: str, entry: Entry, field: str) -> ResolvedFile:
+    try:
+        partition = partition_of(entry.name, (column.name for column in source.partitions))
+    except ValueError as error:
+        remedy = "name the file's folders after the columns of partitions, or leave the file out"
+        raise StageError(field, f"{shown(url)} {error}", remedy) from None
+    return ResolvedFile(url, entry.size, entry.etag, partition)
+
+
+def _resolve_arrived(source: DataSource, context: IoContext) -> Resolved:
+    """The files that have arrived for the run. One that has changed since arrives again, and is left to that run."""
+    found = []
+    for file in context.arrived.get(source.trigger, ()):
+        root, name = split(file.url, source.type)
+        folder = open_folder(root, source.type, source.connection, context, "path")
+        entry = folder.head(name)
+        if entry is None:
+            remedy = "put it back and retry the run; whoever takes files away has to wait until their run has ended"
+            raise StageError("path", f"{shown(file.url)} has arrived for this run, and is gone", remedy)
+        if (entry.size, entry.etag) == (file.size, file.etag):
+            found.append(_resolved_file(source, file.url, entry, "path"))
+    if not found and not source.allow_empty:
+        problem = f"no file has arrived for this run by the trigger {source.trigger}"
+        raise StageError("trigger", problem, "wait for the trigger's runs; or set allow_empty and give columns")
+    return _of_files(source, context, tuple(found))
 
 
 def _version_of(source: DataSource, path: str, context: IoContext) -> Resolved | None:

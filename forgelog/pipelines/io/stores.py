@@ -141,7 +141,8 @@ def _opened(url: str, type_: DataSourceType, options: Mapping[str, str]) -> Any:
 
 
 def _entry(meta: Mapping[str, Any]) -> Entry:
-    return Entry(meta["path"], meta["size"], meta["e_tag"] or str(meta["last_modified"]))
+    modified = meta["last_modified"]
+    return Entry(meta["path"], meta["size"], meta["e_tag"] or str(modified), modified.timestamp())
 
 
 def _check_bucket(error: FileNotFoundError) -> None:

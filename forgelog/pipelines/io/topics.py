@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from events.language.pipelines.connections import Connection, DataSourceType
 from events.language.pipelines.sources import DataSource, Streaming, StreamStart
 from forgelog.pipelines.io import sql
-from forgelog.pipelines.io.context import IoContext, Resolved
+from forgelog.pipelines.io.context import IoContext, Offsets, Resolved
 from forgelog.pipelines.io.credentials import options_of
 from forgelog.pipelines.io.paths import filled, literal
 from forgelog.pipelines.io.words import shown
@@ -56,10 +56,21 @@ def client_options(connection: Connection, context: IoContext) -> dict[str, Any]
 
 def answered(work: Coroutine[Any, Any, _T], field: str) -> _T:
     """Run a conversation with a cluster. What its client raises becomes StageError."""
+
+    async def answering() -> _T:
+        with explained(field):
+            return await work
+
+    return asyncio.run(answering())
+
+
+@contextmanager
+def explained(field: str) -> Iterator[None]:
+    """What a client of Kafka raises becomes StageError."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
     try:
-        return asyncio.run(work)
+        yield
     except KafkaError as error:
         transient = bool(getattr(error, "retriable", False)) or isinstance(error, KafkaConnectionError)
         problem = f"Kafka says: {type(error).__name__}: {str(error)[:300]}"
@@ -69,27 +80,24 @@ def answered(work: Coroutine[Any, Any, _T], field: str) -> _T:
         raise StageError("connection.url", problem, "check the brokers' addresses", transient=True) from None
 
 
-def offsets_to_read(source: DataSource, context: IoContext) -> Mapping[int, tuple[int, int]]:
+def offsets_to_read(source: DataSource, context: IoContext) -> Offsets:
     """The first offset of each partition that a run reads, and the first that it does not."""
     return answered(_offsets(source, context), "topic")
 
 
 async def _offsets(source: DataSource, context: IoContext) -> dict[int, tuple[int, int]]:
-    consumer, places = await _opened(source, context)
+    consumer, places = await opened(source, context)
+    given = context.topics.get((source.connection.url, source.topic))
     try:
         first, end = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
         streaming = source.streaming or Streaming()
         found = {}
         most = max(streaming.max_records // max(len(places), 1), 1)
         for place in places:
-            if context.offsets:
-                start, until = context.offsets.get(place.partition, (0, 0))
-                if start < first[place] and start < until:
-                    problem = f"partition {place.partition} begins at {first[place]}: records from {start} on are gone"
-                    raise StageError("topic", problem, "the topic's retention is too short; run from what is left")
-                if until > end[place]:
-                    problem = f"partition {place.partition} ends at {end[place]}, before {until}"
-                    raise StageError("topic", problem, "the topic was made anew: begin from its start")
+            if given is not None:
+                start, until = given.get(place.partition, (0, 0))
+                if start < until:
+                    check_range(place.partition, start, until, first[place], end[place])
             else:
                 latest = streaming.start is StreamStart.LATEST and source.streaming is not None
                 start = end[place] if latest else first[place]
@@ -98,6 +106,17 @@ async def _offsets(source: DataSource, context: IoContext) -> dict[int, tuple[in
         return found
     finally:
         await consumer.stop()
+
+
+def check_range(partition: int, start: int, until: int, first: int, end: int) -> None:
+    """Raises StageError if a partition, which has the offsets from `first` on and before `end`, lacks some of a range's
+    records."""
+    if start < first:
+        problem = f"partition {partition} begins at {first}: records from {start} on are gone"
+        raise StageError("topic", problem, "the topic's retention is too short; run from what is left")
+    if until > end:
+        problem = f"partition {partition} ends at {end}, before {until}"
+        raise StageError("topic", problem, "the topic was made anew: begin from its start")
 
 
 async def partitions_of(options: dict[str, Any], topic: str) -> list[int]:
@@ -116,7 +135,8 @@ async def partitions_of(options: dict[str, Any], topic: str) -> list[int]:
         await client.close()
 
 
-async def _opened(source: DataSource, context: IoContext) -> tuple[Any, list[Any]]:
+async def opened(source: DataSource, context: IoContext) -> tuple[Any, list[Any]]:
+    """A consumer, to be stopped, and the partitions of a source's topic. Raises StageError."""
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
     options = client_options(source.connection, context)
@@ -184,7 +204,7 @@ async def _save(resolved: Resolved, path: Path) -> None:
             ("_timestamp", pa.timestamp("ms", "UTC")),
         ]
     )
-    consumer, places = await _opened(resolved.source, resolved.context)
+    consumer, places = await opened(resolved.source, resolved.context)
     try:
         left = {}
         for place in places:

@@ -151,7 +151,15 @@ def _job_id(child: str) -> str:
 
 
 def _told(
-    id: str, job_id: str, version: int, spec: PipelineSpec, resources: JobResources, datasets: str, *, once: bool, watches: bool = False
+    id: str,
+    job_id: str,
+    version: int,
+    spec: PipelineSpec,
+    resources: JobResources,
+    datasets: str,
+    *,
+    once: bool,
+    watches: bool = False,
 ) -> dict[str, str]:
     told = WorkerSpec(
         pipeline_id=id,

@@ -4,8 +4,8 @@
 2. A version that a dataset tells it of waits (`DatasetAdvanced`), also while the pipeline is paused.
 3. Once the trigger has all that its rule asks for, and no run of the trigger is under way, a run takes all that has
    waited (`TriggerFired`, `RunQueued`). So each version is taken once, in whatever number they come.
-4. Records of topics and files that have arrived (`services.pipelines.triggers.watching`) start runs in the same way. Any
-   run takes what waits of them.
+4. Records of topics and files that have arrived (`services.pipelines.triggers.watching`) start runs in the same way.
+   Any run takes what waits of them.
 """
 
 from __future__ import annotations

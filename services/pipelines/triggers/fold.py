@@ -9,7 +9,7 @@ from events.language.pipelines.arrivals import identity_of
 from events.language.pipelines.enums import RunTrigger
 from events.language.pipelines.events import PipelineActivated, PipelineDefined
 from events.language.pipelines.pipeline import PipelineSpec
-from events.language.pipelines.run_events import RunEnded, RunFailed, RunQueued, RunRetried
+from events.language.pipelines.run_events import RunEnded, RunFailed, RunQueued
 from events.language.pipelines.trigger_messages import (
     DatasetAdvanced,
     DatasetSubscribed,
@@ -51,11 +51,11 @@ def evolve(
         case TriggerFired():
             triggers.waiting.pop(event.trigger, None)
         case TriggerTroubled():
-            triggers.troubles.setdefault(event.trigger, {})[event.cause.value] = event.reason
+            triggers.troubles.setdefault(event.trigger, {})[event.kind.value] = event.reason
         case TriggerMended():
-            triggers.troubles.get(event.trigger, {}).pop(event.cause.value, None)
-        case RunQueued() | RunRetried() | RunEnded():
-            _of_run(triggers, event, spec)
+            triggers.troubles.get(event.trigger, {}).pop(event.kind.value, None)
+        case RunQueued() | RunEnded():
+            _of_run(triggers, event)
 
 
 def _watch(triggers: Triggers, spec: PipelineSpec | None, time: datetime) -> None:
@@ -91,13 +91,13 @@ def _arrived(files: Files, event: FilesArrived) -> None:
     files.looked = files.looked or event.looked
 
 
-def _of_run(triggers: Triggers, event: RunQueued | RunRetried | RunEnded, spec: PipelineSpec | None) -> None:
+def _of_run(triggers: Triggers, event: RunQueued | RunEnded) -> None:
     id = event.run_id
     if isinstance(event, RunQueued):
         if event.trigger is RunTrigger.EVENT:
             triggers.runs[id] = event.trigger_id
         _taken(triggers, event)
-    elif isinstance(event, RunEnded):
+    else:
         triggers.runs.pop(id, None)
         for topic in () if isinstance(event, RunFailed) else triggers.topics.values():
             if topic.run == id:

@@ -11,9 +11,9 @@ def of_pipeline(event: Message, found: Row) -> Row:
     """What an event changes in its pipeline's row."""
     if not isinstance(event, TriggerMended | TriggerTroubled):
         return {}
-    about = (event.trigger, event.cause.value)
-    others = [each for each in found["trigger_troubles"] if (each["trigger"], each["cause"]) != about]
+    about = (event.trigger, event.kind.value)
+    others = [each for each in found["trigger_troubles"] if (each["trigger"], each["kind"]) != about]
     if isinstance(event, TriggerMended):
         return {"trigger_troubles": others}
-    told = {"trigger": event.trigger, "cause": event.cause.value, "reason": event.reason}
+    told = {"trigger": event.trigger, "kind": event.kind.value, "reason": event.reason}
     return {"trigger_troubles": [*others, told]}

@@ -21,8 +21,9 @@ class Topic:
     taken: dict[int, int] = field(default_factory=dict)
     """Partition → the first offset that no run was given."""
     run: str = ""
-    """The run that has the last batch, until it is completed or cancelled. Further records wait for that: two runs would
-    put rows into their places in the wrong order, and of one that failed only a retry knows what it has published."""
+    """The run that has the last batch, until it is completed or cancelled. Further records wait for that: two runs
+    would put rows into their places in the wrong order, and of one that failed only a retry knows what it has
+    published."""
 
     def is_of(self, topic: str, url: str) -> bool:
         return (self.topic, self.url) == (topic, url)

@@ -3,8 +3,8 @@
 1. An active or paused pipeline whose triggers name topics or files has a watcher, a job of its own (`WorkerRequested`
    that watches). Another one takes the place of one that is lost, or is for an older description.
 2. Once it is ready it is told what to watch, and from where on (`TriggerWatched`).
-3. What it reports waits for a run (`TopicAdvanced`, `FilesArrived`). A range of a partition must begin where the last one
-   ended: of two watchers that live for a while one is refused.
+3. What it reports waits for a run (`TopicAdvanced`, `FilesArrived`). A range of a partition must begin where the last
+   one ended: of two watchers that live for a while one is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from events.language.pipelines.watch_messages import (
     TriggerReport,
     TriggerTroubled,
     TriggerWatched,
-    TroubleCause,
+    TroubleKind,
 )
 from services.pipelines.pipeline import launching
 from services.pipelines.pipeline.state import Pipeline
@@ -161,9 +161,9 @@ def _troubled(state: Pipeline, command: ReportTriggerTrouble) -> Iterator[Event]
     names: dict[str, Any] = {
         "pipeline_id": command.pipeline_id,
         "trigger": command.trigger,
-        "cause": TroubleCause.SOURCE,
+        "kind": TroubleKind.SOURCE,
     }
-    known = state.triggers.troubles.get(command.trigger, {}).get(TroubleCause.SOURCE.value, "")
+    known = state.triggers.troubles.get(command.trigger, {}).get(TroubleKind.SOURCE.value, "")
     if command.reason == known:
         return
     yield TriggerTroubled(**names, reason=command.reason) if command.reason else TriggerMended(**names)
@@ -177,7 +177,7 @@ def held(state: Pipeline, id: str) -> Iterator[Event]:
         if run is not None and run.status is PipelineStatus.FAILED:
             first = f"run {run.number} has failed, and later records wait for it: "
             reason = f"{first}retry it, or cancel it to go on without its records"
-        names: dict[str, Any] = {"pipeline_id": id, "trigger": name, "cause": TroubleCause.RUN}
-        if reason == state.triggers.troubles.get(name, {}).get(TroubleCause.RUN.value, ""):
+        names: dict[str, Any] = {"pipeline_id": id, "trigger": name, "kind": TroubleKind.RUN}
+        if reason == state.triggers.troubles.get(name, {}).get(TroubleKind.RUN.value, ""):
             continue
         yield TriggerTroubled(**names, reason=reason) if reason else TriggerMended(**names)

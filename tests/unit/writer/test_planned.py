@@ -18,7 +18,6 @@ from events.language.jobs.spec import JobSpec
 from events.language.objects import ObjectRef
 from events.language.pipelines.sinks import DataSink
 from events.language.pipelines.sources import Streaming
-from events.language.pipelines.triggers import FileTrigger, TopicTrigger
 from events.language.planned import planned_of
 from events.language.registry import command_types
 from events.log import topics
@@ -50,7 +49,7 @@ def _job() -> dict[str, Any]:
 
 
 def _topic() -> dict[str, Any]:
-    place = {"type": "kafka", "path": "", "topic": "orders", "connection": {"url": "here:9092"}}
+    place = {"type": "kafka", "path": "", "topic": "orders", "trigger": "", "connection": {"url": "here:9092"}}
     return place | {"format": {"type": "json"}, "partitions": (), "streaming": _sample(Streaming)}
 
 
@@ -59,8 +58,6 @@ EXCLUDED: Mapping[str, Callable[[], dict[str, Any]]] = {
     "spec.stages.inputs.source.streaming.": _topic,
     "spec.stages.sink.": lambda: {"sink": _sample(DataSink), "for_each": None},
     "spec.stages.executors.": lambda: {"executors": 1},
-    "spec.triggers.topic.": lambda: {"dataset": None, "topic": _sample(TopicTrigger)},
-    "spec.triggers.files.": lambda: {"dataset": None, "files": _sample(FileTrigger)},
     "manifest.files_object.": lambda: {"files": (), "files_object": _sample(ObjectRef)},
     "quarantine.files_object.": lambda: {"files": (), "files_object": _sample(ObjectRef)},
 }
