@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from events.language.pipelines.dataset_messages import VersionPublished
 from events.language.pipelines.run_events import RunQueued, WorkerReady, WorkerRequested
 from events.language.pipelines.watch_messages import FilesArrived, TopicAdvanced, TriggerTroubled
-from events.log.connect import options_of
+from events.log.access import options_of
 from forgelog import AsyncClient
 from tests import PATIENCE
 from tests.integration.cluster import Cluster

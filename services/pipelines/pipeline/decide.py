@@ -212,7 +212,7 @@ class Pipelines(Decider[Pipeline]):
 
     def may_passivate(self, state: Pipeline) -> bool:
         under_way = any(run.status is not PipelineStatus.FAILED for run in state.runs.values())
-        return not state.workers and not under_way and stepping.due(state) is None
+        return not state.workers and not under_way and stepping.due(state) is None and not stepping.acts(state)
 
     def decide(self, state: Pipeline, command: Command, context: DecisionContext) -> Sequence[Event]:
         if isinstance(command, DefinePipeline):

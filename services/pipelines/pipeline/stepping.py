@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from events.language.base import Event
@@ -66,6 +66,11 @@ def step(state: Pipeline, at: At) -> list[Event]:
         if found := part(state, at):
             return found
     return []
+
+
+def acts(state: Pipeline) -> bool:
+    """Whether there is something to do now, whatever the time."""
+    return bool(step(state, At(state.name, state.project, datetime.min.replace(tzinfo=UTC), "")))
 
 
 def due(state: Pipeline) -> datetime | None:

@@ -79,10 +79,14 @@ class Desk:
 
     def take(self, decided: Sequence[Event]) -> list[Event]:
         found = self._fold(decided)
-        while more := self.decider.after_batch(self.state, self.context()):
+        while (more := self.decider.after_batch(self.state, self.context())) and self._acts():
             found += self._fold(more)
         self.events += found
         return found
+
+    def _acts(self) -> bool:
+        """The writer asks no state that rests what it does."""
+        return not self.decider.may_passivate(self.state)
 
     def context(self, subject: str = ID) -> DecisionContext:
         self._ids += 1

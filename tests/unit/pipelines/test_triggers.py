@@ -101,6 +101,18 @@ def test_a_pipeline_subscribes_while_it_is_active_and_as_its_triggers_say() -> N
     assert DatasetUnsubscribed(pipeline_id=ID, dataset_id="stock") in retired
 
 
+def test_a_pipeline_that_is_to_subscribe_does_not_rest() -> None:
+    desk = Desk(spec("orders"))
+    decided = desk.decider.decide(
+        desk.state, ActivatePipeline(pipeline_id=ID), DecisionContext(NOON, "c", "ada", PROJECT, ID)
+    )
+    for event in decided:
+        desk.state = desk.decider.evolve(desk.state, event, NOON)
+    assert not desk.decider.may_passivate(desk.state), "the writer asks no state that rests what it does"
+    desk.take(firing.fired(desk.state, ID))
+    assert desk.decider.may_passivate(desk.state)
+
+
 def test_a_name_is_a_dataset_of_the_pipelines_own_project() -> None:
     desk = Desk(spec("orders", "stock.abc23"), project="acme/shop")
     subscribed = desk.send(ActivatePipeline(pipeline_id=desk.id))
