@@ -29,9 +29,7 @@ def listed(
     if pattern.endswith("/") or not pattern:
         pattern += "**"
     if not is_wild(pattern):
-        if not expected and folder.head(literal(pattern)) is None:
-            return folder, []
-        return folder, [_single(folder, literal(pattern), given, field)]
+        return folder, _single(folder, literal(pattern), given, field, expected)
     found: list[Entry] = []
     for entry in _candidates(folder, pattern, type_):
         if matches(pattern, entry.name):
@@ -46,12 +44,14 @@ def url_of(folder: Folder, entry: Entry) -> str:
     return f"{folder.url.rstrip('/')}/{entry.name}"
 
 
-def _single(folder: Folder, name: str, given: str, field: str) -> Entry:
+def _single(folder: Folder, name: str, given: str, field: str, expected: bool) -> list[Entry]:
     entry = folder.head(name)
     if entry is not None:
-        return entry
+        return [entry]
     if next(iter(folder.walk(name + "/")), None) is not None:
         raise StageError(field, f"{shown(given)} is a folder", "end it with / for all files below")
+    if not expected:
+        return []
     raise StageError(field, f"there is no file {shown(given)}", "check the path; its parameters are filled in here")
 
 

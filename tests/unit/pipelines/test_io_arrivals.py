@@ -65,3 +65,16 @@ def test_a_run_for_which_no_file_has_arrived(tmp_path: Path) -> None:
 def test_only_a_path_of_files_has_a_trigger(place: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="trigger is nothing but that of one path of files"):
         DataSource.model_validate({"type": DataSourceType.FILE_SYSTEM, "trigger": "arrivals"} | place)
+
+
+def test_a_file_that_need_not_be_there_and_a_folder_that_is_none(tmp_path: Path) -> None:
+    def found(name: str) -> int:
+        place = DataSource.model_validate({"type": "file_system", "path": f"{tmp_path}/{name}"})
+        context = context_of(tmp_path)
+        return len(listed(place.path, place.type, place.connection, context, "path", expected=False)[1])
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.csv").write_text("x\n")
+    assert (found("a.csv"), found("nowhere/a.csv"), found("folder/a.csv")) == (0, 0, 1)
+    with pytest.raises(StageError, match="is a folder; end it with / for all files below"):
+        found("folder")
