@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,4 +113,12 @@ def read_certificate(config: Config) -> tuple[str, str] | None:
         raise SettingsError(f"FORGELOG_ROUTER_CERT, FORGELOG_ROUTER_KEY: {reason}; give two PEM files") from None
     if "BEGIN CERTIFICATE" not in texts[0] or "PRIVATE KEY" not in texts[1]:
         raise SettingsError("FORGELOG_ROUTER_CERT, FORGELOG_ROUTER_KEY: should be PEM, the certificate and its key")
+    try:
+        # Envoy would refuse them, and no listener would come up; the password that is asked for is none.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password="")
+    except ssl.SSLError as error:
+        raise SettingsError(
+            "FORGELOG_ROUTER_CERT, FORGELOG_ROUTER_KEY: the key is not the certificate's, or it has a password "
+            f"({(error.reason or 'damaged').lower().replace('_', ' ')}); give a pair, the key without a password"
+        ) from None
     return texts

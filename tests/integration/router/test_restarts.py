@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from forgelog.embedded.ports import free_port
+from services.deployments.router import companion
 from tests.integration.router.rig import Rig, raw, revision, until, upstreams
 
 
@@ -111,8 +112,42 @@ async def test_tls_by_a_certificate_of_the_operators(folder: Path) -> None:
         assert cookie.endswith("; Secure")
 
 
+async def test_a_renewed_certificate_is_taken_without_a_restart_once_both_files_are_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(companion, "CERTIFICATE_SECONDS", 0.1)
+    before, renewed = signed(folder), signed(folder / "renewed")
+    rig = Rig(folder, free_port())
+    rig = Rig(folder, rig.config.port, replace(rig.config, certificate=before))
+
+    async def shown() -> str:
+        return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", rig.config.port))
+
+    async with rig.running(verify=ssl.create_default_context(cafile=str(before[0]))):
+        old = before[0].read_text()
+        assert await shown() == old
+        os.replace(renewed[0], before[0])
+        await until(lambda: "the key is not the certificate's" in caplog.text)
+        assert await shown() == old
+        os.replace(renewed[1], before[1])
+        new = before[0].read_text()
+
+        async def taken() -> bool:
+            return await shown() == new
+
+        await until(taken)
+    assert "PRIVATE KEY" not in caplog.text
+    assert with_a_key(folder) == [before[1]]
+
+
+def with_a_key(folder: Path) -> list[Path]:
+    """The files that hold one."""
+    return [path for path in folder.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
+
+
 def signed(folder: Path) -> tuple[Path, Path]:
     """A certificate for localhost, and its key."""
+    folder.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
