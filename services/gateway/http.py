@@ -42,6 +42,7 @@ from services.gateway.points_doors import PointsHttp
 from services.gateway.principal import Access
 from services.gateway.readiness import Readiness
 from services.gateway.routes import QueryRoute, query_routes
+from services.gateway.routing import Routing
 from services.gateway.schemas import Schemas
 from services.gateway.trace import Trace
 from services.gateway.transcode import request_from_json, request_from_parameters, to_json
@@ -99,8 +100,8 @@ class Http:
             self._route("/metrics/{context}", self._metrics_of, "GET"),
             self._page("/", self._index),
         ]
-        application = Starlette(routes=routes, exception_handlers={HTTPException: http_error})
-        application.router.redirect_slashes = False  # /v1/jobs/ is told to be none, as every other wrong path is
+        application = Starlette(exception_handlers={HTTPException: http_error})
+        application.router = Routing(routes)  # /v1/jobs/ is told to be none, as every other wrong path is
         return application
 
     @staticmethod

@@ -1,0 +1,36 @@
+"""A request goes to the route that Starlette's own router would give it to, and few routes are compared with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.routing import Match, Route
+
+from services.gateway.routing import Routing
+from tests.unit.gateway.test_gate import NO_PATHS, PATHS, ROUTES
+
+ROUTING = Routing([route for route in ROUTES if isinstance(route, Route)])
+METHODS = ("GET", "POST", "DELETE")
+
+
+def taken(routes: Any, path: str, method: str) -> Any:
+    """The route that takes a request, as Starlette finds it; None if none does."""
+    scope = {"type": "http", "path": path, "method": method, "headers": []}
+    return next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
+
+
+def test_every_request_goes_to_the_same_route() -> None:
+    for path in (*PATHS, *NO_PATHS, "/", "", "/v1", "/v1/no-such/x", "/api/2.0/mlflow/runs/create"):
+        for method in METHODS:
+            assert taken(ROUTING.candidates(path), path, method) is taken(ROUTES, path, method), (method, path)
+
+
+def test_few_routes_are_compared_with_a_path_of_mlflow() -> None:
+    assert len(ROUTES) > 100
+    assert len(ROUTING.candidates("/api/2.0/mlflow/runs/create")) <= 5
+
+
+def test_a_path_that_begins_with_a_variable_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"/\{any\}/x begins with a variable"):
+        Routing([Route("/{any}/x", lambda _: None)])
