@@ -114,8 +114,9 @@ class HyperparameterConfig(Model):
         return {name: _text(value) for name, value in self._given()} | dict(self.custom)
 
     def _given(self) -> Iterator[tuple[str, Any]]:
+        said = self.model_dump(mode="json", exclude_defaults=True)  # once: most runs give nothing
         for group in ("basic", "architecture", "training", "data", "advanced"):
-            for name, value in getattr(self, group).model_dump(mode="json", exclude_defaults=True).items():
+            for name, value in said.get(group, {}).items():
                 yield f"{group}.{name}", value
 
     def over(self, defaults: HyperparameterConfig) -> HyperparameterConfig:
