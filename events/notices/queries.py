@@ -12,7 +12,7 @@ from events.language.convert import to_message
 from events.notices.deliveries import KEPT_DAYS, MOST_AGE, schema_of
 from events.process.settings import Settings
 from events.queries.listing import Listing
-from events.queries.queries import QueryError, ReadModel, invalid, read_options
+from events.queries.queries import QueryError, ReadModel, read_options
 from forgelog_pb.common.v1.types_pb2 import NoticeDelivery
 
 _HOURS = int(MOST_AGE.total_seconds() // 3600)
@@ -47,10 +47,9 @@ class NoticeList:
         )
 
     async def page(self, request: Any) -> tuple[list[NoticeDelivery], str]:
-        """A page, and the cursor of the next. Raises QueryError."""
+        """A page, and the cursor of the next. As of a time it has the notices that there were then, and what is known
+        of them now. Raises QueryError."""
         options, query = read_options(request.options), self._listing.query(request)
-        if options["as_of"] is not None:
-            raise invalid("options.as_of: what became of a notice has no past; leave it out")
         try:
             async with self._read.view(**options) as db:
                 page = await query.fetch(db)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import LimitOption, OutputOption, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, moment, with_client
 from forgelog.cli.render import Format, age_column, column, show_rows
 
 STATES = ("waiting", "delivered", "given_up", "passed_over")
@@ -29,10 +29,14 @@ def notices(
     ] = None,
     channel: Annotated[str, typer.Option("--channel", help="Those on the channel of this name.")] = "",
     limit: LimitOption = 50,
+    at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List what people were told in the last thirty days, on which channel, and whether it has reached them."""
-    rows = with_client(lambda client: client.notices.list(name, of=of, state=state or (), channel=channel, limit=limit))
+    moved = moment(at)
+    rows = with_client(
+        lambda client: client.notices.list(name, of=of, state=state or (), channel=channel, at=moved, limit=limit)
+    )
     columns = [
         *([] if name else [column("About", "name", least=8)]),
         column("Type", rank=1),
@@ -42,7 +46,7 @@ def notices(
         column("State", style=True),
         column("Tries", right=True, rank=2),
         column("Error", rank=1),
-        age_column("Happened", "happened_at", datetime.now(UTC)),
+        age_column("Happened", "happened_at", moved or datetime.now(UTC)),
     ]
     show_rows(rows, columns, output, empty="nobody was told anything")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from forgelog.client.core import Namespace
@@ -40,11 +41,13 @@ class AsyncNotices(Namespace):
         project: str = "",
         state: Iterable[str] = (),
         channel: str = "",
+        at: datetime | None = None,
         limit: int | None = None,
     ) -> list[NoticeDeliveryRow]:
         """Each notice of the last thirty days on each of its channels, newest first: ``delivered``, ``waiting``,
         ``given_up`` or ``passed_over``. `name`: of a deployment, a pipeline or a dataset in the client's project, or
-        its id. `of`: ``deployments`` or ``pipelines``; both when empty. `channel`: its name."""
+        its id. `of`: ``deployments`` or ``pipelines``; both when empty. `channel`: its name. `at`: those
+        that there were then, and what is known of them now."""
         from events.log.ids import named_id
 
         if of and of not in CONTEXTS:
@@ -59,7 +62,7 @@ class AsyncNotices(Namespace):
                 project=project,
                 states=states,
                 channel=channel,
-                options=self._core.options(context, None),
+                options=self._core.options(context, at),
             )
             found += await self._core.pages(rpc, asked, "notices", "notices", limit)
         found.sort(key=_age)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import timedelta
 
 from forgelog import AsyncClient
 from tests import PATIENCE
@@ -39,6 +40,10 @@ async def test_an_alert_is_told_when_it_fires_and_when_it_is_over(platform: Clus
     assert failed[-1].error == (
         "127.0.0.1 is a private address; set FORGELOG_WEBHOOK_PRIVATE=true to let notices go to such"
     )
+    before = told[-1].happened_at - timedelta(seconds=1)
+    assert await client.notices.list("alarmed", of="deployments", at=before) == []
+    since = await client.notices.list("alarmed", of="deployments", at=told[-1].happened_at)
+    assert [each.type for each in since] == ["alert.fired", "alert.fired"], "the end came later"
     await client.deployments.terminate("alarmed")
 
 
