@@ -1,9 +1,9 @@
 """Models' files on this machine, each version once, however many replicas serve it.
 
 A version lies in a folder by the digest of its bundle. Who needs it first fetches it, under a lock for that alone, into
-a folder beside; that takes its name when every file was compared with its digest. Files that are there are compared
-again by each process that is to serve them. A process that serves a version, or is about to, shares another lock of it:
-what nobody holds may be removed when the cache is full. Blocks.
+a folder beside; each file is compared with its digest as it comes, and the folder takes its name when all are there.
+Files that are there are compared again by each process that is to serve them. A process that serves a version, or is
+about to, shares another lock of it: what nobody holds may be removed when the cache is full. Blocks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _MANIFEST = "manifest"
 Read = Callable[[ObjectRef], bytes]
 """The bytes of a manifest."""
 Fetch = Callable[[Sequence[BundleFile], Path], None]
-"""Puts files into a folder that is there and empty."""
+"""Puts files into a folder that is there and empty, each compared with its digest as it comes: models are large, so
+they are not read again for that."""
 
 
 def cache_folder() -> Path:
@@ -84,7 +85,7 @@ class ModelCache:
             if files is None:
                 raise NotServable(f"the manifest {bundle.digest} of the model's files is none, or damaged")
             fetch(files, beside / "files")
-            if not _same(beside / "files", files):
+            if not _are_there(beside / "files", files):
                 raise NotServable(
                     "the model's files are not those of its version; `forgelog models show` tells of them"
                 )
@@ -147,8 +148,18 @@ def _known(path: Path, bundle: ObjectRef) -> tuple[BundleFile, ...] | None:
 
 def _same(folder: Path, files: Sequence[BundleFile]) -> bool:
     """Whether the folder has these files, with these bytes, and no others."""
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
-    return there == {file.path for file in files} and all(_is(folder, file) for file in files)
+    return _found(folder).keys() == {file.path for file in files} and all(_is(folder, file) for file in files)
+
+
+def _are_there(folder: Path, files: Sequence[BundleFile]) -> bool:
+    """Whether the folder has these files, as long as they are, and no others."""
+    return _found(folder) == {file.path: file.size for file in files}
+
+
+def _found(folder: Path) -> dict[str, int]:
+    """The lengths of what is in a folder, by path; of folders only what is in them."""
+    paths = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
+    return {str(path.relative_to(folder)): path.lstat().st_size for path in paths}
 
 
 def _is(folder: Path, file: BundleFile) -> bool:

@@ -113,9 +113,26 @@ def test_files_that_were_changed_are_fetched_anew(tmp_path: Path, damage: Callab
     assert store.fetched == ["model", "model"]
 
 
-def test_wrong_bytes_of_the_store_are_refused_and_not_kept(tmp_path: Path) -> None:
+def test_a_file_that_came_is_not_read_again_before_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def compare(_: Path, file: BundleFile) -> bool:
+        compared.append(file.path)
+        return True
+
+    monkeypatch.setattr("forgelog.serve.cache.is_there", compare)
     store = Store(model=b"weights")
-    store.contents["model"] = b"others!"
+    with ModelCache(tmp_path / "cache").held(store.bundle, store.read, store.fetch):
+        assert compared == []  # its fetch did that
+    with ModelCache(tmp_path / "cache").held(store.bundle, store.read, store.fetch):
+        assert compared == ["model"]
+
+
+def test_files_that_are_not_whole_are_refused_and_not_kept(tmp_path: Path) -> None:
+    store = Store(model=b"weights")
+    store.contents["model"] = b"others"
     with (
         pytest.raises(NotServable, match="not those of its version"),
         ModelCache(tmp_path / "cache").held(store.bundle, store.read, store.fetch),
