@@ -34,10 +34,13 @@ class Found(NamedTuple):
 class Arrivals:
     """The files of a path, from look to look."""
 
-    def __init__(self, known: Iterable[str], settle: float, existing_before: float | None) -> None:
+    def __init__(
+        self, known: Iterable[str], settle: float, existing_before: float | None, *, looked: bool = False
+    ) -> None:
         """`known`: identities that were told before. `settle`: seconds for which a file must not have changed.
         `existing_before`: a file that was written before then, as the first look finds it, does not count as arrived;
-        None: all do."""
+        None: all do. `looked`: whether the first look was made."""
+        self.looked = looked
         self._known = set(known)
         self._settle, self._existing_before = settle, existing_before
         self._candidates: dict[str, tuple[str, float]] = {}
@@ -65,7 +68,7 @@ class Arrivals:
             else:
                 candidates[each.file.url] = (identity, since)
                 waits.append(since + self._settle - now)
-        self._candidates, self._existing_before = candidates, None
+        self._candidates, self._existing_before, self.looked = candidates, None, True
         self._known.update(found.existing, map(identity_of, found.arrived))
         if len(self._known) > FORGET_FROM:
             found.gone.extend(sorted(self._known - seen))

@@ -18,24 +18,27 @@ _LEAST_SECONDS = 0.2
 """Between two looks."""
 
 
+def begun(trigger: FileTrigger, told: TriggerWatched) -> Arrivals:
+    """What is known of a trigger's files at first."""
+    before = None if trigger.existing or told.looked else told.since.timestamp()
+    return Arrivals(told.known, trigger.settle_seconds, before, looked=told.looked)
+
+
 async def watch(
     trigger: FileTrigger,
-    told: TriggerWatched,
+    arrivals: Arrivals,
     context: IoContext,
     report: Callable[..., None],
     well: Callable[[], None],
 ) -> None:
-    """Report files that arrive, until cancelled. `well`: called after each look. Raises StageError."""
-    before = None if trigger.existing or told.looked else told.since.timestamp()
-    arrivals = Arrivals(told.known, trigger.settle_seconds, before)
-    first = not told.looked
+    """Report files that arrive, until cancelled. `well`: called after each look. Raises StageError; it may be called
+    again then, with the same `arrivals`."""
     clock = asyncio.get_running_loop().time
     while True:
         files = await asyncio.to_thread(_listed, trigger, context)
-        found = arrivals.look(files, clock())
-        for said in _reports(found, looked=first):
+        first = not arrivals.looked
+        for said in _reports(found := arrivals.look(files, clock()), looked=first):
             report(ReportFilesArrived, **said)
-        first = False
         well()
         wait = trigger.poll_seconds if found.next_after is None else min(trigger.poll_seconds, found.next_after)
         await asyncio.sleep(max(wait, _LEAST_SECONDS))

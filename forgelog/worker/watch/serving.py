@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -94,21 +94,23 @@ class Watcher:
         described = await self._versions.get(told.pipeline_id, told.pipeline_version)
         trigger = next(each for each in described.triggers if each.name == told.trigger)
         troubles = Troubles(partial(self._report, told.trigger))
+        watch = self._watch(trigger, told, troubles)
         while True:
             try:
-                await self._watch(trigger, told, troubles)
+                await watch()
             except StageError as error:
                 await asyncio.sleep(troubles.tell(str(error)))
             except Exception as error:
                 log.exception("trigger %s can't be watched", told.trigger)
                 await asyncio.sleep(troubles.tell(f"{type(error).__name__}: {error}; see the watcher's log"))
 
-    async def _watch(self, trigger: Trigger, told: TriggerWatched, troubles: Troubles) -> None:
-        report = partial(self._report, trigger.name)
+    def _watch(self, trigger: Trigger, told: TriggerWatched, troubles: Troubles) -> Callable[[], Awaitable[None]]:
+        """What looks at a trigger. What it has told already it knows when it is called again."""
+        rest = (self._context, partial(self._report, trigger.name), troubles.over)
         if trigger.topic is not None:
-            await topics.watch(trigger.topic, told, self._context, report, troubles.over)
-        elif trigger.files is not None:
-            await files.watch(trigger.files, told, self._context, report, troubles.over)
+            return partial(topics.watch, trigger.topic, told.since, topics.begun(trigger.topic, told), *rest)
+        assert trigger.files is not None, "only topics and files are watched"
+        return partial(files.watch, trigger.files, files.begun(trigger.files, told), *rest)
 
     def _report(self, trigger: str, kind: type[TriggerReport], **said: object) -> None:
         spec = self._start.spec

@@ -50,20 +50,25 @@ class Batching:
         return ranges
 
 
+def begun(trigger: TopicTrigger, told: TriggerWatched) -> Batching:
+    """What is known of a trigger's topic at first."""
+    return Batching({each.partition: each.end for each in told.ranges}, trigger.max_records, trigger.every_seconds)
+
+
 async def watch(
     trigger: TopicTrigger,
-    told: TriggerWatched,
+    since: datetime,
+    batching: Batching,
     context: IoContext,
     report: Callable[..., None],
     well: Callable[[], None],
 ) -> None:
-    """Report batches, until cancelled. `well`: called after each look. Raises StageError."""
+    """Report batches, until cancelled. `well`: called after each look. Raises StageError; it may be called again then,
+    with the same `batching`."""
     source = DataSource(type=DataSourceType.KAFKA, connection=trigger.connection, topic=trigger.topic)
-    known = {each.partition: each.end for each in told.ranges}
-    batching = Batching(known, trigger.max_records, trigger.every_seconds)
     while True:
         with explained("topic"):
-            await _look(trigger, told.since, source, context, batching, report, well)
+            await _look(trigger, since, source, context, batching, report, well)
 
 
 async def _look(
