@@ -76,6 +76,7 @@ def requests(
         Column("Bytes", lambda row: f"{row['request_bytes']}/{row['response_bytes']}", right=True, rank=4),
         Column("Why", _why, rank=1, least=12),
         column("Request", "request_id", rank=5),
+        column("Trace", "trace_id", rank=6),
     ]
     show_rows(rows, columns, output, empty="there are no such requests")
 

@@ -792,6 +792,8 @@ class InferenceRequestRow(Answer, message="forgelog.deployments.v1.InferenceRequ
 
     request_id: str
     """What the router gave it: `x-request-id` of the request that the replica gets. At most 128 characters."""
+    trace_id: str
+    """Of the trace that it is a part of (W3C Trace Context); empty where it is not traced."""
     router: str
     """At most 128 characters."""
     deployment_id: str

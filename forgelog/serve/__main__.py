@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import sys
 from importlib.metadata import version
 
@@ -18,9 +19,10 @@ def main() -> int:
         for library in ("httptools", "websockets"):
             if importlib.util.find_spec(library) is None:
                 raise missing(library, "serving", "the model server")
-        from forgelog.serve import server, starting
+        from forgelog.serve import server, spans, starting
 
         start = starting.read(sys.argv[1:])
+        spans.export(os.environ)
         return uvloop.run(server.serve(start, version("forgelog")))
     except NotServable as problem:
         print(f"error: {problem}", file=sys.stderr, flush=True)

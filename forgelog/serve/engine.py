@@ -26,7 +26,7 @@ import numpy as np
 
 from events.language.common import shown
 from events.language.deployments.serving import ServingSpec
-from forgelog.serve import scripts
+from forgelog.serve import scripts, spans
 from forgelog.serve.batching import Batcher, Computed
 from forgelog.serve.brief import Brief
 from forgelog.serve.input_counts import InputCounts
@@ -354,6 +354,7 @@ class Engine:
         code, error, ours = came
         seconds = time.perf_counter() - began
         self.statistics.answered(request.protocol, code, timing, seconds, rows)
+        spans.ended(self.spec, request.protocol, code, timing, seconds)
         if self._log.wants(ours):
             self._log.write(
                 request=request.id,

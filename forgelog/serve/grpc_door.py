@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from forgelog.serve import descriptions, grpc_tensors
+from forgelog.serve import descriptions, grpc_tensors, spans
 from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
 from forgelog.serve.http_answers import ERROR
@@ -101,6 +101,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     @_guarded
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         engine = self._engine
+        spans.of_call(context.invocation_metadata() or ())
         asked = grpc_tensors.read_request(engine, request)
         answer = await engine.infer(asked.request)
         if engine.spec.monitoring.timing:
@@ -109,6 +110,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Each request's parts in turn. An error is an answer of its own: the stream goes on."""
+        spans.of_call(context.invocation_metadata() or ())
         async for request in requests:
             try:
                 async with aclosing(self._parts(request)) as parts:  # type: ignore[type-var]

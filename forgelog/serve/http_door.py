@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.deployments.serving import INPUTS_PATH
-from forgelog.serve import descriptions, rest
+from forgelog.serve import descriptions, rest, spans
 from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
 from forgelog.serve.generate import generate, generate_stream
@@ -96,6 +96,7 @@ class HttpDoor:
         engine = self._engine
         try:
             self._callers.check_header(scope)
+            spans.of_request(scope)
             asked = self._read(scope, body, *self._at_once[url])
             if (answered := engine.at_once(asked.request)) is None:
                 scope[_ASKED] = asked
@@ -121,6 +122,7 @@ class HttpDoor:
                 await self._inputs(scope, send)
                 return
             self._callers.check(scope)
+            spans.of_request(scope)
             await self._http(scope, receive, send)
         except ServingError as error:
             await answer_error(send, error, self._engine.told(error))
@@ -270,6 +272,7 @@ class HttpDoor:
         )
 
     async def _websockets(self, scope: Scope, receive: Receive, send: Send) -> None:
+        spans.of_request(scope)
         try:
             self._callers.check(scope)
         except ServingError:

@@ -18,7 +18,6 @@ from events.language.base import Model
 from events.language.common import Identifier, ProjectName, Timestamp, shown
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.experiments.registry.models import ModelName, VersionNumber
-from events.language.planned import Planned
 
 WHOLE = 10_000
 """All of a deployment's requests, in basis points."""
@@ -282,8 +281,8 @@ class DeploymentObservability(Model):
 
     metrics: bool = True
     """Whether its requests are counted in windows of a minute."""
-    tracing: Annotated[float, Field(ge=0, le=1), Planned("spans of routers")] = 0.0
-    """The share of requests that is traced."""
+    tracing: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of requests that is traced, of those whose caller does not say whether they are (``traceparent``)."""
     access_log: Annotated[float, Field(ge=0, le=1)] = 1.0
     """The share of requests that routers record; those that failed are recorded always."""
 

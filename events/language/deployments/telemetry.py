@@ -117,6 +117,8 @@ class InferenceRequest(Model):
 
     request_id: Annotated[str, StringConstraints(max_length=128)]
     """What the router gave it: ``x-request-id`` of the request that the replica gets."""
+    trace_id: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")] = ""
+    """Of the trace that it is a part of (W3C Trace Context); empty where it is not traced."""
     router: Identifier
     deployment_id: Identifier
     endpoint: _Name = ""

@@ -28,6 +28,7 @@ SourceKey = tuple[str, str]
 
 COLUMNS: Mapping[str, str] = {
     "request_id": "text not null",
+    "trace_id": "text not null default ''",
     "router": "text not null",
     "deployment_id": "text not null",
     "endpoint": "text not null",
@@ -86,6 +87,7 @@ class RequestStream(Stream[InferenceRecords, SourceKey, Source, Row]):
         f"create table if not exists requests ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())}, "
         "source text not null, number bigint not null, arrival bigint primary key, "
         "arrived_at timestamptz not null default now())",
+        "alter table requests add column if not exists trace_id text not null default ''",
         "create index if not exists requests_of_deployment on requests (deployment_id, started_at desc, arrival desc)",
         "create index if not exists requests_by_id on requests (request_id)",
         "create index if not exists requests_by_time on requests (arrived_at)",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from services.deployments.router.clusters import ADS, TYPES, Resource, seconds
 from services.deployments.router.resources import RUNTIME
+from services.deployments.router.spans import collector
 
 COMPANION_SOCKET = "companion.sock"
 ADMIN_SOCKET = "admin.sock"
@@ -17,8 +18,8 @@ MOST_CONNECTIONS = 50_000
 _HTTP2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def bootstrap(name: str) -> Resource:
-    """Envoy's bootstrap. `name`: this router's."""
+def bootstrap(name: str, collector_at: str = "") -> Resource:
+    """Envoy's bootstrap. `name`: this router's. `collector_at`: where spans go; empty for nowhere."""
     return {
         "node": {"id": name, "cluster": "forgelog-router"},
         "admin": {"address": _pipe(ADMIN_SOCKET)},
@@ -32,7 +33,7 @@ def bootstrap(name: str) -> Resource:
             "cds_config": ADS,
             "lds_config": ADS,
         },
-        "static_resources": {"clusters": [_companion()]},
+        "static_resources": {"clusters": [_companion(), *([collector(collector_at)] if collector_at else [])]},
         "layered_runtime": {
             "layers": [{"name": RUNTIME, "rtds_layer": {"name": RUNTIME, "rtds_config": ADS}}],
         },

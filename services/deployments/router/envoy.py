@@ -181,7 +181,7 @@ class Envoy:
 
     def _plan(self) -> tuple[str, str]:
         """The bootstrap, and what one that runs must have been started with."""
-        text = json.dumps(bootstrap(self._config.name), indent=1)
+        text = json.dumps(bootstrap(self._config.name, self._config.collector), indent=1)
         return text, blake2b("\0".join([str(self._program), text, *self._arguments()]).encode()).hexdigest()[:32]
 
     def _left_running(self) -> psutil.Process | None:

@@ -24,6 +24,7 @@ from services.deployments.router.guards import (
     companion_service,
 )
 from services.deployments.router.replies import local_replies
+from services.deployments.router.spans import tracing
 
 _HTTP = "envoy.extensions.filters.http"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -62,13 +63,16 @@ LOG_FIELDS = {
     "error": "%RESP(X-FORGELOG-ERROR)%",
     "trailing_error": "%TRAILER(X-FORGELOG-ERROR)%",
     "request": "%REQ(X-REQUEST-ID)%",
+    "trace": "%REQ(TRACEPARENT):55%",
 }
 """What the access log says of a request. No header with a secret, no query, no body."""
 
 
-def listener(name: str, host: str, port: int, *, secure: bool, hops: int, log: str) -> Resource:
-    """`hops`: proxies before the router whose word on a client's address counts. `log`: the access log's file."""
-    chain: Resource = {"filters": [{"name": "http", "typed_config": _manager(name, hops, log)}]}
+def listener(name: str, host: str, port: int, *, secure: bool, hops: int, log: str, traced: bool = False) -> Resource:
+    """`hops`: proxies before the router whose word on a client's address counts. `log`: the access log's file.
+    `traced`: whether there is a collector of spans."""
+    manager = _manager(name, hops, log) | ({"tracing": tracing()} if traced else {})
+    chain: Resource = {"filters": [{"name": "http", "typed_config": manager}]}
     if secure:
         chain["transport_socket"] = _tls()
     return {

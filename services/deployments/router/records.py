@@ -29,6 +29,8 @@ _DURATIONS = {
 _METRIC = re.compile(r'([a-z]+)(?:;dur=([0-9.]+))?(?:;desc="([^"]*)")?')
 _BATCH = re.compile(r"(\d{1,15}):(\d{1,9}):(\d{1,9})")
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
+
 _SHED, _RATE, _GUARD = "UO", "RL", "UAEX"
 _TIMEOUTS = frozenset({"UT", "SI", "DT"})
 _BROKEN = frozenset({"UF", "UC", "UR", "URX", "UH", "LR", "UPE"})
@@ -80,6 +82,7 @@ def record(line: Mapping[str, Any], router: str, table: RoutingTable | None) -> 
     status, grpc = _number(line.get("status")), line.get("grpc")
     found: Record = {
         "request_id": _text(line.get("request"))[:128],
+        "trace_id": _trace_id(_text(line.get("trace"))),
         "router": router,
         "deployment_id": deployment,
         "endpoint": _text(line.get("endpoint")),
@@ -193,6 +196,12 @@ def _message(line: Mapping[str, Any]) -> str:
     """The replica's own, else why the router answered itself."""
     told = _text(line.get("error")) or _text(line.get("trailing_error"))
     return (unquote(told) if told else _text(line.get("details")).replace("via_upstream", ""))[:MAX_ERROR]
+
+
+def _trace_id(traceparent: str) -> str:
+    """Of a request that is traced; empty for one that is not."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    return match[1] if match is not None and int(match[1], 16) and int(match[2], 16) & 1 else ""
 
 
 def _text(value: object) -> str:

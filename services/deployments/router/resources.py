@@ -38,6 +38,8 @@ class Options:
     """How many routers share the limits of rates."""
     version: str = ""
     """Of the platform, for those who ask ``/v2``."""
+    traced: bool = False
+    """Whether there is a collector of spans."""
     replicas_key: bytes = field(default=b"", repr=False)
     """What the keys of replicas follow from; empty: requests carry none."""
 
@@ -65,7 +67,7 @@ def parts(table: RoutingTable, options: Options, *, leaving: Iterable[Leaving] =
         clusters(table),
         assignments(table, tuple(leaving)),
         limits(table),
-        ways(table, alone=alone, secure=secure, key=options.key_of(table)),
+        ways(table, alone=alone, secure=secure, key=options.key_of(table), traced=options.traced),
         requirements(table.keys),
         rates(table, routers=options.routers),
     )
@@ -108,7 +110,8 @@ def listeners(ports: Iterable[int], options: Options) -> dict[str, Resource]:
     secure = options.certificate is not None
 
     def one(name: str, port: int) -> Resource:
-        return listener(name, options.host, port, secure=secure, hops=options.hops, log=LOG_FILE)
+        traced = options.traced
+        return listener(name, options.host, port, secure=secure, hops=options.hops, log=LOG_FILE, traced=traced)
 
     return {MAIN: one(MAIN, options.port)} | {listener_name(port): one(listener_name(port), port) for port in ports}
 

@@ -39,6 +39,7 @@ from services.deployments.router.naming import (
     serve_path,
     served,
 )
+from services.deployments.router.spans import sampled
 
 _SAFE = "connect-failure,refused-stream,reset-before-request"
 """What is tried again of any request: it did not get to the replica."""
@@ -63,12 +64,15 @@ class Ways:
     """What calls of gRPC have in the metadata ``forgelog-model`` → routes; "" on a port of the endpoint's own."""
 
 
-def ways(table: RoutingTable, *, alone: bool, secure: bool = False, key: str = "") -> dict[str, Ways]:
+def ways(
+    table: RoutingTable, *, alone: bool, secure: bool = False, key: str = "", traced: bool = False
+) -> dict[str, Ways]:
     """By name of the listener. `alone`: whether the deployment is found by its name alone. `secure`: whether clients
-    speak TLS with the router. `key`: by which replicas know the router; none if empty."""
+    speak TLS with the router. `key`: by which replicas know the router; none if empty. `traced`: whether there is a
+    collector of spans."""
     found: dict[str, Ways] = {}
     for endpoint in table.endpoints:
-        maker = _Maker(table, endpoint, secure, key)
+        maker = _Maker(table, endpoint, secure, key, traced)
         place = found.setdefault(listener_name(None), Ways())
         if endpoint.type is EndpointType.GRPC:
             names = [table.deployment_id, f"{table.project}/{table.name}", *([table.name] if alone else [])]
@@ -115,6 +119,7 @@ class _Maker:
     endpoint: RoutedEndpoint
     secure: bool
     key: str = field(repr=False)
+    traced: bool = False
 
     def routes(self, match: Resource, rewrite: Resource) -> list[Resource]:
         """Of an endpoint whose requests may not run twice, those that only read come first: they may."""
@@ -192,6 +197,7 @@ class _Maker:
             "metadata": {"filter_metadata": {"forgelog": known}},
             "request_body_buffer_limit": kept,
             "typed_per_filter_config": guards(table, endpoint),
+            **(sampled(table) if self.traced else {}),
             **({"request_headers_to_add": [_header(HEADER, self.key, _INSTEAD)]} if self.key else {}),
             **({"response_headers_to_add": self._answer_headers(revision)} if revision else {}),
         }

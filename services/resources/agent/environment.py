@@ -32,6 +32,9 @@ INHERITED = (
 )  # fmt: skip
 """Variables of the agent that a task sees too, beside ``LC_*``."""
 
+COLLECTOR = "FORGELOG_OTLP_ENDPOINT"
+"""Where traces go: replicas are told, since a request's trace goes through them."""
+
 MAX_SECRET = 128 << 10
 """Bytes of a secret; the kernel's limit for a variable (MAX_ARG_STRLEN)."""
 
@@ -63,6 +66,7 @@ class Around:
         self._replicas_key = replicas_key
         self._output_bytes = output_bytes
         self._gateway, self._token_file = gateway, token_file
+        self._collector = environment.get(COLLECTOR, "")
         self.node = node
         self._tasks = folder / "tasks"
         self._scratch = folder / "scratch"
@@ -158,10 +162,13 @@ class Around:
             return ""  # told at the replica's start
 
     def _tell_replica(self, task: Task, variables: dict[str, str]) -> str:
-        """Puts the key by which a replica knows routers into its variables; returns what went wrong."""
+        """Puts the key by which a replica knows routers, and where its spans go, into its variables; returns what went
+        wrong."""
         deployment = deployment_of(task.job_id, task.project)
         if not deployment or self._replicas_key is None:
             return ""
+        if self._collector:
+            variables.setdefault(COLLECTOR, self._collector)
         try:
             variables[VARIABLE] = replica_key(self._replicas_key(), deployment)
         except SettingsError as problem:

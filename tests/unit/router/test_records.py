@@ -38,6 +38,7 @@ def line(**changes: Any) -> dict[str, Any]:
         "upstream": 4_800,
         "timing": TIMING,
         "request": "0c0ffee0-0000-4000-8000-000000000000",
+        "trace": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         **changes,
     }
 
@@ -46,6 +47,7 @@ def test_all_that_a_line_and_its_replica_tell_is_in_the_record() -> None:
     found = record(line(), "router-0", table(revision(1, 10_000, "r1")))
     assert found == {
         "request_id": "0c0ffee0-0000-4000-8000-000000000000",
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         "router": "router-0",
         "deployment_id": "digits.abc234",
         "endpoint": "rest",
