@@ -13,7 +13,6 @@ whose calls are (see `brief`), goes through all steps at once, without a thread.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -29,7 +28,7 @@ from events.language.deployments.serving import ServingSpec
 from forgelog.serve import scripts, spans
 from forgelog.serve.batching import Batcher, Computed
 from forgelog.serve.brief import Brief
-from forgelog.serve.input_counts import InputCounts
+from forgelog.serve.input_counts import counting
 from forgelog.serve.limited import LimitedPool, Overrun
 from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.request_log import RequestLog
@@ -39,8 +38,6 @@ from forgelog.serve.statistics import Statistics, Timing
 from forgelog.serve.streaming import parts_of
 from forgelog.serve.tensors import DTYPES, Array
 from forgelog.serve.usage import Resident
-
-logger = logging.getLogger("forgelog.serve")
 
 MOST_TOLD = 300
 """Most characters of an error that a router is told: it comes in a header."""
@@ -106,31 +103,13 @@ class Engine:
         self._brief = Brief() if at_once else None
         self._own = Schema(model.inputs, spec.schemas.request if not self._pre else ())
         self.inputs = Schema(self._pre.tensors or model.inputs, spec.schemas.request) if self._pre else self._own
-        self._counts_own = False
-        self.counted = self._counting()
+        own = self._own.tensors if self._pre is not None else ()
+        self.counted, self._counts_own = counting(spec, self.inputs.tensors, own)
         self._idle = asyncio.Event()
         self._idle.set()
         if model.outputs is not None:
             self._know_outputs(tuple(model.outputs))
         self.problem = "it is starting"
-
-    def _counting(self) -> InputCounts | None:
-        """By the inputs of requests; where these are none of the columns, by what the script before makes of them."""
-        training, settings = self.spec.training, self.spec.monitoring.drift
-        if training is None or not settings.enabled:
-            return None
-        found = InputCounts(training, settings.features, self.inputs.tensors, self.spec.schemas.request)
-        if not found and self._pre is not None:
-            self._counts_own = True
-            found = InputCounts(training, settings.features, self._own.tensors, ())
-        if found.uncounted:
-            logger.warning(
-                "drift: of %s these columns are no inputs that are known: %s; name a row's columns in order by "
-                "serving.monitoring.drift.features",
-                training.dataset,
-                ", ".join(found.uncounted)[:500],
-            )
-        return found if found else None
 
     def _know_outputs(self, outputs: tuple[TensorSchema, ...]) -> None:
         rules = self.spec.schemas.response

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from events.language.deployments.drift import TrainedColumn, TrainingData
-from events.language.deployments.serving import TensorRule
+from events.language.deployments.serving import ServingSpec, TensorRule
 from forgelog.serve.schema import TensorSchema
 from forgelog.serve.tensors import Array
 
@@ -156,3 +156,26 @@ class InputCounts:
             if tensor.missing:
                 found[np.isnan(values)] = len(edges) + 1
             counts += np.bincount(found, minlength=len(counts))
+
+
+def counting(
+    spec: ServingSpec, asked: Sequence[TensorSchema], own: Sequence[TensorSchema]
+) -> tuple[InputCounts | None, bool]:
+    """What counts a replica's inputs, if there is anything to count, and whether by the model's `own` inputs, which a
+    script makes of those that are `asked`: so it is where these are none of the columns."""
+    training, settings = spec.training, spec.monitoring.drift
+    if training is None or not settings.enabled:
+        return None, False
+    by_own = False
+    found = InputCounts(training, settings.features, asked, spec.schemas.request)
+    if not found and own:
+        by_own = True
+        found = InputCounts(training, settings.features, own, ())
+    if found.uncounted:
+        logger.warning(
+            "drift: of %s these columns are no inputs that are known: %s; name a row's columns in order by "
+            "serving.monitoring.drift.features",
+            training.dataset,
+            ", ".join(found.uncounted)[:500],
+        )
+    return (found if found else None), by_own

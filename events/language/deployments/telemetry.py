@@ -117,7 +117,9 @@ class InferenceRequest(Model):
 
     request_id: Annotated[str, StringConstraints(max_length=128)]
     """What the router gave it: ``x-request-id`` of the request that the replica gets."""
-    trace_id: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")] = ""
+    trace_id: Annotated[
+        str, StringConstraints(pattern=r"^([0-9a-f]{32})?$"), Field(examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
+    ] = ""
     """Of the trace that it is a part of (W3C Trace Context); empty where it is not traced."""
     router: Identifier
     deployment_id: Identifier

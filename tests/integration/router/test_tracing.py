@@ -97,10 +97,12 @@ async def test_without_a_collector_a_callers_trace_is_passed_on(router: Rig, giv
         assert answer.json()["headers"]["traceparent"] == given
         path = router.config.folder / LOG_FILE
         async with asyncio.timeout(SAFETY_SECONDS):
-            while not (
-                own := [line for line in path.read_bytes().splitlines() if table["deployment_id"].encode() in line]
-            ):
+            while not (own := _lines(path, table["deployment_id"])):
                 await asyncio.sleep(0.1)
         found = record(orjson.loads(own[0]), "rig", None)
         assert found is not None
         assert found["trace_id"] == wanted
+
+
+def _lines(log: Path, deployment: str) -> list[bytes]:
+    return [line for line in log.read_bytes().splitlines() if deployment.encode() in line]

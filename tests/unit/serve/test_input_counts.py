@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from events.language.deployments.drift import TrainedColumn, TrainingData
-from events.language.deployments.serving import TensorRule
+from events.language.deployments.serving import DriftMonitoring, EndpointMonitoring, ServingSpec, TensorRule
 from forgelog.serve.callers import Callers
-from forgelog.serve.input_counts import MOST_ROWS, InputCounts
+from forgelog.serve.input_counts import MOST_ROWS, InputCounts, counting
 from forgelog.serve.schema import TensorSchema
 
 AGE = TrainedColumn(name="age", edges=(20.0, 40.0), counts=(1, 1, 1))
@@ -91,3 +91,20 @@ def test_only_the_nodes_agent_is_told() -> None:
     assert not Callers("secret").is_agent(scope), "a router's client"
     assert Callers("secret").is_agent({**scope, "headers": [(b"x-forgelog-agent-key", b"secret")]})
     assert Callers("").is_agent(scope)
+
+
+def test_what_a_script_makes_is_counted_where_requests_have_other_inputs() -> None:
+    spec = ServingSpec(
+        deployment_id="pets",
+        model={"name": "pets", "version": 1, "bundle": {"digest": "0" * 64, "size": 0}},
+        endpoints=("rest",),
+        training=DATA,
+    )
+    raw, own = [TensorSchema("text", "BYTES", (-1,))], [TensorSchema("age", "FP32", (-1,))]
+    found, by_own = counting(spec, raw, own)
+    assert (bool(found), by_own) == (True, True)
+    found, by_own = counting(spec, own, [])
+    assert (bool(found), by_own) == (True, False)
+    assert counting(spec, raw, []) == (None, False)
+    off = spec.model_copy(update={"monitoring": EndpointMonitoring(drift=DriftMonitoring(enabled=False))})
+    assert counting(off, own, []) == (None, False)
