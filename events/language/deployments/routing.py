@@ -282,7 +282,7 @@ class DeploymentObservability(Model):
     metrics: bool = True
     """Whether its requests are counted in windows of a minute."""
     tracing: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The share of requests that is traced, of those whose caller does not say whether they are (``traceparent``)."""
+    """The share of requests that is traced; of those with a caller's own trace too (``traceparent``)."""
     access_log: Annotated[float, Field(ge=0, le=1)] = 1.0
     """The share of requests that routers record; those that failed are recorded always."""
 

@@ -22,7 +22,7 @@ _MILLION = 1_000_000
 
 
 def tracing() -> Resource:
-    """Of a listener: what is traced is said by routes, or by the caller."""
+    """Of a listener: what is traced is said by routes."""
     return {
         "random_sampling": {"value": 0},
         "max_path_tag_length": 0,
