@@ -8,15 +8,14 @@ from typing import Any
 from events.language.convert import to_dict
 from events.language.pipelines.connections import Connection, DataSourceType
 from events.language.pipelines.dataset_answers import Dataset, DataVersion
+from events.log.ids import named_id
 from forgelog.client.core import Core
 from forgelog.errors import ForgelogError, NotFound
 from forgelog.worker.framing import Message
-from forgelog.worker.versions import Versions
+from forgelog.worker.versions import BEHIND_SECONDS, Versions
 from forgelog.worker.working import Order
 from forgelog_pb.pipelines.v1 import dataset_queries_pb2, dataset_queries_pb2_grpc
 
-BEHIND_SECONDS = 60.0
-"""How long the platform's tables may be behind its log, before a version that an order names is said to be missing."""
 _AGAIN_SECONDS, _LONGEST_PAUSE = 0.1, 2.0
 
 
@@ -32,19 +31,23 @@ class Asking:
         try:
             if question["ask"] == "dataset":
                 name, version = question["name"], question["version"]
-                seconds = self._behind if _was_told(order, name, version) else 0.0
-                return {"answer": await self._caught_up(name, version, seconds)}
+                least = _least(order, name, self._project) if not version else 0
+                seconds = self._behind if least or _was_told(order, name, version) else 0.0
+                return {"answer": await self._caught_up(name, version, least, seconds)}
             return {"answer": await self._rules(question["name"])}
         except (ForgelogError, LookupError) as error:
             return {"problem": str(error)}
 
-    async def _caught_up(self, name: str, version: int, seconds: float) -> Message:
-        """`_version`, asked again for so long while there is none."""
+    async def _caught_up(self, name: str, version: int, least: int, seconds: float) -> Message:
+        """`_version`, asked again for so long while there is none, or none that is new enough."""
         clock, pause = asyncio.get_running_loop().time, _AGAIN_SECONDS
         until = clock() + seconds
         while True:
             try:
-                return await self._version(name, version)
+                found = await self._version(name, version)
+                if found["version"] < least:
+                    raise LookupError(f"version {least} of the dataset {name!r} is not in the platform's tables yet")
+                return found
             except (NotFound, LookupError):
                 if clock() + pause > until:
                     raise
@@ -96,6 +99,13 @@ class Asking:
                 continue
             return Dataset.model_validate(to_dict(answer.dataset))
         return None
+
+
+def _least(order: Order, name: str, project: str) -> int:
+    """The version of a dataset that its newest one is at least: which the run was started for; 0: not known."""
+    known = order.event.datasets if order.event is not None else {}
+    id = name if "." in name else named_id(name, project)
+    return int(known.get(id, 0))
 
 
 def _was_told(order: Order, name: str, version: int) -> bool:

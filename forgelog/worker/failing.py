@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import orjson
-
+from forgelog.worker import masking
 from forgelog.worker.framing import Message
-from forgelog.worker.starting import SECRETS
 
 _OURS = str(Path(__file__).resolve().parent.parent)
 """The package `forgelog`, whose own frames tell a user nothing."""
 _MOST_PROBLEM, _MOST_TRACE = 4_000, 8_000
-_LEAST_SECRET = 6
-"""Characters. What is shorter stands in any text by chance."""
 
 
 def failure_of(error: BaseException) -> Message:
     """The fields. An error that names a field, what is wrong with it and what to do (`field`, `problem`, `remedy`) says
     so; for any other one, Python's own words and the lines of the user's code. The failure becomes an event, and
     libraries put into their errors what they were given, so values of the worker's secrets are masked."""
-    secrets = sorted(set(_secrets()), key=len, reverse=True)
-    return {name: _masked(text, secrets) for name, text in _fields(error).items()}
+    secrets = masking.secrets()
+    return {
+        name: masking.masked(text, secrets) if isinstance(text, str) else text for name, text in _fields(error).items()
+    }
 
 
 def _fields(error: BaseException) -> Message:
@@ -49,33 +44,6 @@ def _fields(error: BaseException) -> Message:
         said = f"the stage's code has called sys.exit({error.code!r})"
         return {"kind": "error", "problem": _cut(said), "remedy": "return from the function", **_traced(error)}
     return {"kind": "error", "problem": _cut(_said(error)), **_traced(error)}
-
-
-def _masked(text: Any, secrets: list[str]) -> Any:
-    """`secrets`: the longest first, since one may be a part of another."""
-    if not isinstance(text, str):
-        return text
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
-
-
-def _secrets() -> Iterator[str]:
-    """The values in the folder of the job's secrets; of one that is a JSON object, the values in it too."""
-    given = os.environ.get(SECRETS)
-    if not given or not (folder := Path(given)).is_dir():
-        return
-    for file in folder.iterdir():
-        try:
-            text = file.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            continue  # what can't be read was not given to anything as text
-        try:
-            found = orjson.loads(text)
-        except ValueError:
-            found = {}
-        values = [text, *(found.values() if isinstance(found, dict) else ())]
-        yield from (value for value in values if isinstance(value, str) and len(value) >= _LEAST_SECRET)
 
 
 def _said(error: BaseException) -> str:

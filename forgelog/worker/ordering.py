@@ -24,7 +24,9 @@ class Versions(Protocol):
 async def orders(
     start: Start, events: AsyncIterator[Event | None], versions: Versions
 ) -> AsyncIterator[Order | Stop | None]:
-    """What the events order. Those that order nothing are passed over."""
+    """What the events order. Those that order nothing are passed over. The version that the worker was started for is
+    read first of all: no order of it waits for that."""
+    await versions.get(start.spec.pipeline_id, start.spec.pipeline_version)
     async for event in events:
         if event is None:
             yield None

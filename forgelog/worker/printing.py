@@ -10,8 +10,11 @@ import fcntl
 import os
 import sys
 import termios
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+
+from forgelog.worker.masking import Stream
 
 _PIECE = 1 << 16
 _PIPE_BYTES = 1 << 20
@@ -33,9 +36,10 @@ class LogRange:
 class Printing:
     """The worker's stdout."""
 
-    def __init__(self, file: int, most: int) -> None:
-        """`file`: where it goes. `most`: bytes that are kept of a stage."""
+    def __init__(self, file: int, most: int, secrets: Sequence[str] = ()) -> None:
+        """`file`: where it goes. `most`: bytes that are kept of a stage. `secrets`: are masked."""
         self._file, self._most = file, most
+        self._masking = Stream(secrets)
         self.printed = 0
         """Bytes so far, of all stages."""
         self._first = 0
@@ -47,6 +51,9 @@ class Printing:
 
     def take(self, piece: bytes) -> None:
         """What an executor has printed."""
+        self._keep(self._masking.take(piece))
+
+    def _keep(self, piece: bytes) -> None:
         kept = piece[: max(0, self._most - (self.printed - self._first))]
         if cut := len(piece) - len(kept):
             if not self._dropped and not kept.endswith(b"\n"):
@@ -60,6 +67,7 @@ class Printing:
 
     def end(self) -> LogRange:
         """The stage has ended, and all that it printed was taken."""
+        self._keep(self._masking.end())
         if self._dropped:
             self.say(f"{self._dropped} more bytes were printed; {self._most} are kept of a stage's log")
         return LogRange(self._first, self.printed, self._dropped)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from events.process.tasks import run_beside
 from forgelog.client.core import Core
-from forgelog.worker import platform
+from forgelog.worker import masking, platform
 from forgelog.worker.asking import Asking
 from forgelog.worker.ordering import orders
 from forgelog.worker.printing import Printing
@@ -23,7 +23,7 @@ _OTHERS = 256 << 20
 async def serve(start: Start, output: int) -> None:
     """Work until cancelled, or until the worker's only stage has ended. `output`: what stages print goes there."""
     core = Core(project=start.project)
-    printing = Printing(output, start.spec.log_bytes)
+    printing = Printing(output, start.spec.log_bytes, masking.secrets())
 
     async def begin() -> Executor:
         return await Executor.start(printing, share_of(start.spec.memory_bytes))

@@ -40,6 +40,10 @@ class Broken(Exception):
     """A stream of orders can't go on now. It may be begun again from its last cursor."""
 
 
+class Unreadable(Exception):
+    """An order that this version can't read. Nothing behind it is told, until it is repaired."""
+
+
 class NoCursor(ValueError):
     """A cursor that no stream of this pipeline gave."""
 
@@ -152,8 +156,7 @@ class WorkOrders:
             return
         try:
             event = _order(raw)
-        except Exception:
-            log.exception("orders stand still at %s; update this service, or repair", raw.position)
+        except Unreadable:
             tail.stop_at(raw)
             return
         for follower in self._followers.get(event.worker, ()):
@@ -178,12 +181,18 @@ class WorkOrders:
                             yield Told(_cursor(place, raw.offset + 1), event)
         except (KafkaError, OSError, NoTopic) as error:
             raise Broken(f"the log can't be read ({error or type(error).__name__})") from None
+        except Unreadable as error:
+            raise Broken(str(error)) from None
 
 
 def _order(raw: Raw) -> StageDispatched | StageStopRequested | TriggerWatched:
-    """What a record of one of `_ORDERS` says."""
-    event = raw.decode().data
-    assert isinstance(event, StageDispatched | StageStopRequested | TriggerWatched)
+    """What a record of one of `_ORDERS` says. Raises Unreadable."""
+    try:
+        event = raw.decode().data
+        assert isinstance(event, StageDispatched | StageStopRequested | TriggerWatched)
+    except Exception as error:
+        log.exception("orders stand still at %s; update this service, or repair", raw.position)
+        raise Unreadable(f"orders stand still at {raw.position}: this service can't read what is there") from error
     return event
 
 

@@ -49,6 +49,8 @@ class CommitRefusal(StrEnum):
     """There can be no such dataset in the pipeline's project."""
     BUSY = "busy"
     """Too many wait already for a version that is not published."""
+    WITHDRAWN = "withdrawn"
+    """Its run was stopped before the dataset had decided."""
 
 
 class DatasetCommand(Command):

@@ -82,6 +82,15 @@ class RunRetried(RunEvent):
     them are open again."""
 
 
+class RunStopping(RunEvent):
+    """It is to end, and nothing of it begins any more. Its end waits for the versions that workers have begun to
+    publish."""
+
+    cause: StopReason
+    """Cancelled, or another stage has failed (`fail_fast`): as it then ends."""
+    reason: Reason = ""
+
+
 class RunEnded(RunEvent):
     """What the three ends of a run share."""
 
@@ -134,6 +143,9 @@ class StageDispatched(StageEvent):
     """The files that its sources read which name a trigger."""
     inputs: tuple[GivenInput, ...] = Field(default=(), max_length=MAX_TASKS)
     """The outputs of other stages that it takes. Several of one name are parts, to be read one after the other."""
+    datasets: dict[Identifier, OptionalDatasetVersion] = Field(default_factory=dict, max_length=100)
+    """What a trigger started the run for: of each dataset, the version that is there at least when the newest one is
+    read. Tables that lack it are behind."""
     first_task: Task | None = None
     """Of a range of tasks: the first one."""
     last_task: Task | None = None
@@ -196,6 +208,13 @@ class CommitRequested(AttemptEvent):
 
     commit: CommitRequest
     metrics: StageMetrics = StageMetrics()
+
+
+class CommitWithdrawn(AttemptEvent):
+    """The stage is stopped, and its output need not become a version. No worker was told to publish it, so nothing of
+    it is in its place: the dataset need not wait for it."""
+
+    dataset_id: Identifier
 
 
 class StageCommitted(AttemptEvent):

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
 from events.language.common import Identifier, OptionalIdentifier
+from events.language.jobs.spec import EnvName
 from events.language.objects import ObjectRef
 from events.language.pipelines.columns import MAX_COLUMNS, Column
 from events.language.pipelines.enums import PipelineEngine
@@ -47,6 +48,8 @@ class WorkerSpec(Model):
     """Where the platform keeps datasets: ``file:///folder`` or ``s3://bucket/prefix``."""
     engine: PipelineEngine = PipelineEngine.DUCKDB
     spark: SparkOptions = SparkOptions()
+    secret_variables: tuple[EnvName, ...] = Field(default=(), max_length=200)
+    """Environment variables whose values are secrets: they are masked in what stages print and say."""
     log_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 40)] = 16 << 20
     """What is kept of a stage's log."""
 

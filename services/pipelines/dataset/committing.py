@@ -6,6 +6,7 @@
    one of the same stage.
 3. Then the rules must be those that the dataset has, none of them may stop the stage, and the schema must keep the
    contract. The next number is the version's.
+4. What its run withdraws waits no more, and others do not wait for it: nobody has begun to publish it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from events.language.pipelines.dataset_messages import (
     VersionPublished,
     VolumeAnomaly,
 )
-from events.language.pipelines.run_events import StagePublished
+from events.language.pipelines.run_events import CommitWithdrawn, StagePublished
 from services.pipelines.dataset.schemas import breaking, changes, told
 from services.pipelines.dataset.state import MAX_HELD, Dataset, stage_key
 from services.pipelines.dataset.volume import anomaly
@@ -94,6 +95,17 @@ def published(state: Dataset, event: StagePublished) -> Sequence[DatasetEvent]:
         found.append(VolumeAnomaly(dataset_id=id, dataset_version=number, rows=rows, **odd._asdict()))
     told = (SubscriberNotified(dataset_id=id, pipeline_id=each, dataset_version=number) for each in state.subscribers)
     return [*found, *told]
+
+
+def withdrawn(state: Dataset, event: CommitWithdrawn) -> Sequence[DatasetEvent]:
+    """A stage is stopped, and nobody was told to publish its output: whether that waits, or is a version already."""
+    mine = (event.run_id, event.stage_id)
+    why = "its run was stopped"
+    waiting = [each for each in state.held if (each.run_id, each.stage_id) == mine]
+    found: list[DatasetEvent] = [_refused(each, CommitRefusal.WITHDRAWN, why) for each in waiting]
+    if state.pending is not None and (state.pending.run_id, state.pending.stage_id) == mine:
+        found.append(VersionAbandoned(dataset_version=state.committed, reason=why, **_of(state.pending)))
+    return found
 
 
 def _decided_before(state: Dataset, event: StagePublished) -> Sequence[DatasetEvent]:

@@ -1,6 +1,7 @@
 """A dataset's life, with its versions. Pure.
 
 CommitRequested (of a pipeline) ─► VersionCommitted and QualityEvaluated, CommitRefused, or CommitHeld
+CommitWithdrawn (of a pipeline) ─► CommitRefused, or VersionAbandoned
 StagePublished (of a pipeline) ─► VersionPublished, SchemaChanged, VolumeAnomaly, SubscriberNotified
 DatasetSubscribed, DatasetUnsubscribed (of a pipeline) ─► SubscriberAdded, SubscriberRemoved
 AbandonVersion ─► VersionAbandoned; what waits is decided then, or after a publication
@@ -42,7 +43,7 @@ from events.language.pipelines.dataset_messages import (
     VolumeAnomaly,
 )
 from events.language.pipelines.quality import MAX_RULES
-from events.language.pipelines.run_events import CommitRequested, StagePublished
+from events.language.pipelines.run_events import CommitRequested, CommitWithdrawn, StagePublished
 from events.language.pipelines.trigger_messages import DatasetSubscribed, DatasetUnsubscribed
 from events.writer.decider import Decider, DecisionContext
 from services.pipelines.dataset import committing, recording, subscribing
@@ -81,7 +82,9 @@ class Datasets(Decider[Dataset]):
 
     routes: ClassVar = {
         CommitRequested: lambda event: (event.commit.dataset_id,),
-        **dict.fromkeys((StagePublished, DatasetSubscribed, DatasetUnsubscribed), lambda event: (event.dataset_id,)),
+        **dict.fromkeys(
+            (CommitWithdrawn, StagePublished, DatasetSubscribed, DatasetUnsubscribed), lambda event: (event.dataset_id,)
+        ),
     }
 
     def initial(self, key: str) -> Dataset:
@@ -115,6 +118,8 @@ class Datasets(Decider[Dataset]):
     def react(self, state: Dataset, event: Event, context: DecisionContext) -> Sequence[Event]:
         if isinstance(event, StagePublished):
             return committing.published(state, event)
+        if isinstance(event, CommitWithdrawn):
+            return committing.withdrawn(state, event)
         if isinstance(event, DatasetSubscribed):
             return subscribing.added(state, event.dataset_id, event.pipeline_id, context.project)
         if isinstance(event, DatasetUnsubscribed):

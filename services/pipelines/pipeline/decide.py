@@ -72,6 +72,7 @@ from events.language.pipelines.run_commands import (
 )
 from events.language.pipelines.run_events import (
     CommitRequested,
+    CommitWithdrawn,
     ConditionHeld,
     FanOutPlanned,
     RunCancelled,
@@ -82,6 +83,7 @@ from events.language.pipelines.run_events import (
     RunResumed,
     RunRetried,
     RunStarted,
+    RunStopping,
     StageCommitted,
     StageCompleted,
     StageDispatched,
@@ -159,6 +161,7 @@ class Pipelines(Decider[Pipeline]):
         RunPaused,
         RunResumed,
         RunRetried,
+        RunStopping,
         RunCompleted,
         RunFailed,
         RunCancelled,
@@ -170,6 +173,7 @@ class Pipelines(Decider[Pipeline]):
         FanOutPlanned,
         TasksEnded,
         CommitRequested,
+        CommitWithdrawn,
         StageCommitted,
         StagePublished,
         StageCompleted,

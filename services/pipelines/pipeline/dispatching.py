@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -57,14 +58,14 @@ class Pool:
 
     def take(self, version: int, wanted: str = "", own: tuple[str, str] = ("", "")) -> str:
         """A free worker for a stage of this version, `wanted` if it is free; empty if there is none."""
-        for id in ([wanted] if wanted in self.free else []) or list(self.free):
+        for id in [wanted] if wanted in self.free else self.free:
             worker = self.free[id]
-            if (worker.run_id, worker.stage_id) == own and self._fits(worker, version):
+            if (worker.run_id, worker.stage_id) == own and self.fits(worker, version):
                 del self.free[id]
                 return id
         return ""
 
-    def _fits(self, worker: Worker, version: int) -> bool:
+    def fits(self, worker: Worker, version: int) -> bool:
         specs = self.state.specs
         return worker.version == version or (
             launching.environment(specs[worker.version]) == launching.environment(specs[version])
@@ -107,9 +108,9 @@ def _of_run(
         if stage.tasks is not None:
             if run.status is PipelineStatus.RUNNING:
                 yield from _ranges(state, pool, names, run, stage_id)
-        elif not stage.worker and _waits_for_worker(stage):
+        elif waits_for_worker(stage):
             yield from _one(state, pool, project, names, run, graph.stages[stage_id], stage, datasets, before)
-    if run.status is not PipelineStatus.RUNNING:
+    if run.status is not PipelineStatus.RUNNING and run.stopping is None:
         return
     room = spec.execution.max_parallel_stages - len(run.busy) if limited else len(graph.stages)
     waiting = [each for each in run.retrying if (run.stages[each].retry_at or now) <= now]
@@ -154,8 +155,10 @@ def _admitted(spec: StageSpec, stage: Stage) -> bool:
     return not spec.condition or stage.admitted
 
 
-def _waits_for_worker(stage: Stage) -> bool:
+def waits_for_worker(stage: Stage) -> bool:
     """Whether a stage amid its work is to be given to a worker: not while its dataset decides, or is told."""
+    if stage.worker or (stage.tasks is not None and (stage.tasks.running or not stage.tasks.waiting)):
+        return False
     if stage.commit is None:
         return True
     return stage.dataset_version > 0 and not stage.published
@@ -232,6 +235,7 @@ def _order(
     else:
         said["inputs"] = tuple(_inputs(spec, run))
         said |= _arrivals(spec, run)
+        said["datasets"] = run.datasets
     return StageDispatched(
         **names,
         stage_id=spec.id,
@@ -302,14 +306,18 @@ def _ranges(state: Pipeline, pool: Pool, names: dict[str, str], run: Run, stage_
     attempt = stage.attempt if stage.status is StageStatus.RUNNING else stage.attempt + 1
     waiting = [list(each) for each in tasks.waiting]
     most = spec.parallelism or len(state.workers) + 1
-    users = {each.worker for each in tasks.running.values()}
+    users = dict.fromkeys(each.worker for each in tasks.running.values())
+    with_room = [each for each in users if pool.room.get(each, 0) > 0]
     while waiting:
-        worker = next((each for each in pool.room if pool.room[each] > 0 and each in users), "")
+        while with_room and not pool.room[with_room[-1]]:
+            with_room.pop()
+        worker = with_room[-1] if with_room else ""
         if not worker and len(users) < most:
             worker = pool.take(run.version)
             if worker:
                 pool.room[worker] = AHEAD
-                users.add(worker)
+                users[worker] = None
+                with_room.append(worker)
         if not worker:
             break
         pool.room[worker] -= 1
@@ -339,12 +347,23 @@ def _requested(
     if not pool.short or (state.worker_retry_at is not None and now < state.worker_retry_at):
         return
     shared = [each for each in state.workers.values() if not each.stage_id and not each.watches and not each.released]
-    coming = sum(not each.ready for each in shared)
-    most = max(state.specs[version].execution.max_workers for version in set(pool.versions))
+    coming = [each for each in shared if not each.ready]
+    missed = Counter(pool.versions)
+    room = max(state.specs[version].execution.max_workers for version in missed) - len(shared)
+    idle = [worker_id for worker_id, each in pool.free.items() if not each.stage_id]
     number = state.last_worker + len(before)
-    for version in pool.versions[coming : coming + max(0, most - len(shared))]:
-        number += 1
-        yield launching.shared_worker(state, id, project, version, number, datasets)
+    for version, stages in missed.items():
+        fitting = [each for each in coming if pool.fits(each, version)][:stages]
+        coming = [each for each in coming if each not in fitting]
+        for _ in range(stages - len(fitting)):
+            if room > 0:
+                room -= 1
+            elif idle:  # of another version: one that can do this would not be free any more
+                yield WorkerReleased(pipeline_id=id, worker=idle.pop(0), reason="a newer version needs its place")
+            else:
+                break
+            number += 1
+            yield launching.shared_worker(state, id, project, version, number, datasets)
 
 
 def idle(state: Pipeline, id: str, now: datetime) -> list[Event]:
@@ -366,7 +385,7 @@ def idle_until(state: Pipeline, worker: Worker) -> datetime | None:
         needed = stage is not None and stage.status in (StageStatus.PENDING, StageStatus.RETRYING, StageStatus.RUNNING)
         return None if needed else worker.idle_since or worker.requested_at
     since = worker.idle_since if worker.ready else None
-    if state.status is PipelineStatus.CANCELLED:
+    if state.status is PipelineStatus.CANCELLED and not any(state.live()):
         return since or worker.requested_at
     if since is None:
         return None

@@ -26,6 +26,7 @@ from events.language.pipelines.run_events import (
     RunResumed,
     RunRetried,
     RunStarted,
+    RunStopping,
     StageEvent,
     WorkerEvent,
     WorkerGone,
@@ -75,9 +76,12 @@ def evolve(state: Pipeline, event: Event, time: datetime) -> Pipeline:
             state.workers[event.worker].watching.append(event.trigger)
         case RunQueued():
             state.runs[event.run_id] = _queued(event, time)
+            state.runs[event.run_id].datasets = state.triggers.taken.pop(event.run_id, {})
             state.last_run = event.number
         case StageEvent():
             stage_fold.evolve(state, event, time)
+        case RunStopping():
+            _stopping(state.runs[event.run_id], event)
         case RunEvent():
             _run(state, event, time)
     return state
@@ -86,8 +90,9 @@ def evolve(state: Pipeline, event: Event, time: datetime) -> Pipeline:
 def _defined(state: Pipeline, event: PipelineDefined) -> Pipeline:
     if state.status in (None, PipelineStatus.CANCELLED):
         kept = (state.last_run, state.workers, state.last_worker, state.specs)
-        last_backfill = state.clock.last_backfill
+        last_backfill, ending = state.clock.last_backfill, dict(state.live())
         state = Pipeline(PipelineStatus.DRAFT, event.name, event.project)
+        state.runs = ending
         state.last_run, state.workers, state.last_worker, state.specs = kept
         state.clock.last_backfill = last_backfill
     state.version, state.spec, state.parent = event.pipeline_version, event.spec, event.parent
@@ -132,7 +137,7 @@ def _run(state: Pipeline, event: RunEvent, time: datetime) -> None:
     run = state.runs[event.run_id]
     status = _RUN_STATUS[type(event)]
     check_move(RUN_MOVES, run.status, status, f"run {event.run_id}")
-    run.status = status
+    state.move(event.run_id, run, status)
     match event:
         case RunStarted():
             run.started_at = time
@@ -142,6 +147,12 @@ def _run(state: Pipeline, event: RunEvent, time: datetime) -> None:
             _retried(state, run, time)
         case RunEnded():
             _ended(state, event, run)
+
+
+def _stopping(run: Run, event: RunStopping) -> None:
+    run.stopping, run.stop_reason = event.cause, event.reason
+    run.ready.clear()
+    run.unneeded.clear()
 
 
 def _retried(state: Pipeline, run: Run, time: datetime) -> None:
@@ -166,6 +177,7 @@ def _ended(state: Pipeline, event: RunEnded, run: Run) -> None:
     run.unneeded.clear()
     run.busy.clear()
     run.retrying.clear()
+    run.stopping = None
     if isinstance(event, RunFailed):
         run.stages = {id: stage for id, stage in run.stages.items() if stage.status in ENDED}
         failed = [id for id, each in state.runs.items() if each.status is PipelineStatus.FAILED]

@@ -12,6 +12,7 @@ from events.language.jobs import ExitReason, JobEnded, JobExited, JobStarted, Su
 from events.language.pipelines.enums import StageStatus, StopReason
 from events.language.pipelines.run_events import StageCompleted, StageStarted, StageStopRequested, WorkerGone
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
+from services.pipelines.pipeline import dispatching
 from services.pipelines.pipeline.failures import failed
 from services.pipelines.pipeline.state import Assigned, Pipeline, Stage, Worker
 
@@ -119,7 +120,8 @@ def gone(
         update={"kind": FailureKind.REFUSED, "problem": f"its worker did not start: {reason}"[:4_000]}
     )
     for run_id, run in state.live():
-        for stage_id in [*run.ready, *run.retrying]:
+        amid = [id for id in run.busy if dispatching.waits_for_worker(run.stages[id])]
+        for stage_id in [*run.ready, *run.retrying, *amid]:
             if worker.stage_id and (worker.run_id, worker.stage_id) != (run_id, stage_id):
                 continue
             if state.graph(run.version).stages[stage_id].job is None and (run_id, stage_id) not in said:

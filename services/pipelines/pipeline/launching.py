@@ -172,6 +172,7 @@ def _told(
         datasets_url=datasets,
         engine=spec.engine,
         spark=spec.spark,
+        secret_variables=tuple(ref.env for ref in secrets_of(spec) if ref.env is not None),
     )
     return {"FORGELOG_WORKER": told.to_json().decode()}
 

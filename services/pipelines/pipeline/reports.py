@@ -39,6 +39,10 @@ from services.pipelines.pipeline.state import Assigned, Pipeline, Run, Stage
 PROGRESS_SECONDS = 10.0
 """Between two events that say how far an attempt is."""
 
+_LAST = (ReportStageEnded, ReportStagePrepared, ReportStagePublished)
+"""With the first of these a worker is done with what it was told, as with what it has resolved. One that was on its way
+when the attempt was stopped is the only answer: the worker has nothing to stop any more."""
+
 
 def reported(state: Pipeline, command: StageReport, project: str, now: datetime) -> Sequence[Event]:
     """The events of a report. Raises Refused for one about an attempt that is not its sender's."""
@@ -51,13 +55,15 @@ def reported(state: Pipeline, command: StageReport, project: str, now: datetime)
     worker = state.workers.get(command.worker)
     told = Assigned(command.run_id, command.stage_id, command.attempt)
     if worker is not None and worker.stopping == told:
-        if not isinstance(command, ReportStageEnded):
+        if isinstance(command, ReportStageResolved):
+            return [StageStopped(**about)]
+        if not isinstance(command, _LAST):
             raise _stale(command, "is to be stopped")
         return [StageStopped(**about, metrics=command.metrics)]
     run, stage = _attempt(state, command)
     match command:
         case ReportStageStarted():
-            return [] if stage.started_at is not None else [StageStarted(**about)]
+            return [] if _has_begun(stage, command.worker) else [StageStarted(**about)]
         case ReportStageProgress():
             since = stage.progressed_at or stage.started_at
             if since is not None and now - since < timedelta(seconds=PROGRESS_SECONDS):
@@ -93,6 +99,11 @@ def _attempt(state: Pipeline, command: StageReport) -> tuple[Run, Stage]:
     if not has:
         raise _stale(command, "is not this worker's")
     return run, stage
+
+
+def _has_begun(stage: Stage, worker: str) -> bool:
+    """Whether that is known already; of tasks, for each worker."""
+    return stage.started_at is not None if stage.tasks is None else worker in stage.tasks.begun
 
 
 def _stale(command: StageReport, why: str) -> Exception:

@@ -11,6 +11,7 @@ from events.language.pipelines.enums import PipelineStatus, StagePhase, StageSta
 from events.language.pipelines.run_events import (
     AttemptEvent,
     CommitRequested,
+    CommitWithdrawn,
     FanOutPlanned,
     RunCancelled,
     RunCompleted,
@@ -22,6 +23,7 @@ from events.language.pipelines.run_events import (
     RunResumed,
     RunRetried,
     RunStarted,
+    RunStopping,
     StageCommitted,
     StageCompleted,
     StageDispatched,
@@ -119,6 +121,8 @@ def _queued(recorded: Recorded, event: RunQueued) -> Row:
 
 
 def _run_change(event: RunEvent, time: datetime) -> Row:
+    if isinstance(event, RunStopping):
+        return {"reason": event.reason or f"it ends: {event.cause.value.replace('_', ' ')}"}
     status = {"status": _STATUS[type(event)].value, "reason": getattr(event, "reason", "")}
     match event:
         case RunStarted():
@@ -221,7 +225,7 @@ def _dispatched(event: StageDispatched, row: Row, time: datetime) -> Row:
 def _attempt(event: AttemptEvent, row: Any, time: datetime) -> Row:
     match event:
         case StageStarted():
-            return {"started_at": time}
+            return {"started_at": row["started_at"] or time}  # each worker begins with a stage's tasks
         case StageProgressed():
             return {"metrics": _plain(event.metrics)}
         case FanOutPlanned():
@@ -238,6 +242,8 @@ def _attempt(event: AttemptEvent, row: Any, time: datetime) -> Row:
                 "outcomes": _plain(event.commit)["outcomes"],
                 "metrics": _plain(event.metrics),
             }
+        case CommitWithdrawn():
+            return {"dataset_version": 0}
         case StageCommitted():
             return {"dataset_id": event.dataset_id, "dataset_version": event.dataset_version}
         case StagePublished():

@@ -16,11 +16,13 @@ from events.language.pipelines.parameters import bound
 from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.run_commands import CancelRun, OfRun, PauseRun, ResumeRun, RetryRun, RunPipeline
 from events.language.pipelines.run_events import (
+    CommitWithdrawn,
     RunCancelled,
     RunPaused,
     RunQueued,
     RunResumed,
     RunRetried,
+    RunStopping,
     StageSkipped,
     StageStopRequested,
 )
@@ -145,6 +147,9 @@ def steered(state: Pipeline, command: OfRun, context: DecisionContext) -> Sequen
                 held = state.triggers.holds(run_id)
                 return [RunCancelled(**names, reason=command.reason)] if held else []
             return cancelled(run, run_id, command.pipeline_id, command.reason)
+        case PauseRun() | ResumeRun() if run.stopping is not None:
+            problem = f"{what} is ending, and waits only for what it has begun to publish"
+            raise forbidden("number", problem, "wait for its end")
         case PauseRun():
             if run.status is PipelineStatus.PAUSED:
                 return []
@@ -165,26 +170,37 @@ def steered(state: Pipeline, command: OfRun, context: DecisionContext) -> Sequen
 
 
 def cancelled(run: Run, run_id: str, pipeline_id: str, reason: str) -> list[Event]:
-    """The end of a run on request."""
-    return [
-        *stopped(run, run_id, pipeline_id, StopReason.CANCELLED, SkipReason.CANCELLED),
-        RunCancelled(run_id=run_id, pipeline_id=pipeline_id, reason=reason),
-    ]
+    """The end of a run on request, or what comes before it."""
+    if run.stopping is StopReason.CANCELLED:
+        return []
+    names = {"run_id": run_id, "pipeline_id": pipeline_id}
+    found = stopped(run, run_id, pipeline_id, StopReason.CANCELLED, SkipReason.CANCELLED)
+    if is_publishing(run):
+        return [RunStopping(**names, cause=StopReason.CANCELLED, reason=reason), *found]
+    return [*found, RunCancelled(**names, reason=reason)]
+
+
+def is_publishing(run: Run) -> bool:
+    """Whether a version of the run is being published. Its dataset waits for it, so the run has to end with that."""
+    return any(run.stages[id].publishing for id in (*run.busy, *run.retrying))
 
 
 def stopped(run: Run, run_id: str, pipeline_id: str, why: StopReason, skip: SkipReason) -> list[Event]:
-    """Workers stop what they do of a run, and the stages that had begun are skipped."""
+    """Workers stop what they do of a run, and the stages that had begun are skipped: but for those which are being
+    published. What nobody was told to publish is withdrawn from its dataset."""
     names = {"run_id": run_id, "pipeline_id": pipeline_id}
     found: list[Event] = []
     for stage_id in [*run.busy, *run.retrying]:
         stage = run.stages[stage_id]
+        if stage.publishing:
+            continue
+        about = {**names, "stage_id": stage_id}
         workers = [stage.worker] if stage.worker else []
         if stage.tasks is not None:
             workers += dict.fromkeys(each.worker for each in stage.tasks.running.values())
-        found += [
-            StageStopRequested(**names, stage_id=stage_id, attempt=stage.attempt, worker=worker, reason=why)
-            for worker in workers
-        ]
+        found += [StageStopRequested(**about, attempt=stage.attempt, worker=worker, reason=why) for worker in workers]
+        if stage.commit is not None:
+            found.append(CommitWithdrawn(**about, attempt=stage.attempt, dataset_id=stage.commit.dataset_id))
         if stage.status in (StageStatus.RUNNING, StageStatus.RETRYING):
-            found.append(StageSkipped(**names, stage_id=stage_id, reason=skip, metrics=stage.metrics))
+            found.append(StageSkipped(**about, reason=skip, metrics=stage.metrics))
     return found

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from events.language.moves import check_move
-from events.language.pipelines.enums import SkipReason, StageStatus
+from events.language.pipelines.enums import SkipReason, StagePhase, StageStatus
 from events.language.pipelines.moves import STAGE_MOVES
 from events.language.pipelines.run_events import (
     AttemptEvent,
     CommitRequested,
+    CommitWithdrawn,
     ConditionHeld,
     FanOutPlanned,
     StageCommitted,
@@ -60,7 +61,10 @@ def evolve(state: Pipeline, event: StageEvent, time: datetime) -> None:
         case StageDispatched():
             _dispatched(state, run, stage, event, time)
         case StageStarted():
-            stage.started_at = time
+            stage.started_at = stage.started_at or time
+            if stage.tasks is not None:
+                stage.tasks.begun.add(event.worker)
+                _begin_turn(state, stage.tasks, event, time)
         case StageProgressed():
             stage.progressed_at, stage.metrics = time, event.metrics
         case StageSkipped():
@@ -83,9 +87,13 @@ def _attempt(state: Pipeline, run: Run, stage: Stage, event: AttemptEvent, time:
         case TasksEnded():
             _tasks_ended(stage, event)
             _free(state, event, time, event.first_task)
+            if stage.tasks is not None:
+                _begin_turn(state, stage.tasks, event, time)
         case CommitRequested():
             stage.commit, stage.metrics = event.commit, event.metrics
             _free(state, event, time)
+        case CommitWithdrawn():
+            stage.commit, stage.dataset_version = None, 0
         case StageCommitted():
             stage.dataset_version = event.dataset_version
         case StagePublished():
@@ -103,7 +111,8 @@ def _attempt(state: Pipeline, run: Run, stage: Stage, event: AttemptEvent, time:
             stage.metrics = event.metrics
             run.failed.append(event.stage_id)
             if event.failure.kind is FailureKind.COMMIT:
-                stage.dataset_version, stage.published = 0, False  # it is abandoned: a retry makes another one
+                # It is abandoned: a retry makes another one.
+                stage.dataset_version, stage.published, stage.publishing = 0, False, False
             _end(state, run, event, StageStatus.FAILED, time)
         case StageStopRequested():
             _stop(state, stage, event, time)
@@ -121,6 +130,7 @@ def _dispatched(state: Pipeline, run: Run, stage: Stage, event: StageDispatched,
     if event.attempt != stage.attempt:
         stage.started_at = None
     stage.attempt, stage.dispatched_at = event.attempt, time
+    stage.publishing = event.phase is StagePhase.PUBLISH
     if event.job is not None:
         state.workers[event.worker] = Worker(0, run.version, time, event.run_id, id, ready=True, is_job=True)
     worker = state.workers[event.worker]
@@ -150,6 +160,14 @@ def _tasks_ended(stage: Stage, event: TasksEnded) -> None:
         tasks.outputs.sort(key=lambda each: each[0])
     count = event.last_task - event.first_task + 1
     tasks.task_seconds = event.metrics.seconds / count
+
+
+def _begin_turn(state: Pipeline, tasks: Tasks, event: AttemptEvent, time: datetime) -> None:
+    """It is the turn of the ranges that the worker has."""
+    worker = state.workers.get(event.worker)
+    for each in worker.assigned if worker is not None else ():
+        if each.first_task is not None and (each.run_id, each.stage_id) == (event.run_id, event.stage_id):
+            tasks.running[each.first_task].since = time
 
 
 def _retrying(state: Pipeline, run: Run, stage: Stage, event: StageRetrying, time: datetime) -> None:
@@ -196,7 +214,8 @@ def _end(state: Pipeline, run: Run, event: StageEvent, status: StageStatus, time
         for each in stage.tasks.running.values():
             _free_from(state, each.worker, event.run_id, id, time)
         stage.tasks = None
-    consider(state, run, state.graph(run.version).followers[id])
+    if run.stopping is None:
+        consider(state, run, state.graph(run.version).followers[id])
 
 
 def _keep(state: Pipeline, event: StageCompleted, stage: Stage) -> None:
@@ -209,6 +228,8 @@ def _stop(state: Pipeline, stage: Stage, event: StageStopRequested, time: dateti
     worker = state.workers.get(event.worker)
     if stage.worker == event.worker:
         stage.worker = ""
+    if stage.tasks is not None:
+        _give_back(stage.tasks, event.worker)
     if worker is None:
         return
     mine = (event.run_id, event.stage_id)
@@ -258,11 +279,17 @@ def lost(state: Pipeline, worker_id: str) -> None:
             if stage.worker == worker_id:
                 stage.worker = ""
             if stage.tasks is not None:
-                theirs = [(first, each.last) for first, each in stage.tasks.running.items() if each.worker == worker_id]
-                for first, last in theirs:
-                    del stage.tasks.running[first]
-                    stage.tasks.waiting.append([first, last])
-                stage.losses += bool(theirs)
+                stage.losses += _give_back(stage.tasks, worker_id)
+
+
+def _give_back(tasks: Tasks, worker_id: str) -> bool:
+    """The ranges of a worker wait for another one; whether it had any."""
+    theirs = [(first, each.last) for first, each in tasks.running.items() if each.worker == worker_id]
+    for first, last in theirs:
+        del tasks.running[first]
+        tasks.waiting.append([first, last])
+    tasks.begun.discard(worker_id)
+    return bool(theirs)
 
 
 def _move(stage: Stage, status: StageStatus, event: StageEvent) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from events.language.objects import ObjectRef
 from events.language.pipelines.arrivals import ArrivedFiles, TopicBatch
 from events.language.pipelines.commits import CommitRequest
-from events.language.pipelines.enums import PipelineStatus, RunTrigger, StageStatus
+from events.language.pipelines.enums import PipelineStatus, RunTrigger, StageStatus, StopReason
 from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
 from services.pipelines.clock.state import Clock
@@ -36,7 +36,8 @@ class Range:
 
     last: int
     worker: str
-    dispatched_at: datetime
+    since: datetime
+    """When it became the worker's turn: it was dispatched, and the worker's range before it had ended."""
 
 
 @dataclass(slots=True)
@@ -49,6 +50,8 @@ class Tasks:
     """Ranges that no worker has: first and last."""
     running: dict[int, Range] = field(default_factory=dict)
     """By the first task."""
+    begun: set[str] = field(default_factory=set)
+    """Workers that have begun with one."""
     failed: list[int] = field(default_factory=list)
     """In this attempt."""
     failure: StageFailure | None = None
@@ -87,6 +90,8 @@ class Stage:
     """What was asked of its dataset."""
     dataset_version: int = 0
     """The version that its output is; 0: not decided."""
+    publishing: bool = False
+    """Whether a worker was told to publish that version: a part of it may be in its place."""
     published: bool = False
     tasks: Tasks | None = None
     outputs: list[StageOutput] = field(default_factory=list)
@@ -111,6 +116,11 @@ class Run:
     files: tuple[ArrivedFiles, ...] = ()
     status: PipelineStatus = PipelineStatus.QUEUED
     started_at: datetime | None = None
+    stopping: StopReason | None = None
+    """Why nothing of it begins any more. It ends once what is being published is in its place."""
+    stop_reason: str = ""
+    datasets: dict[str, int] = field(default_factory=dict)
+    """Of what a trigger started it for: dataset → the version that its stages see at least."""
     stages: dict[str, Stage] = field(default_factory=dict)
     open: int = 0
     """How many stages have not ended."""
@@ -198,6 +208,8 @@ class Pipeline:
     triggers: Triggers = field(default_factory=Triggers)
     graphs: Annotated[dict[int, Graph], Field(exclude=True)] = field(default_factory=dict)
     """By version; made when they are needed."""
+    under_way: Annotated[dict[str, None] | None, Field(exclude=True)] = field(default=None, compare=False)
+    """Ids of the runs under way: each step asks for them, and thousands may wait. Made when it is needed."""
 
     def graph(self, version: int) -> Graph:
         """The graph of a version that is kept."""
@@ -208,9 +220,19 @@ class Pipeline:
 
     def live(self) -> Iterator[tuple[str, Run]]:
         """Runs under way."""
-        for id, run in self.runs.items():
-            if run.status in LIVE:
-                yield id, run
+        if self.under_way is None:
+            self.under_way = {id: None for id, run in self.runs.items() if run.status in LIVE}
+        for id in self.under_way:
+            yield id, self.runs[id]
+
+    def move(self, id: str, run: Run, status: PipelineStatus) -> None:
+        """A run stands otherwise from now on."""
+        run.status = status
+        if self.under_way is not None:
+            if status in LIVE:
+                self.under_way[id] = None
+            else:
+                self.under_way.pop(id, None)
 
     def spec_of(self, run: Run) -> PipelineSpec:
         return self.specs[run.version]

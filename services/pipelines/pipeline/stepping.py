@@ -22,19 +22,22 @@ from events.language.pipelines.enums import (
 )
 from events.language.pipelines.run_events import (
     ConditionHeld,
+    RunCancelled,
     RunCompleted,
     RunFailed,
     RunStarted,
+    RunStopping,
     StageCompleted,
     StageSkipped,
     StageStopRequested,
+    TasksEnded,
     WorkerReleased,
 )
 from events.language.pipelines.work import FailureKind, StageFailure
 from services.pipelines.clock import waking
 from services.pipelines.pipeline import dispatching
 from services.pipelines.pipeline.failures import failed
-from services.pipelines.pipeline.runs import stopped
+from services.pipelines.pipeline.runs import is_publishing, stopped
 from services.pipelines.pipeline.state import Pipeline, Run, Stage
 from services.pipelines.triggers import firing, watching
 
@@ -42,10 +45,11 @@ MOST_BYTES_AT_ONCE = 1_000_000
 """Of orders that are given in one step; one is given in any case."""
 START_SECONDS = 120.0
 """Time that a worker has to begin with what it was given."""
-
-
-PUBLISH_SECONDS = 600.0
-"""Time that a worker has to put a version into its place, of a stage without a limit of its own."""
+RANGE_GRACE_SECONDS = 10.0
+"""Beyond a stage's limit, for a range of its tasks: the worker keeps the limit itself, and says what came of it."""
+PUBLISH_SECONDS, LEAST_PUBLISH_SECONDS = 600.0, 60.0
+"""Time that a worker has to put a version into its place, of a stage without a limit of its own; and at least, of one
+whose limit is shorter: that is about its work, and one that is stopped amid a publication only begins it again."""
 
 
 class At(NamedTuple):
@@ -87,6 +91,7 @@ def _times(state: Pipeline) -> Iterator[datetime]:
         for id in run.busy:
             if (time := _timeout_at(state, run, id)) is not None:
                 yield time
+            yield from (time for _, time in _range_timeouts(state, run, id))
     for worker in state.workers.values():
         if worker.stop_by is not None and not worker.released:
             yield worker.stop_by
@@ -112,14 +117,17 @@ def _started(state: Pipeline, at: At) -> list[Event]:
     """Queued runs whose turn it is."""
     if state.status not in (PipelineStatus.DRAFT, PipelineStatus.ACTIVE) or state.spec is None:
         return []
+    under_way = sum(run.trigger is not RunTrigger.BACKFILL for _, run in state.live())
+    room = max(0, state.spec.execution.max_active_runs - under_way)
+    if not room and not state.clock.backfills:
+        return []
     queued = {id: run for id, run in state.runs.items() if run.status is PipelineStatus.QUEUED}
     if not queued:
         return []
     # A backfill queues no more runs than may be under way.
     found = [id for id, run in queued.items() if run.trigger is RunTrigger.BACKFILL]
     waiting = sorted((run.rank, run.number, id) for id, run in queued.items() if run.trigger is not RunTrigger.BACKFILL)
-    under_way = sum(run.trigger is not RunTrigger.BACKFILL for _, run in state.live())
-    found += [id for _, _, id in waiting[: max(0, state.spec.execution.max_active_runs - under_way)]]
+    found += [id for _, _, id in waiting[:room]]
     return [RunStarted(run_id=id, pipeline_id=at.id) for id in found]
 
 
@@ -182,17 +190,30 @@ def _ended(state: Pipeline, at: At) -> list[Event]:
     found: list[Event] = []
     for run_id, run in state.live():
         names = {"run_id": run_id, "pipeline_id": at.id}
+        if run.stopping is not None:
+            if not run.busy and not run.retrying:
+                cancelled = run.stopping is StopReason.CANCELLED
+                found.append(RunCancelled(**names, reason=run.stop_reason) if cancelled else _failed(run, names))
+            continue
         fast = bool(run.failed) and state.spec_of(run).execution.fail_fast
         if run.open and not fast:
             continue
         if not run.failed:
             found.append(RunCompleted(**names))
             continue
+        publishes = fast and is_publishing(run)
+        if publishes:
+            found.append(RunStopping(**names, cause=StopReason.FAIL_FAST))
         if fast:
             found += stopped(run, run_id, at.id, StopReason.FAIL_FAST, SkipReason.FAIL_FAST)
-        more = f" and {len(run.failed) - 1} more" if len(run.failed) > 1 else ""
-        found.append(RunFailed(**names, reason=f"stage {run.failed[0]}{more} failed"))
+        if not publishes:
+            found.append(_failed(run, names))
     return found
+
+
+def _failed(run: Run, names: dict[str, Any]) -> RunFailed:
+    more = f" and {len(run.failed) - 1} more" if len(run.failed) > 1 else ""
+    return RunFailed(**names, reason=f"stage {run.failed[0]}{more} failed")
 
 
 def _tasks(state: Pipeline, at: At) -> list[Event]:
@@ -223,11 +244,44 @@ def _timeout_at(state: Pipeline, run: Run, stage_id: str) -> datetime | None:
         return None
     limit = state.graph(run.version).stages[stage_id].timeout_seconds
     if stage.dataset_version:
-        return stage.dispatched_at + timedelta(seconds=limit or PUBLISH_SECONDS)
+        return stage.dispatched_at + timedelta(seconds=max(limit or PUBLISH_SECONDS, LEAST_PUBLISH_SECONDS))
     if stage.started_at is not None:
         return None if limit is None else stage.started_at + timedelta(seconds=limit)
     worker = state.workers.get(stage.worker)
     return None if worker is None or worker.is_job else stage.dispatched_at + timedelta(seconds=START_SECONDS)
+
+
+def _range_timeouts(state: Pipeline, run: Run, stage_id: str) -> Iterator[tuple[int, datetime]]:
+    """The first tasks of ranges, and when each has taken too long, or has not been begun for too long."""
+    tasks = run.stages[stage_id].tasks
+    if tasks is None:
+        return
+    limit = state.graph(run.version).stages[stage_id].timeout_seconds
+    for first, each in tasks.running.items():
+        if each.worker not in tasks.begun:
+            yield first, each.since + timedelta(seconds=START_SECONDS)
+        elif limit is not None:
+            yield first, each.since + timedelta(seconds=limit + RANGE_GRACE_SECONDS)
+
+
+def _late_ranges(state: Pipeline, run: Run, names: dict[str, Any], now: datetime) -> Iterator[Event]:
+    """Ranges that have taken too long: their tasks have failed, but for those that no worker has begun. What the worker
+    has besides goes to another one."""
+    stage, said = run.stages[names["stage_id"]], set[str]()
+    assert stage.tasks is not None, "it has ranges"
+    for first in [first for first, time in _range_timeouts(state, run, names["stage_id"]) if time <= now]:
+        late = stage.tasks.running[first]
+        if late.worker in said:
+            continue
+        said.add(late.worker)
+        about = {**names, "attempt": stage.attempt, "worker": late.worker}
+        if late.worker in stage.tasks.begun:
+            limit = state.graph(run.version).stages[names["stage_id"]].timeout_seconds
+            problem = f"its range of tasks took longer than {limit:g} seconds"
+            failure = StageFailure(kind=FailureKind.TIMEOUT, field="timeout_seconds", problem=problem)
+            failed_tasks = tuple(range(first, late.last + 1))
+            yield TasksEnded(**about, first_task=first, last_task=late.last, failed_tasks=failed_tasks, failure=failure)
+        yield StageStopRequested(**about, reason=StopReason.TIMEOUT)
 
 
 def _late(state: Pipeline, at: At) -> list[Event]:
@@ -235,11 +289,13 @@ def _late(state: Pipeline, at: At) -> list[Event]:
     found: list[Event] = []
     for run_id, run in state.live():
         for stage_id in run.busy:
+            stage = run.stages[stage_id]
+            names = {"run_id": run_id, "pipeline_id": at.id, "stage_id": stage_id}
+            if stage.tasks is not None:
+                found += _late_ranges(state, run, names, at.now)
             time = _timeout_at(state, run, stage_id)
             if time is None or time > at.now:
                 continue
-            stage = run.stages[stage_id]
-            names = {"run_id": run_id, "pipeline_id": at.id, "stage_id": stage_id}
             begun = stage.started_at is not None
             took = f"{(time - (stage.started_at or time)).total_seconds():g} seconds"
             problem = f"it took longer than {took}" if begun else "its worker has not begun with it"

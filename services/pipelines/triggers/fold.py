@@ -50,6 +50,7 @@ def evolve(
             _arrived(triggers.files[event.trigger], event)
         case TriggerFired():
             triggers.waiting.pop(event.trigger, None)
+            triggers.taken[event.run_id] = {each.dataset_id: each.last for each in event.versions}
         case TriggerTroubled():
             triggers.troubles.setdefault(event.trigger, {})[event.kind.value] = event.reason
         case TriggerMended():

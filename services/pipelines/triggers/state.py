@@ -54,6 +54,8 @@ class Triggers:
     """Dataset → the newest version that the pipeline has heard of."""
     waiting: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     """Trigger → dataset → the first and the last version that no run was started for."""
+    taken: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Run that is about to be queued → dataset → the newest version that it takes."""
     runs: dict[str, str] = field(default_factory=dict)
     """Runs that triggers started and that have not ended, by id → the trigger."""
     topics: dict[str, Topic] = field(default_factory=dict)

@@ -160,3 +160,13 @@ def test_what_comes_during_a_pause_is_taken_after_it() -> None:
     desk.send(PausePipeline(pipeline_id=ID))
     assert taken(desk.told("orders", 1, 2)) == []
     assert taken(desk.send(ResumePipeline(pipeline_id=ID))) == [{"orders": (1, 2)}]
+
+
+def test_a_run_knows_the_versions_that_it_was_started_for() -> None:
+    """Its stages read the newest one, and tables may be behind."""
+    desk = active("orders")
+    desk.told("orders", 1)
+    desk.told("orders", 2, 3)
+    desk.run(1, RunStarted, RunCompleted)
+    assert desk.state.runs[f"{ID}.2"].datasets == {"orders": 3}
+    assert desk.state.triggers.taken == {}

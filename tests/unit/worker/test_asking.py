@@ -106,3 +106,14 @@ async def test_what_the_order_does_not_name_is_missing_at_once(tables: Tables) -
 async def test_a_version_that_does_not_come_is_missing_in_the_end(tables: Tables) -> None:
     asking: Any = Asking(tables, "local/default", Versions(), behind_seconds=0)  # type: ignore[arg-type]
     assert "there is no dataset" in (await asking.answer(ORDER, question(4)))["problem"]
+
+
+async def test_the_newest_version_is_at_least_the_one_that_the_run_was_started_for(tables: Tables) -> None:
+    event = ORDER.event.model_copy(update={"inputs": (), "datasets": {CLEAN: 4}})
+    asking: Any = Asking(tables, "local/default", Versions())  # type: ignore[arg-type]
+    answer = (await asking.answer(Order(ORDER.key, {}, None, event), question(0)))["answer"]
+    assert (answer["version"], tables.questions) == (4, 3)
+    tables.questions = 1
+    asking = Asking(tables, "local/default", Versions(), behind_seconds=0)  # type: ignore[arg-type]
+    problem = (await asking.answer(Order(ORDER.key, {}, None, event), question(0)))["problem"]
+    assert problem == f"version 4 of the dataset {CLEAN!r} is not in the platform's tables yet"

@@ -12,7 +12,7 @@ from events.language.pipelines.commits import CommitRequest
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.quality import DataQualityRule, QualityRuleType, QualitySeverity, RuleOutcome
-from events.language.pipelines.run_events import CommitRequested, StagePublished
+from events.language.pipelines.run_events import CommitRequested, CommitWithdrawn, StagePublished
 from events.language.pipelines.sinks import WriteMode
 from events.language.pipelines.trigger_messages import DatasetSubscribed, DatasetUnsubscribed
 from events.writer.decider import DecisionContext
@@ -93,6 +93,11 @@ class Desk:
     def published(self, version: int) -> list[Event]:
         """What a worker's report of a publication leads to."""
         event = StagePublished(**_of(request()), dataset_id=ID, dataset_version=version, location="file:///data/orders")
+        return self._noted(self.decider.react(self.state, event, self.context))
+
+    def withdrawn(self, run: int = 1) -> list[Event]:
+        """What it leads to that a run was stopped before anybody was told to publish its output."""
+        event = CommitWithdrawn(**_of(request(run)), dataset_id=ID)
         return self._noted(self.decider.react(self.state, event, self.context))
 
     def subscribed(self, pipeline: str) -> list[Event]:

@@ -73,6 +73,16 @@ class DatasetMachine(RuleBasedStateMachine):
     def abandon(self) -> None:
         self._note(self.desk.told(AbandonVersion(dataset_id=ID, dataset_version=self.desk.state.committed)))
 
+    @rule(run=RUNS)
+    def withdraw(self, run: int) -> None:
+        state, asked = self.desk.state, [each for each in self.asked_for if each[0] == f"daily.{run}"]
+        pending = state.pending.run_id if state.pending is not None else ""
+        events = self.desk.withdrawn(run)
+        assert [type(event) for event in events[:1]] != [VersionAbandoned] or pending == f"daily.{run}"
+        assert not [each for each in state.held if each.run_id == f"daily.{run}"]
+        assert asked or not events
+        self._note(events)
+
     @invariant()
     def each_version_is_there_once_and_in_order(self) -> None:
         committed = [event for event in self.desk.events if isinstance(event, VersionCommitted)]

@@ -298,3 +298,19 @@ def test_lineage_from_outside_is_recorded_when_it_says_something_new(desk: Desk)
 def test_an_id_of_another_project_or_of_none_is_refused(desk: Desk, id: str) -> None:
     with pytest.raises(Refused, match="is the id of no dataset of local/default"):
         desk.told(SetContract(dataset_id=id, contract=DatasetContract()))
+
+
+def test_what_a_stopped_run_withdraws_is_given_up_and_the_next_one_is_judged(desk: Desk) -> None:
+    desk.asked(request(1))
+    desk.asked(request(2))
+    desk.asked(request(3))
+    assert refusal(desk.withdrawn(2)).cause is CommitRefusal.WITHDRAWN
+    assert kinds(desk.withdrawn(1)) == [VersionAbandoned, VersionCommitted]
+    assert (desk.state.committed, desk.state.held) == (2, [])
+    assert desk.withdrawn(1) == []
+
+
+def test_a_stage_that_was_withdrawn_may_ask_again(desk: Desk) -> None:
+    desk.asked(request(1))
+    desk.withdrawn(1)
+    assert VersionCommitted in kinds(desk.asked(request(1, attempt=2)))
