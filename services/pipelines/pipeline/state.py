@@ -206,7 +206,7 @@ class Pipeline:
     results: dict[str, Result] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     triggers: Triggers = field(default_factory=Triggers)
-    graphs: Annotated[dict[int, Graph], Field(exclude=True)] = field(default_factory=dict)
+    graphs: Annotated[dict[int, Graph], Field(exclude=True)] = field(default_factory=dict, compare=False)
     """By version; made when they are needed."""
     under_way: Annotated[dict[str, None] | None, Field(exclude=True)] = field(default=None, compare=False)
     """Ids of the runs under way: each step asks for them, and thousands may wait. Made when it is needed."""
