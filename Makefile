@@ -97,12 +97,17 @@ bench-peers: peers
 	$(BIN)/python -m bench.peers $(PEERS)
 
 # Needs nothing more; with libfaketime (built from its package, so a C compiler) the clock is attacked too.
+# CHAOS="pipelines ..." attacks pipelines alone, with tests.chaos.pipelines and what follows as its options.
 chaos: setup
+ifeq ($(firstword $(CHAOS)),pipelines)
+	$(BIN)/python -m tests.chaos.pipelines $(wordlist 2,99,$(CHAOS))
+else
 	@$(UV) pip install --quiet --python $(BIN)/python "libfaketime>=3,<4" || echo "no libfaketime: the clock is left alone" >&2
 	$(BIN)/python -m tests.chaos $(CHAOS)
 	$(BIN)/python -m tests.chaos.tracking
 	$(BIN)/python -m tests.chaos.points --points 1000000
 	ERRANDS=200 $(BIN)/python -m pytest -q tests/integration/test_dispatch.py -k many_errands
+endif
 
 # A deployment under load while what serves it is killed, hung, rolled out and taken away: some minutes.
 chaos-serving: setup
