@@ -20,5 +20,5 @@ class Damaged:
 
 def test_an_order_that_can_not_be_read_stands_in_the_way_and_is_named() -> None:
     record: Any = Damaged()
-    with pytest.raises(Unreadable, match="orders stand still at events.pipelines/3/17"):
+    with pytest.raises(Unreadable, match=r"orders stand still at events\.pipelines/3/17"):
         _order(record)
