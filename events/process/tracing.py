@@ -5,11 +5,14 @@ Spans are exported only when an OTLP endpoint is set; otherwise every call here 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from events.process.settings import Settings
+
+log = logging.getLogger("forgelog.tracing")
 
 _tracer: Any = None
 
@@ -21,9 +24,18 @@ def configure(settings: Settings, service: str) -> None:
 
 
 def export(endpoint: str, service: str) -> None:
-    """Export spans of this process to an endpoint of OTLP over gRPC."""
+    """Export spans of this process to an endpoint of OTLP over gRPC. Where that can't be, a warning says why: no
+    process stays away for want of traces."""
     global _tracer
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    try:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    except ImportError as error:
+        log.warning(
+            "traces are not exported: %s (xds-protos of the extra serving has older files of opentelemetry-proto, "
+            "which may have taken the place of its own)",
+            error,
+        )
+        return
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
