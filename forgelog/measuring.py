@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import csv
 import glob
-import gzip
-import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forgelog.errors import InvalidInput
+from forgelog.unreadable import bad_line, named, opened, reason_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -188,7 +187,7 @@ class _Reader:
         columns = self._schema()
         (samples,) = self._row("select count(*)", self._files)
         if not samples:
-            raise InvalidInput(f"{_named(self._files)}: has no samples; --no-measure registers it as it is")
+            raise InvalidInput(f"{named(self._files)}: has no samples; --no-measure registers it as it is")
         statistics: dict[str, dict[str, Any]] = {}
         names = list(columns)
         for first in range(0, len(names), _GROUP):
@@ -236,7 +235,7 @@ class _Reader:
     def _layout(self, path: str, file: Path) -> dict[str, str]:
         """How a CSV file is divided: else a line of another length would change what all lines are taken for."""
         try:
-            with _opened(file) as lines:
+            with opened(file) as lines:
                 line = lines.readline(1_000_000)
         except UnicodeDecodeError:
             raise InvalidInput(f"{path}: is not UTF-8; write it as UTF-8, or --no-measure") from None
@@ -314,8 +313,8 @@ class _Reader:
         except duckdb.InterruptException:
             raise
         except duckdb.Error as error:
-            reason = (_bad_line(files) if self._format == "jsonl" else "") or _reason(error)
-            raise InvalidInput(f"{_named(files)}: can't be read as {self._format}: {reason}") from None
+            reason = (bad_line(files) if self._format == "jsonl" else "") or reason_of(error)
+            raise InvalidInput(f"{named(files)}: can't be read as {self._format}: {reason}") from None
 
     def _source(self) -> str:
         match self._format:
@@ -380,43 +379,3 @@ def _number(type: str) -> bool:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
-
-
-def _named(files: Mapping[str, Path]) -> str:
-    first = next(iter(files))
-    return first if len(files) == 1 else f"{first} and {len(files) - 1} more"
-
-
-def _opened(file: Path) -> IO[str]:
-    """A file's text; a mark of its byte order is no part of that."""
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
-    return file.open(encoding="utf-8-sig", newline="")
-
-
-def _bad_line(files: Mapping[str, Path]) -> str:
-    """The first line that is no JSON, and why; empty if there is none."""
-    for path, file in files.items():
-        try:
-            with _opened(file) as lines:
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        try:
-                            json.loads(line)
-                        except (ValueError, RecursionError) as error:
-                            return f"line {number} of {path}: {error}"
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            return f"{path}: {error}"
-    return ""
-
-
-_NOISE = re.compile(r"(Original Line|Possible|LINE \d|file =|\s*\^)")
-
-
-def _reason(error: Exception) -> str:
-    """The first sentences of an error of DuckDB's, without advice for its own users."""
-    if "sniffing" in str(error):
-        return "its lines do not have equally many fields, or a quote is not closed"
-    said = str(error).split("\n\n")[0].splitlines()
-    kept = [line.strip() for line in said if line.strip() and not _NOISE.match(line)]
-    return " ".join(kept).partition(": ")[2][:300] or " ".join(kept)[:300]

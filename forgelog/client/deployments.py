@@ -59,6 +59,10 @@ class AsyncDeployments(Namespace):
     def _stub(self) -> Any:
         return rpc.DeploymentQueriesStub(self._core.channel)
 
+    @property
+    def _telemetry(self) -> Any:
+        return tel_rpc.TelemetryQueriesStub(self._core.channel)
+
     async def create(self, name: str, spec: Mapping[str, Any], *, note: str = "") -> str:
         """Make a deployment; its id. `spec` has the fields of `DeploymentSpec`. Raises `Refused`."""
         body = {"name": name, "spec": dict(spec), "note": note}
@@ -162,15 +166,13 @@ class AsyncDeployments(Namespace):
 
     async def get(self, name: str, *, at: datetime | None = None) -> DeploymentRow:
         """A deployment. Raises `NotFound`."""
-        options = self._core.options(CONTEXT, at)
-        request = pb.GetDeploymentRequest(deployment_id=self._id(name), options=options)
+        request = pb.GetDeploymentRequest(**self._about(name, at))
         answer = await self._core.ask(self._stub.GetDeployment, request, f"deployment {name}")
         return cast("DeploymentRow", plain(answer.deployment))
 
     async def revision(self, name: str, revision: int, *, at: datetime | None = None) -> DeploymentRevisionRow:
         """One of its revisions. Raises `NotFound`."""
-        options = self._core.options(CONTEXT, at)
-        request = pb.GetRevisionRequest(deployment_id=self._id(name), revision=revision, options=options)
+        request = pb.GetRevisionRequest(revision=revision, **self._about(name, at))
         answer = await self._core.ask(self._stub.GetRevision, request, f"revision {name}/{revision}")
         return cast("DeploymentRevisionRow", plain(answer.revision))
 
@@ -223,7 +225,6 @@ class AsyncDeployments(Namespace):
         """Requests to it that routers wrote down, newest first. `error`: words of `InferenceErrorType`. `slower_than`:
         milliseconds. `since` and `until`: when they began. Raises `NotFound`."""
         asked = tel.ListInferenceRequestsRequest(
-            deployment_id=self._id(name),
             outcomes=enum_words(types.InferenceOutcome.DESCRIPTOR, outcome, "outcome"),
             error_types=enum_words(types.InferenceErrorType.DESCRIPTOR, error, "error"),
             revisions=revision,
@@ -252,16 +253,14 @@ class AsyncDeployments(Namespace):
         """Counts, latencies, use and costs by windows of so many seconds (whole minutes), newest first. `since`: left
         out, the last hour, or 60 windows if that is longer. Raises `NotFound`."""
         asked = tel.GetServingMetricsRequest(
-            deployment_id=self._id(name),
             revisions=revision,
             by_revision=by_revision,
             window_seconds=window,
             since=since,
             until=until,
-            options=self._core.options(CONTEXT, None),
+            **self._about(name, None),
         )
-        stub: Any = tel_rpc.TelemetryQueriesStub(self._core.channel)
-        answer = await self._core.ask(stub.GetServingMetrics, asked, f"metrics of {name}")
+        answer = await self._core.ask(self._telemetry.GetServingMetrics, asked, f"metrics of {name}")
         return [cast("ServingMetricsRow", plain(each)) for each in answer.metrics]
 
     async def drift(
@@ -275,29 +274,20 @@ class AsyncDeployments(Namespace):
     ) -> DriftRow:
         """How far what its model was asked is from what it was trained on, by `columns`. `revision`: left out, the one
         in place. `since`: left out, an hour before `until`. Raises `NotFound`."""
-        asked = tel.GetDriftRequest(
-            deployment_id=self._id(name),
-            revision=revision,
-            since=since,
-            until=until,
-            options=self._core.options(CONTEXT, at),
-        )
-        stub: Any = tel_rpc.TelemetryQueriesStub(self._core.channel)
-        answer = await self._core.ask(stub.GetDrift, asked, f"drift of {name}")
+        asked = tel.GetDriftRequest(revision=revision, since=since, until=until, **self._about(name, at))
+        answer = await self._core.ask(self._telemetry.GetDrift, asked, f"drift of {name}")
         return cast("DriftRow", plain(answer.drift))
 
     async def routing(self, name: str, *, at: datetime | None = None) -> RoutingRow:
         """What routers do for it. Raises `NotFound`."""
-        options = self._core.options(CONTEXT, at)
-        request = pb.GetRoutingRequest(deployment_id=self._id(name), options=options)
+        request = pb.GetRoutingRequest(**self._about(name, at))
         answer = await self._core.ask(self._stub.GetRouting, request, f"routing of {name}")
         return cast("RoutingRow", plain(answer.routing))
 
     async def why(self, name: str, *, at: datetime | None = None) -> ReasonsRow:
         """Why it has as many replicas as it has, why its last rollout went as it did, and which alerts fire: the last
         decisions with all numbers that they were made on, and in words. Raises `NotFound`."""
-        options = self._core.options(CONTEXT, at)
-        request = pb.GetReasonsRequest(deployment_id=self._id(name), options=options)
+        request = pb.GetReasonsRequest(**self._about(name, at))
         answer = await self._core.ask(self._stub.GetReasons, request, f"deployment {name}")
         return cast("ReasonsRow", plain(answer.reasons))
 
@@ -374,9 +364,13 @@ class AsyncDeployments(Namespace):
     def _id(self, name: str) -> str:
         return deployment_id(name, self._core.own_project)
 
+    def _about(self, name: str, at: datetime | None) -> dict[str, Any]:
+        return {"deployment_id": self._id(name), "options": self._core.options(CONTEXT, at)}
+
     async def _send(self, command: str, name: str, **fields: Any) -> Answer:
-        body = {"deployment_id": self._id(name), **fields}
-        return await self._core.publish((f"forgelog.{CONTEXT}.v1.{command}", body))
+        return await self._core.publish(
+            (f"forgelog.{CONTEXT}.v1.{command}", {"deployment_id": self._id(name), **fields})
+        )
 
     # The last, for annotations below it would take its name for the builtin's.
     async def list(

@@ -21,8 +21,6 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import numpy as np
-
 from events.language.common import shown
 from events.language.deployments.serving import ServingSpec
 from forgelog.serve import scripts, spans
@@ -33,17 +31,15 @@ from forgelog.serve.limited import LimitedPool, Overrun
 from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.request_log import RequestLog
 from forgelog.serve.runtimes.base import LoadedModel, computes_itself, uses_gpu
-from forgelog.serve.schema import Schema, TensorSchema, seen
+from forgelog.serve.schema import Schema, Tensors, TensorSchema, rows_of, seen, size_of, zeros_of
 from forgelog.serve.statistics import Statistics, Timing
 from forgelog.serve.streaming import parts_of
-from forgelog.serve.tensors import DTYPES, Array
 from forgelog.serve.usage import Resident
 
 MOST_TOLD = 300
 """Most characters of an error that a router is told: it comes in a header."""
 
 T = TypeVar("T")
-Tensors = Mapping[str, Array]
 
 
 @dataclass(slots=True)
@@ -168,7 +164,7 @@ class Engine:
 
     def at_once(self, request: InferRequest) -> Answer | None:
         """The answer, if it is computed in a moment; else None. Raises `ServingError`."""
-        if self._brief is None or not self._brief.is_brief(_size(request.inputs)):
+        if self._brief is None or not self._brief.is_brief(size_of(request.inputs)):
             return None
         came, timing, rows = time.perf_counter(), Timing(), 0
         code, error, ours = "ok", "", False
@@ -186,8 +182,8 @@ class Engine:
             except Exception as problem:
                 raise _failure(problem) from problem
             took, used = time.perf_counter() - began, time.process_time() - cpu
-            self._brief.took(_size(request.inputs), took)
-            count = _rows(request.inputs)
+            self._brief.took(size_of(request.inputs), took)
+            count = rows_of(request.inputs)
             self.statistics.batch(count, took)
             self._note(timing, Computed(made, self._batcher.number(), count, 1, 0.0, took, used))
             outputs, rows = self._answers.answered(made, "the model"), count
@@ -206,7 +202,7 @@ class Engine:
         rows = 0
         async with self._tracked(request, timing) as told:
             inputs = await self._prepared(request, timing)
-            rows = _rows(inputs)
+            rows = rows_of(inputs)
             self._count(request, inputs)
             computed = await self._batcher.infer(inputs, request.parameters)
             self._note(timing, computed)
@@ -227,7 +223,7 @@ class Engine:
             async for part, seconds in parts_of(self.model, inputs, request.parameters, on_thread):
                 timing.infer += seconds
                 yield Answer(await self._finished(part, request, timing), timing)
-            told({}, _rows(inputs))
+            told({}, rows_of(inputs))
 
     async def _prepared(self, request: InferRequest, timing: Timing) -> Tensors:
         """Steps 1 to 3."""
@@ -249,7 +245,7 @@ class Engine:
     def _count(self, request: InferRequest, inputs: Tensors) -> None:
         if self.counted is not None:
             asked = inputs if self._counts_own else request.inputs
-            self.counted.add(asked, _rows(asked))
+            self.counted.add(asked, rows_of(asked))
 
     async def _finished(self, outputs: Tensors, request: InferRequest, timing: Timing) -> Tensors:
         """Step 5."""
@@ -269,8 +265,8 @@ class Engine:
         began = time.perf_counter()
         outputs, took = await self._on_thread("the model", lambda: _timed(self.model, inputs, parameters))
         if self._brief is not None:
-            self._brief.took(_size(inputs), took)
-        self.statistics.batch(_rows(inputs), time.perf_counter() - began)
+            self._brief.took(size_of(inputs), took)
+        self.statistics.batch(rows_of(inputs), time.perf_counter() - began)
         return outputs
 
     async def _on_thread(self, what: str, work: Callable[[], T]) -> T:
@@ -351,7 +347,7 @@ class Engine:
         sizes = {1, self.rows_at_once or 1}
         times = max(settings.requests, 1 if self.model.outputs is None else 0)
         for rows in sorted(sizes) * times:
-            zeros = {each.name: _zeros(each, rows) for each in self.model.inputs if each.required}
+            zeros = {each.name: zeros_of(each, rows) for each in self.model.inputs if each.required}
             try:
                 outputs = await self._compute(zeros, {})
             except ServingError as error:
@@ -394,22 +390,3 @@ def _timed(model: LoadedModel, inputs: Tensors, parameters: Mapping[str, Any]) -
 def _failure(error: Exception) -> ServingError:
     """What a request is told of what its model raised."""
     return ServingError(Fault.MODEL_FAILED, f"the model failed: {type(error).__name__}: {str(error)[:500]}")
-
-
-def _size(inputs: Tensors) -> int:
-    """Bytes of all tensors."""
-    return sum(array.nbytes for array in inputs.values())
-
-
-def _rows(inputs: Tensors) -> int:
-    first = next(iter(inputs.values()), None)
-    return int(first.shape[0]) if first is not None and first.ndim else 1
-
-
-def _zeros(tensor: TensorSchema, rows: int) -> Array:
-    shape = tuple(1 if length < 0 else length for length in tensor.shape)
-    shape = (rows, *shape[1:]) if tensor.shape[:1] == (-1,) else shape
-    zeros = np.zeros(shape, dtype=DTYPES[tensor.datatype])
-    if tensor.datatype == "BYTES":
-        zeros[...] = b""
-    return zeros

@@ -180,3 +180,24 @@ def _names(names: Iterable[str]) -> str:
 
 def _failed(message: str) -> ServingError:
     return ServingError(Fault.MODEL_FAILED, message)
+
+
+def size_of(inputs: Tensors) -> int:
+    """Bytes of all tensors."""
+    return sum(array.nbytes for array in inputs.values())
+
+
+def rows_of(inputs: Tensors) -> int:
+    """How many rows they have."""
+    first = next(iter(inputs.values()), None)
+    return int(first.shape[0]) if first is not None and first.ndim else 1
+
+
+def zeros_of(tensor: TensorSchema, rows: int) -> Array:
+    """A tensor of this description; lengths that it leaves open are 1."""
+    shape = tuple(1 if length < 0 else length for length in tensor.shape)
+    shape = (rows, *shape[1:]) if tensor.shape[:1] == (-1,) else shape
+    zeros = np.zeros(shape, dtype=DTYPES[tensor.datatype])
+    if tensor.datatype == "BYTES":
+        zeros[...] = b""
+    return zeros
