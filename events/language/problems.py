@@ -86,10 +86,10 @@ _TIMES = ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "da
 
 def field_errors(error: ValidationError, model: type[Model]) -> tuple[FieldError, ...]:
     """One `FieldError` per problem, at most `MAX_ERRORS`."""
-    return tuple(_field_error(item, model) for item in _problems(error)[:MAX_ERRORS])
+    return tuple(_field_error(item, model) for item in refusals_of(error)[:MAX_ERRORS])
 
 
-def _problems(error: ValidationError) -> list[Any]:
+def refusals_of(error: ValidationError) -> list[Any]:
     """What pydantic found. Of a list in which an entry is wrong it also says that it is too short without that one."""
     found = error.errors(include_url=False)
     inside = {each["loc"][:length] for each in found for length in range(len(each["loc"]))}
@@ -99,7 +99,7 @@ def _problems(error: ValidationError) -> list[Any]:
 def refused(error: ValidationError, model: type[Model]) -> Refused:
     """The refusal that a body's errors lead to; its message names the first."""
     errors = field_errors(error, model)
-    first, count = errors[0], len(_problems(error))
+    first, count = errors[0], len(refusals_of(error))
     where = "" if first.field == WHOLE else f"{first.field}: "
     more = f" (and {count - 1} more)" if count > 1 else ""
     return Refused(ErrorCode.INVALID_ARGUMENT, f"{where}{first.problem}{more}", errors)

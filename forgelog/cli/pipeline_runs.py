@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +26,7 @@ from forgelog.cli.render import (
     show_rows,
     write,
 )
-from forgelog.errors import InvalidInput
+from forgelog.errors import InvalidInput, NotFound
 from forgelog.pipelines.declaring.files import is_file
 
 if TYPE_CHECKING:
@@ -65,8 +67,8 @@ def run(
             return name, await client.pipeline_runs.get(name, number), []
         if output is Format.TABLE:
             note(f"run {number} of {name}")
-        row = await client.pipeline_runs.wait(name, number)
-        return name, row, await client.pipeline_runs.stages(name, number)
+        row = await _ended(client, name, number, tell=output is Format.TABLE)
+        return name, row, await _in_order(client, name, row)
 
     name, row, stages = with_client(work)
     if output is not Format.TABLE:
@@ -75,9 +77,65 @@ def run(
         write(f"{row['number']}\n")
     else:
         print_table(stages, _STAGES)
+        for line in told_failures(stages):
+            note(line)
         note(told(name, row))
     if not detach and row["status"] != "completed":
         raise typer.Exit(1)
+
+
+PATIENT_SECONDS = 10.0
+"""Without a stage that has begun, before a run says what it waits for."""
+
+
+async def _ended(client: AsyncClient, name: str, number: int, *, tell: bool) -> Any:
+    """The run when it has ended. `tell`: whether to say what it waits for, if nothing of it begins."""
+    waiting = asyncio.ensure_future(client.pipeline_runs.wait(name, number))
+    try:
+        done, _ = await asyncio.wait({waiting}, timeout=PATIENT_SECONDS)
+        if tell and not done and (text := await _awaited(client, name, number)):
+            note(text)
+        return await waiting
+    finally:
+        waiting.cancel()
+
+
+async def _awaited(client: AsyncClient, name: str, number: int) -> str:
+    """What a run waits for of which no stage is under way; empty if it does not wait."""
+    row = await client.pipeline_runs.get(name, number)
+    if row.status == "queued":
+        return f"it waits for runs before it: forgelog pipeline runs {name}"
+    if row.status != "running" or row.current_stages:
+        return ""
+    for worker in await client.pipeline_runs.workers(name):
+        if worker["ended_at"] is None and worker["released_at"] is None and not worker["ready"]:
+            job = worker["worker"]
+            try:
+                return f"it waits for a worker (forgelog why {job}): {(await client.jobs.why(job))['message']}"
+            except NotFound:
+                return f"it waits for a worker, whose job {job} is asked for"
+    return ""
+
+
+async def _in_order(client: AsyncClient, name: str, row: Any) -> list[Any]:
+    """The stages of a run that have begun, in the order in which the pipeline names them."""
+    spec = (await client.pipelines.version(name, row.pipeline_version)).spec
+    order = {each["id"]: place for place, each in enumerate(spec["stages"])}
+    return sorted(await client.pipeline_runs.stages(name, row.number), key=lambda each: order.get(each["stage_id"], 0))
+
+
+def told_failures(stages: Sequence[Any]) -> list[str]:
+    """Of each failed stage: the field that is wrong, what is wrong, what to do, and where in the user's code."""
+    lines = []
+    for stage in stages:
+        failure = stage["failure"]
+        if stage["status"] != "failed" or not failure:
+            continue
+        field = f"{failure['field']}: " if failure["field"] else ""
+        remedy = f"; {failure['remedy']}" if failure["remedy"] else ""
+        lines.append(f"{stage['stage_id']}: {field}{failure['problem']}{remedy}")
+        lines += failure["traceback"].splitlines()
+    return lines
 
 
 def _file_of(target: str) -> Path | None:
@@ -206,7 +264,10 @@ def status(
     show_fields(fields, title=f"{name} run {row['number']}")
     if stages:
         write("\n")
-        print_table(sorted(stages, key=lambda each: order.get(each["stage_id"], 0)), _STAGES)
+        ordered = sorted(stages, key=lambda each: order.get(each["stage_id"], 0))
+        print_table(ordered, _STAGES)
+        if lines := told_failures(ordered):
+            write("\n" + "\n".join(lines) + "\n")
 
 
 def _troubles(pipeline: Any) -> list[str]:

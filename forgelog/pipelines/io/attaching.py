@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
-from events.language.pipelines.formats import DataFormat, FileFormat, format_of
+from events.language.pipelines.formats import CsvOptions, DataFormat, FileFormat, format_of
 from forgelog.pipelines.io import sql
 from forgelog.pipelines.io.context import Resolved, ResolvedFile
 from forgelog.pipelines.io.folders import Folder
 from forgelog.pipelines.io.opening import open_folder, split
-from forgelog.pipelines.io.readers import reader_of
+from forgelog.pipelines.io.readers import reader_of, unreadable_line
 from forgelog.pipelines.io.reading_problems import reading_problem
 from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
@@ -43,7 +43,8 @@ def attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved)
         _attach(connection, name, resolved)
         return described(connection, name)
     except duckdb.Error as error:
-        raise reading_problem(error, resolved) from None
+        csv = (resolved.source.format and resolved.source.format.csv) or CsvOptions()
+        raise unreadable_line(connection, error, csv, resolved) or reading_problem(error, resolved) from None
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved) -> None:

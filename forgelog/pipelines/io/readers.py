@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +12,7 @@ from forgelog.pipelines.io import sql
 from forgelog.pipelines.io.bringing import brought, transcoded
 from forgelog.pipelines.io.context import Resolved
 from forgelog.pipelines.io.folders import Folder
+from forgelog.pipelines.io.reading_problems import told_url
 from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
@@ -162,6 +164,40 @@ def _tolerant(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], optio
             raise StageError("format.csv.max_bad_rows", problem, "correct them, or let more be left out")
         tables.append(f"SELECT * FROM {table}")
     return " UNION ALL BY NAME ".join(tables)
+
+
+_UNSURE = re.compile(r'Error when sniffing file "([^"]+)"')
+"""DuckDB has found no way to read a file of CSV, and names no line."""
+
+
+def unreadable_line(
+    connection: duckdb.DuckDBPyConnection, error: Exception, options: CsvOptions, resolved: Resolved
+) -> StageError | None:
+    """The first line that keeps a file of CSV from being read by its options; None if the error is another one."""
+    import duckdb
+
+    if (found := _UNSURE.search(str(error))) is None:
+        return None
+    path = found[1]
+    fixed = _csv_options(options, DataFormat(type=FileFormat.CSV), resolved) | {
+        "all_varchar": "true",
+        "union_by_name": "false",
+        "store_rejects": "true",
+        "rejects_table": "'forgelog_unsure'",
+        "rejects_scan": "'forgelog_unsure_scan'",
+        "rejects_limit": "1",
+    }
+    try:
+        connection.execute(f"SELECT count(*) FROM ({_csv_query([path], fixed)})").fetchall()
+        query = "SELECT line, error_message, left(csv_line, 200) FROM forgelog_unsure ORDER BY line LIMIT 1"
+        rejected = connection.execute(query).fetchall()
+    except duckdb.Error:
+        return None  # not its lines: what DuckDB said first stands
+    if not rejected:
+        return None
+    line, message, content = rejected[0]
+    problem = f"line {line} of {shown(told_url(path, resolved))}: {message}; the line is {shown(content)}"
+    return StageError("format.csv", problem, "correct the line, change the options, or set max_bad_rows")
 
 
 class _Json:

@@ -15,7 +15,7 @@ def reading_problem(error: Exception, resolved: Resolved) -> StageError:
     """An error of DuckDB while it reads a source, in words for the person who wrote the stage."""
     if (own := own_problem(error)) is not None:
         return own
-    said = _VIRTUAL.sub(lambda found: _url(resolved, int(found[1])), str(error))
+    said = told_url(str(error), resolved)
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
     if first.startswith("Traceback"):  # of our own file system, below DuckDB
@@ -53,6 +53,11 @@ def _csv_problem(number: int, lines: list[str], resolved: Resolved) -> StageErro
 
 def _type_field(resolved: Resolved) -> str:
     return "columns" if resolved.source.columns else "infer"
+
+
+def told_url(text: str, resolved: Resolved) -> str:
+    """A text of DuckDB's with the files' names as people know them."""
+    return _VIRTUAL.sub(lambda found: _url(resolved, int(found[1])), text)
 
 
 def _url(resolved: Resolved, number: int) -> str:

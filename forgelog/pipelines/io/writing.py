@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from blake3 import blake3
 
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
-from events.language.pipelines.manifests import CommitManifest
+from events.language.pipelines.manifests import NO_VALUE, CommitManifest
 from events.language.pipelines.sinks import DataSink, WriteMode
 from forgelog.pipelines.io import sql
 from forgelog.pipelines.io.context import IoContext
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 
 _WHOLE = "DECIMAL(38,0)"
+
+_LONG_NAME = re.compile(r'/([^/"]+=[^/"]+)"?: File name too long')
+"""The folder of a partition that the file system refuses."""
 
 
 def write_aside(
@@ -104,6 +108,9 @@ def _writing_problem(error: Exception, context: IoContext) -> StageError:
         return own
     said = str(error)
     first = said.splitlines()[0] if said else type(error).__name__
+    if (found := _LONG_NAME.search(said)) is not None:
+        problem = f"a value is longer than the name of a folder may be (255 bytes): {shown(found[1][:60] + '…')}"
+        return StageError("partition_by", problem, "divide by another column, or cut its values")
     if "No space left" in said or "disk quota" in said.lower():
         return StageError("", f"the scratch folder {context.scratch} is full", "give the stage more storage")
     return StageError("", first[:1_000], "correct the query, or the rows that it meets")
@@ -113,8 +120,16 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, query: str, sink: DataSin
     """What only the rows tell: how many partitions they have, and whether their keys tell them apart."""
     if sink.partition_by:
         most = sink.max_partitions
-        count = f"SELECT count(*) FROM (SELECT DISTINCT {sql.names(sink.partition_by)} FROM ({query}) LIMIT {most + 1})"
-        if connection.execute(count).fetchall()[0][0] > most:
+        parts = f"SELECT DISTINCT {sql.names(sink.partition_by)} FROM ({query}) LIMIT {most + 1}"
+        taken = ", ".join(
+            f"bool_or(CAST({sql.name(name)} AS VARCHAR) = {sql.text(NO_VALUE)})" for name in sink.partition_by
+        )
+        ((count, *clashes),) = connection.execute(f"SELECT count(*), {taken} FROM ({parts})").fetchall()
+        for number, clash in enumerate(clashes):
+            if clash:
+                problem = f"a row's value is {NO_VALUE}, which is how the folder of missing values is named"
+                raise StageError(f"partition_by[{number}]", problem, "replace the value, or make it null")
+        if count > most:
             problem = f"has more than {most:,} values, and each becomes a folder"
             raise StageError("partition_by", problem, "divide by columns of fewer values, or raise max_partitions")
     if sink.mode is not WriteMode.UPSERT:

@@ -51,6 +51,12 @@ def test_each_mistake_is_named(text: str, told: str) -> None:
     assert told in " ".join(errors_of(text))
 
 
+def test_a_list_is_not_too_short_for_an_entry_that_is_wrong() -> None:
+    text = "name: daily\nstages:\n  - id: a\n    transformations: [{type: custom, custom: {}}]"
+    (told,) = errors_of(f"kind: Pipeline\n{text}")
+    assert "give one of them" in told
+
+
 def test_errors_of_the_graph_are_told_with_their_lines() -> None:
     text = TEXT.replace("sales: load", "sales: lod").replace("- id: load", "- {id: load, after: [load]}")
     first, second = errors_of(text)

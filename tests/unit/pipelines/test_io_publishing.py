@@ -221,6 +221,17 @@ def test_upserts_need_keys_that_tell_rows_apart(table: Table) -> None:
         table.write("SELECT 1 AS id", mode="upsert", keys=["ID"])
 
 
+def test_a_partition_s_value_that_no_folder_can_be_named_after(table: Table) -> None:
+    with pytest.raises(StageError, match=r"partition_by: a value is longer .* \(255 bytes\): 'a=xxxx") as refused:
+        table.write("SELECT repeat('x', 300) AS a, 1 AS b", partition_by=["a"])
+    assert str(table.contexts.scratch) not in str(refused.value)
+
+
+def test_a_partition_s_value_that_would_be_read_as_missing(table: Table) -> None:
+    with pytest.raises(StageError, match=r"partition_by\[0\]: a row's value is __HIVE_DEFAULT_PARTITION__"):
+        table.write("SELECT '__HIVE_DEFAULT_PARTITION__' AS a, 1 AS b", partition_by=["a"])
+
+
 def test_too_many_partitions(table: Table) -> None:
     with pytest.raises(StageError, match="partition_by: has more than 10 values"):
         table.write("SELECT range AS a, 1 AS b FROM range(11)", partition_by=["a"], max_partitions=10)

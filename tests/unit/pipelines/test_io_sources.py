@@ -229,6 +229,19 @@ def test_bad_lines_are_an_error_or_are_left_out(tmp_path: Path) -> None:
     assert problem.startswith("format.csv.max_bad_rows: more than 1 lines can't be read; one is line 3 of")
 
 
+@pytest.mark.parametrize("named", ["bad.csv", "x[1].csv"])
+def test_a_line_of_more_values_than_the_others_is_named(tmp_path: Path, named: str) -> None:
+    file = tmp_path / named
+    file.write_text("id,amount\n1,2\n2,3,more\n3,4\n")
+    path = tmp_path / named.replace("[", "[[]")
+    for given in ({}, {"columns": [{"name": "id", "type": "BIGINT"}, {"name": "amount", "type": "BIGINT"}]}):
+        said = refusal(files(path, **given), tmp_path)
+        assert f"line 3 of '{file}': Expected Number of Columns: 2 Found: 3; the line is '2,3,more'" in said
+        assert "set max_bad_rows" in said
+        tolerant = files(path, format={"type": "csv", "csv": {"max_bad_rows": 1}}, **given)
+        assert read(tolerant, tmp_path) == [(1, 2), (3, 4)]
+
+
 def test_formats_are_told_by_names_or_given(tmp_path: Path) -> None:
     (tmp_path / "a.data").write_text("a\tb\n1\t2\n")
     assert "tells no format; give the format" in refusal(files(tmp_path / "a.data"), tmp_path)
