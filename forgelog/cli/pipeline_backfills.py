@@ -10,6 +10,7 @@ import typer
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.nodes import pairs
+from forgelog.cli.pipeline_plans import show_backfill_plan
 from forgelog.cli.pipeline_runs import NameArgument
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_rows
 
@@ -42,12 +43,16 @@ def start(
     ] = "missing",
     parameter: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=value (repeatable).")] = None,
     message: Annotated[str, typer.Option("--note", help="What it is for.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which intervals would be run; do nothing.")] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Run a pipeline for the intervals of its schedule in a stretch of time, oldest first."""
     begin, end = moment(since, "--from"), moment(until, "--to") or datetime.now(UTC)
     assert begin is not None, "--from has no default"
     given = pairs(parameter)
+    if dry_run:
+        show_backfill_plan(name, begin, end, rerun, given, output)
+        return
     number = with_client(
         lambda client: client.backfills.start(
             name, begin, end, max_parallel=parallel, rerun=rerun, parameters=given, note=message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,9 @@ import typer
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.nodes import pairs
+from forgelog.cli.pipeline_failures import told_failures
+from forgelog.cli.pipeline_plans import show_plan
+from forgelog.cli.pipeline_samples import MOST_ROWS, ROWS, Asked, show_sample
 from forgelog.cli.render import (
     Column,
     Format,
@@ -52,11 +54,30 @@ def run(
     debug: Annotated[bool, typer.Option("--debug", help="Logs of stages say what is read and run.")] = False,
     message: Annotated[str, typer.Option("--note", help="What it is for; the run shows it.")] = "",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once.")] = False,
+    stage: Annotated[
+        str, typer.Option("--stage", metavar="STAGE", help="Try this stage here, on a sample; write nothing.")
+    ] = "",
+    sample: Annotated[
+        int | None,
+        typer.Option("--sample", metavar="N", min=1, max=MOST_ROWS, help="Rows of each source [default: 20]."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Run a pipeline once, and wait until the run has ended; exit code 1 if it failed."""
     interval = _interval(since, until)
     given, file = pairs(parameter), _file_of(target)
+    if stage or dry_run:
+        if useless := [name for name, said in (("--detach", detach), ("--note", message)) if said]:
+            raise InvalidInput(f"{useless[0]} says nothing of what is not run; leave it out")
+        if stage and dry_run:
+            raise InvalidInput("--stage and --dry-run exclude each other; give one")
+        rows = ROWS if sample is None else sample
+        asked = Asked(target, file, stage, rows, given, version, interval, debug)
+        (show_sample if stage else show_plan)(asked, output)
+        return
+    if sample is not None:
+        raise InvalidInput("--sample is of --stage; say which stage is tried")
 
     async def work(client: AsyncClient) -> tuple[str, Any, list[Any]]:
         name = await _defined(client, target, file)
@@ -122,20 +143,6 @@ async def _in_order(client: AsyncClient, name: str, row: Any) -> list[Any]:
     spec = (await client.pipelines.version(name, row.pipeline_version)).spec
     order = {each["id"]: place for place, each in enumerate(spec["stages"])}
     return sorted(await client.pipeline_runs.stages(name, row.number), key=lambda each: order.get(each["stage_id"], 0))
-
-
-def told_failures(stages: Sequence[Any]) -> list[str]:
-    """Of each failed stage: the field that is wrong, what is wrong, what to do, and where in the user's code."""
-    lines = []
-    for stage in stages:
-        failure = stage["failure"]
-        if stage["status"] != "failed" or not failure:
-            continue
-        field = f"{failure['field']}: " if failure["field"] else ""
-        remedy = f"; {failure['remedy']}" if failure["remedy"] else ""
-        lines.append(f"{stage['stage_id']}: {field}{failure['problem']}{remedy}")
-        lines += failure["traceback"].splitlines()
-    return lines
 
 
 def _file_of(target: str) -> Path | None:

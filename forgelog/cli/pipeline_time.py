@@ -38,7 +38,7 @@ def next_(
         return [
             row
             for pipeline, schedule in schedules
-            for row in (_around_rows if changes else _next_rows)(pipeline, schedule, instant, limit)
+            for row in (_around_rows if changes else tick_rows)(pipeline, schedule, instant, limit)
         ]
 
     rows = guarded(work)
@@ -79,7 +79,8 @@ def _schedule(said: Any) -> Schedule | None:
     return None if said is None else Schedule.model_validate({key: value for key, value in said.items() if value})
 
 
-def _next_rows(pipeline: str, schedule: Schedule, instant: datetime, limit: int) -> list[dict[str, Any]]:
+def tick_rows(pipeline: str, schedule: Schedule, instant: datetime, limit: int) -> list[dict[str, Any]]:
+    """The next ticks after an instant, for `TICK_COLUMNS`. Raises ScheduleError."""
     from events.language.pipelines.clock.preview import next_ticks
 
     return [_row(pipeline, schedule, tick) for tick in next_ticks(schedule, instant, limit)]
@@ -108,15 +109,20 @@ def _row(pipeline: str, schedule: Schedule, tick: Tick) -> dict[str, Any]:
     }
 
 
+TICK_COLUMNS = [
+    column("Fires", "at"),
+    column("On its clock", "local"),
+    column("From", "interval_start", rank=1),
+    column("To", "interval_end", rank=2),
+    column("Length", right=True),
+]
+
+
 def _columns(several: bool, changes: bool) -> list[Column]:
     return [
         *([column("Pipeline", least=8)] if several else []),
         *([column("Clocks", "change", least=8)] if changes else []),
-        column("Fires", "at"),
-        column("On its clock", "local"),
-        column("From", "interval_start", rank=1),
-        column("To", "interval_end", rank=2),
-        column("Length", right=True),
+        *TICK_COLUMNS,
     ]
 
 

@@ -19,6 +19,7 @@ from forgelog.cli import (
 )
 from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, guarded, moment, with_client
 from forgelog.cli.pipeline_graphs import needs_of
+from forgelog.cli.pipeline_plans import show_activation
 from forgelog.cli.pipeline_runs import NameArgument
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows
 
@@ -87,8 +88,15 @@ def define(
 
 
 @app.command("activate")
-def activate(name: NameArgument, output: OutputOption = Format.TABLE) -> None:
+def activate(
+    name: NameArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would start runs; do nothing.")] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
     """Let a pipeline run by its schedule and triggers."""
+    if dry_run:
+        show_activation(name, output)
+        return
     outcome = with_client(lambda client: client.pipelines.activate(name))
     show_done(outcome, f"pipeline {name} is active", output)
 

@@ -39,7 +39,7 @@ def sql_errors(spec: PipelineSpec) -> list[FieldError]:
     outputs: dict[str, Schema | None] = {}
     found: list[FieldError] = []
     places = {stage.id: number for number, stage in enumerate(spec.stages)}
-    for stage in _in_order(spec):
+    for stage in in_order(spec):
         try:
             outputs[stage.id] = _output(stage, outputs, values)
         except StageError as error:
@@ -74,7 +74,7 @@ def _without_effect(stage: StageSpec, nth: int, engine: PipelineEngine) -> Itera
         yield "sort", "does nothing: what follows need not keep the order", "sort last, or give a limit"
 
 
-def _in_order(spec: PipelineSpec) -> Iterator[StageSpec]:
+def in_order(spec: PipelineSpec) -> Iterator[StageSpec]:
     """The stages, each after those that it needs."""
     stages = {stage.id: stage for stage in spec.stages}
     done: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from pathlib import Path
 
@@ -67,4 +68,4 @@ def _traced(error: BaseException) -> dict[str, str]:
 
 
 def _is_ours(file: str) -> bool:
-    return file.startswith((_OURS, "<frozen"))
+    return file.startswith((_OURS, "<frozen")) or file == contextlib.__file__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from events.language.objects import ObjectRef
 from events.language.pipelines.columns import Column
@@ -19,10 +19,16 @@ from forgelog.pipelines.problems import StageError
 if TYPE_CHECKING:
     import duckdb
 
-    from events.objects.remote import RemoteObjects
 
-Objects = Callable[[], "RemoteObjects"]
-"""The platform's objects, where they are needed."""
+class Store(Protocol):
+    """Holds objects: the platform's (`RemoteObjects`), or a folder."""
+
+    def put(self, ref: ObjectRef, opened: Callable[[], BinaryIO]) -> None: ...
+    def get(self, ref: ObjectRef, opened: Callable[[], BinaryIO]) -> None: ...
+
+
+Objects = Callable[[], Store]
+"""Objects, where they are needed."""
 
 
 def hand_on(

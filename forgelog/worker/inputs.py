@@ -64,7 +64,7 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
             resolved = _one_file(resolved, str(job.item))
         whole = f"{name} whole" if mine and not by_file else name
         allow(connection, io.allowed_paths(resolved))
-        columns, size = _attach_source(connection, whole, source, resolved, inputs), resolved.bytes
+        columns, size = _attach_source(connection, whole, source, resolved, inputs, job.most_rows), resolved.bytes
         inputs.read.append(_lineage_input(name, source, resolved))
     if whole != name:
         execute(connection, f"CREATE VIEW {quoted(name)} AS SELECT * FROM {quoted(whole)} LIMIT 1 OFFSET {task}")
@@ -112,13 +112,16 @@ def _one_file(resolved: io.Resolved, url: str) -> io.Resolved:
 
 
 def _attach_source(
-    connection: Any, name: str, source: DataSource, resolved: io.Resolved, inputs: Inputs
+    connection: Any, name: str, source: DataSource, resolved: io.Resolved, inputs: Inputs, most_rows: int
 ) -> tuple[Column, ...]:
     """The relation of a source: of the rows that its rules let pass."""
+    read = f"{name} read" if source.rules else name
+    columns = io.attach(connection, f"{name} full" if most_rows else read, resolved)
+    if most_rows:
+        query = f"SELECT * FROM {quoted(f'{name} full')} LIMIT {most_rows}"
+        execute(connection, f"CREATE VIEW {quoted(read)} AS {query}")
     if not source.rules:
-        return io.attach(connection, name, resolved)
-    read = f"{name} read"
-    columns = io.attach(connection, read, resolved)
+        return columns
     checked = quality.check(connection, read, source.rules)
     inputs.outcomes += checked.outcomes
     inputs.rejected += checked.quarantined

@@ -23,6 +23,7 @@ from forgelog.worker.starting import secret_of
 
 if TYPE_CHECKING:
     from forgelog.pipelines.io import DatasetAt, IoContext
+    from forgelog.worker.handing_on import Store
 
 Ask = Callable[[Message], Any]
 """Asks the worker. Raises LookupError if it has no answer."""
@@ -64,6 +65,10 @@ class StageJob:
     """Of a stage that is done for each of something: which one."""
     item: str | None = None
     """What the task is for, where that is a text."""
+    most_rows: int = 0
+    """Of each source that are read, where the stage is tried on a sample; 0: all."""
+    store: Store | None = None
+    """Objects, where they are not those of the platform."""
 
     @classmethod
     def of(cls, work: Message, scratch: Path, ask: Ask) -> StageJob:
@@ -109,8 +114,10 @@ class StageJob:
             )
         return found
 
-    def objects(self) -> RemoteObjects:
-        """The platform's objects."""
+    def objects(self) -> Store:
+        """What stages hand on through: the platform's objects."""
+        if self.store is not None:
+            return self.store
         gateway = find_gateway()
         return RemoteObjects(gateway.address, gateway.key)
 

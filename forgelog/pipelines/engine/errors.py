@@ -21,6 +21,8 @@ _REMEDIES = {
     "Constraint": "mend the data or the transformation",
 }
 
+_CAST = "an explicit cast is required"
+
 
 def explained(error: Any, field: str = "") -> StageError:
     """An error of DuckDB as one of a stage's `field`."""
@@ -31,6 +33,8 @@ def explained(error: Any, field: str = "") -> StageError:
         kind, text = found.group(1), text[found.end() :]
     problem, remedy = _split(text)
     text = (problem[:1].lower() + problem[1:]) if not problem[:2].isupper() else problem
+    if _CAST in text:
+        remedy = "convert one of them by CAST, or TRY_CAST; a column's type may be given in columns of its source"
     return StageError(
         field, text[:1_000] or "failed", remedy[:1_000] or _REMEDIES.get(kind, "mend it and run it again")
     )

@@ -45,7 +45,7 @@ def write_aside(
     import duckdb
 
     query, columns = _exact(query, _columns(connection, query))
-    _check_columns(sink, columns)
+    check_columns(sink, columns)
     place = place_of(sink, context)
     place.check(sink)
     local = context.scratch / f"out-{attempt}"
@@ -90,7 +90,8 @@ def _exact(query: str, columns: tuple[Column, ...]) -> tuple[str, tuple[Column, 
     return f"SELECT * REPLACE ({casts}) FROM ({query})", exact
 
 
-def _check_columns(sink: DataSink, columns: tuple[Column, ...]) -> None:
+def check_columns(sink: DataSink, columns: tuple[Column, ...]) -> None:
+    """That rows of these columns can be written as a sink says. Raises StageError, with the fields of the sink."""
     have = [column.name for column in columns]
     buckets = sink.bucket_by.columns if sink.bucket_by else ()
     for field, names in (("keys", sink.keys), ("partition_by", sink.partition_by), ("bucket_by.columns", buckets)):
