@@ -28,7 +28,7 @@ from events.language.pipelines.work import StageOutput, WorkerSpec
 from forgelog.pipelines import io, quality
 from forgelog.pipelines.engine.running import describe, execute
 from forgelog.pipelines.engine.sql import quoted
-from forgelog.pipelines.io.databases import table_name
+from forgelog.pipelines.io.database_drivers import table_name
 from forgelog.pipelines.io.writing import check_columns
 from forgelog.pipelines.problems import StageError
 from forgelog.worker import processes
