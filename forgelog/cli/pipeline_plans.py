@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from events.language.common import shown
 from forgelog.cli.common import guarded, with_client
 from forgelog.cli.pipeline_samples import Asked, bound_texts, described_only, latest
 from forgelog.cli.render import Format, column, note, show_data, show_rows
@@ -148,6 +147,8 @@ def show_backfill_plan(
 
     def planned() -> tuple[list[Interval], int]:
         if rerun not in tuple(BackfillRerun):
+            from events.language.common import shown
+
             raise InvalidInput(f"--rerun: {shown(rerun)} is none of {', '.join(BackfillRerun)}")
         spec = PipelineSpec.model_validate(row.spec)
         bound_texts(spec, parameters)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from events.language.common import shown
 from forgelog.cli.common import guarded, with_client
 from forgelog.cli.pipeline_failures import told_failure
 from forgelog.cli.render import Format, column, note, plain, show_data, show_rows
@@ -151,6 +150,8 @@ def _sample(asked: Asked, spec: PipelineSpec, code: str, project: str, ask: Ask)
     if not can_check():
         raise InvalidInput("the libraries of pipelines are missing here: pip install 'forgelog[pipelines]'")
     if asked.stage not in (known := [stage.id for stage in spec.stages]):
+        from events.language.common import shown
+
         raise InvalidInput(f"--stage: there is no stage {shown(asked.stage)}; there are: {', '.join(known[:50])}")
     texts = bound_texts(spec, asked.parameters)
     with tempfile.TemporaryDirectory(prefix="forgelog-sample-", ignore_cleanup_errors=True) as folder:
