@@ -27,6 +27,7 @@ from events.language.common import (
     WriterStarted,
     shown,
 )
+from events.language.refusals import refusals_of
 from events.language.registry import (
     UPCASTERS,
     command_type,
@@ -87,13 +88,6 @@ _TIMES = ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "da
 def field_errors(error: ValidationError, model: type[Model]) -> tuple[FieldError, ...]:
     """One `FieldError` per problem, at most `MAX_ERRORS`."""
     return tuple(_field_error(item, model) for item in refusals_of(error)[:MAX_ERRORS])
-
-
-def refusals_of(error: ValidationError) -> list[Any]:
-    """What pydantic found. Of a list in which an entry is wrong it also says that it is too short without that one."""
-    found = error.errors(include_url=False)
-    inside = {each["loc"][:length] for each in found for length in range(len(each["loc"]))}
-    return [each for each in found if each["type"] != "too_short" or each["loc"] not in inside]
 
 
 def refused(error: ValidationError, model: type[Model]) -> Refused:

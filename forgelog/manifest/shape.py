@@ -23,6 +23,7 @@ from events.language.jobs.spec_service import LivenessProbe, Probe, StartupProbe
 from events.language.pipelines.formats import DataFormat
 from events.language.pipelines.schedule import Schedule
 from events.language.pipelines.stages import StageInput, StageRetry
+from events.language.refusals import refusals_of
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
 from forgelog.units import parse_bytes, parse_cpus, parse_duration
@@ -223,8 +224,6 @@ class Shaper:
 
     def _refusals(self, error: ValidationError) -> Iterable[Problem]:
         """A model's own refusals, at the places of the values."""
-        from events.language.problems import refusals_of  # it reads the language, which not every command needs
-
         for item in refusals_of(error):
             path = tuple(part for part in item["loc"])
             if any(known.field == _dotted(path) for known in self.problems):
