@@ -21,6 +21,8 @@ $(UV):
 
 $(SYNCED): pyproject.toml uv.lock | $(UV)
 	$(UV) sync --frozen --quiet --compile-bytecode
+	@# xds-protos brings older copies of its modules, and which of the two was put down last is a matter of chance
+	$(UV) sync --frozen --quiet --reinstall-package opentelemetry-proto
 	@touch $@
 
 # Quick when nothing is stale.

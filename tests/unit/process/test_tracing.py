@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import pytest
@@ -17,3 +18,10 @@ def test_an_exporter_that_can_not_be_imported_is_a_warning(
     tracing.export("http://127.0.0.1:4317", "replica")
     assert not tracing.enabled()
     assert "traces are not exported" in caplog.text
+
+
+def test_the_exporter_can_be_imported_where_routers_are_installed_too() -> None:
+    """xds-protos brings its modules in an older form: `make setup` and the image put the newer ones down last."""
+    pytest.importorskip("envoy")
+    exporter = importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
+    assert exporter.OTLPSpanExporter
