@@ -124,7 +124,7 @@ _BOUNDS = ("maxLength", "maxItems", "maxProperties")
 once = Once()
 drawn: Counter[str] = Counter()
 """Command → its cases so far."""
-FIRST_OF_COMMAND, ONE_IN = 12, 8
+FIRST_OF_COMMAND, ONE_IN = 8, 16
 EVERY_CASE = bool(os.environ.get("FORGELOG_EVERY_CASE"))
 """Set it to try all: that takes some minutes more."""
 followed: Counter[str] = Counter()

@@ -48,6 +48,7 @@ async def alone(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
         yield platform
 
 
+@pytest.mark.timeout(8 * PATIENCE)
 async def test_the_gateway_keeps_to_its_document(alone: Cluster, tmp_path: Path) -> None:
     document = tmp_path / "openapi.json"
     (run,), (served,) = alone.all(RunAdmitted), alone.all(DeploymentCreated)
@@ -62,6 +63,6 @@ async def test_the_gateway_keeps_to_its_document(alone: Cluster, tmp_path: Path)
         env={**os.environ, "KEY": alone.key, **known, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=4 * PATIENCE,
+        timeout=7 * PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
