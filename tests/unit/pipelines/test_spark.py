@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -20,6 +21,7 @@ pytest.importorskip("pyspark", reason="the extra `spark` is not installed: uv sy
 
 import narwhals as nw
 import pyarrow.compute as pc
+from pyspark.errors import PySparkException
 
 from bench.tpch import tables
 from bench.tpch_queries import QUERIES as TPCH
@@ -253,6 +255,27 @@ def test_a_refusal_names_the_transformation(
         run_plan(session, stage.connection, plan, stage.function, scratch=stage.scratch)
     assert refusal.value.field.startswith(field)
     assert problem in refusal.value.problem
+
+
+class Gone:
+    """A session whose server is gone."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise PySparkException("the server does not answer")
+
+
+@pytest.mark.parametrize(
+    ("broken", "field"), [({"read"}, "inputs.orders"), ({"sql"}, "transformations[0]"), ({"catalog"}, "")]
+)
+def test_what_spark_says_has_a_field_at_whatever_step(tmp_path: Path, broken: set[str], field: str) -> None:
+    stage = shop(tmp_path)
+    session = MagicMock(**dict.fromkeys(broken, Gone()))
+    if "sql" in broken:  # of Spark Connect: the query is looked at when its view is made
+        session.sql = MagicMock(return_value=MagicMock(toDF=MagicMock(return_value=Gone())))
+    step = {"input": "orders", "map": {"keep": ["id"]}}
+    with pytest.raises(StageError, match="Spark says: the server does not answer") as refusal:
+        run_plan(session, stage.connection, stage.plan(step), scratch=stage.scratch)
+    assert refusal.value.field == field
 
 
 def test_sums_of_integers_go_in_and_come_back_as_hugeint(session: Any, tmp_path: Path) -> None:

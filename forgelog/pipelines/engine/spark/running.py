@@ -49,7 +49,8 @@ def run_plan(
             state.add(state.plan.relations[nth])
         state.give()
     finally:
-        state.clear()
+        with _explained(""):
+            state.clear()
     return Ran(plan.output, state.plan, {}, state.took)
 
 
@@ -69,12 +70,17 @@ class _State:
 
     def add(self, relation: Relation) -> None:
         """Makes a relation a view of Spark."""
+        # A client of Spark Connect hears of most errors only when it asks for columns, or makes the view.
+        with _explained(f"{relation.path}.custom.spark" if relation.spark else relation.path):
+            self._add(relation)
+
+    def _add(self, relation: Relation) -> None:
         if relation.call:
             data = self.called(relation)
         elif relation.spark:
             place = f"{relation.path}.custom.spark"
             self.need(read_by(relation.spark, [*self.plan.inputs, *self.made], place))
-            data = self.run(relation.spark, f"{relation.path}.custom.spark", dict(relation.values))
+            data = self.run(relation.spark, place, dict(relation.values))
         else:
             self.need(relation.reads)
             assert relation.columns is not None
@@ -141,7 +147,8 @@ class _State:
             listed = ", ".join(_written(column) for column in self.plan.inputs[name])
             copied = f"COPY (SELECT {listed} FROM {quoted(name)}) TO '{path}' (FORMAT parquet)"
             execute(self.connection, copied, f"inputs.{name}")
-            self.session.read.parquet(f"{self.shared}/{file.name}").createOrReplaceTempView(name)
+            with _explained(f"inputs.{name}"):
+                self.session.read.parquet(f"{self.shared}/{file.name}").createOrReplaceTempView(name)
             self.given.add(name)
 
     def run(self, text: str, place: str, values: Mapping[str, Any] | None = None) -> Any:
