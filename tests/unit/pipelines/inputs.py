@@ -16,6 +16,7 @@ from events.language.jobs import (
     TaskExit,
     TaskStart,
 )
+from events.language.pipelines.arrivals import ArrivedFile, PartitionRange
 from events.language.pipelines.columns import Column
 from events.language.pipelines.commands import (
     ActivatePipeline,
@@ -51,6 +52,7 @@ from events.language.pipelines.run_commands import (
 )
 from events.language.pipelines.sinks import DataSink, WriteMode
 from events.language.pipelines.stages import ForEach, StageInput, StageRetry, StageSpec
+from events.language.pipelines.watch_messages import ReportFilesArrived, ReportTopicAdvanced, ReportTriggerTrouble
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
 from tests.unit.pipelines import time_inputs
 
@@ -144,6 +146,16 @@ def _request(of: dict[str, object]) -> CommitRequest:
     return CommitRequest(**of, pipeline_version=1, manifest=MANIFEST)  # type: ignore[arg-type]
 
 
+_watched = {**_of, "worker": _workers, "trigger": st.just("arrived")}
+_ranges = st.builds(
+    lambda start, count: (PartitionRange(partition=0, start=start, end=start + count),),
+    st.integers(0, 9),
+    st.integers(1, 9),
+)
+_arrived = st.builds(
+    ArrivedFile, url=st.sampled_from(["/data/a.csv", "/data/b.csv"]), size=st.just(9), etag=st.just("1")
+)
+
 MANIFEST = CommitManifest(
     attempt="sales.1.clean.1",
     type=DataSourceType.DATASET,
@@ -192,6 +204,9 @@ pipelines = st.one_of(
     _of_stage().map(lambda of: CommitRefused(**of, cause="rules", reason="they are others now")),
     _of_stage().map(lambda of: VersionPublished(**of, dataset_version=1)),
     _of_stage().map(lambda of: VersionAbandoned(**of, dataset_version=1)),
+    st.builds(ReportTopicAdvanced, **_watched, ranges=_ranges),
+    st.builds(ReportFilesArrived, **_watched, files=st.tuples(_arrived), looked=st.booleans()),
+    st.builds(ReportTriggerTrouble, **_watched, reason=st.sampled_from(["", "there is no such topic"])),
     *time_inputs.inputs(IDS),
     st.floats(0, 100),
 )
