@@ -214,7 +214,13 @@ def show_activation(name: str, output: Format) -> None:
     if (schedule := spec.schedule) is not None:
         ticks = guarded(lambda: tick_rows(row.name, schedule, datetime.now(UTC), 5))
     triggers = [
-        {"name": each.name, "dataset": list(each.dataset.datasets) if each.dataset else []} for each in spec.triggers
+        {
+            "name": each.name,
+            "dataset": list(each.dataset.datasets) if each.dataset else [],
+            "topic": each.topic.topic if each.topic else "",
+            "files": each.files.path if each.files else "",
+        }
+        for each in spec.triggers
     ]
     if output is not Format.TABLE:
         show_data({"status": row.status, "ticks": list(ticks), "triggers": triggers}, output)
@@ -222,9 +228,18 @@ def show_activation(name: str, output: Format) -> None:
     if ticks:
         show_rows(ticks, TICK_COLUMNS, output)
     for each in triggers:
-        note(f"trigger {each['name']}: new versions of {', '.join(each['dataset'])}")
+        note(f"trigger {each['name']}: {awaited(each)}")
     if not ticks and not triggers:
         note("nothing would start it: it has no tick to come and no trigger")
     note(
         f"{name} is {row.status}" + (" already" if row.status == "active" else " and would be active; nothing was sent")
     )
+
+
+def awaited(trigger: Mapping[str, Any]) -> str:
+    """What starts a run by a trigger."""
+    if trigger["topic"]:
+        return f"new records of topic {trigger['topic']}"
+    if trigger["files"]:
+        return f"new files at {trigger['files']}"
+    return f"new versions of {', '.join(trigger['dataset'])}"

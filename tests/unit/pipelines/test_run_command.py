@@ -14,7 +14,7 @@ from events.language.pipelines.backfill import BackfillRerun
 from events.language.pipelines.schedule import Schedule
 from events.language.pipelines.sources import DataSource
 from forgelog.cli.pipeline_failures import told_failures
-from forgelog.cli.pipeline_plans import to_run
+from forgelog.cli.pipeline_plans import awaited, to_run
 from forgelog.cli.pipelines import app
 from forgelog.worker.sampling import sampled
 
@@ -136,3 +136,15 @@ def test_a_backfill_s_plan_passes_over_what_has_run() -> None:
         BackfillRerun.ALL: [1, 2, 3, 4, 5],
     }
     assert found[BackfillRerun.MISSING][1] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"dataset": ["orders", "rates"]}, "new versions of orders, rates"),
+        ({"topic": "clicks"}, "new records of topic clicks"),
+        ({"files": "/data/in/*.csv"}, "new files at /data/in/*.csv"),
+    ],
+)
+def test_an_activation_s_plan_says_what_each_trigger_awaits(given: dict[str, Any], said: str) -> None:
+    assert awaited({"dataset": [], "topic": "", "files": "", **given}) == said
