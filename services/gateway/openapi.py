@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -86,7 +86,8 @@ _ABOUT = {
 def document(catalog: Catalog, routes: Iterable[QueryRoute]) -> Schema:
     """The whole document, as JSON-ready data."""
     schemas, asked = _Schemas(), _Requests()
-    paths: dict[str, Schema] = {"/v1/commands": {"post": _commands(schemas)}}
+    references, of_commands = command_schemas()
+    paths: dict[str, Schema] = {"/v1/commands": {"post": _commands(schemas, references)}}
     for method in catalog.methods.values():
         body = {"required": True, **_json(asked.whole(method))}
         paths[f"/v1/query/{method.service}/{method.name}"] = {
@@ -124,7 +125,7 @@ def document(catalog: Catalog, routes: Iterable[QueryRoute]) -> Schema:
                 _KEY: {"type": "http", "scheme": "bearer", "description": "What forgelog token prints."}
             },
             "responses": _AT_THE_DOOR,
-            "schemas": {**schemas.found, **asked.found, **command_schemas()[1], "Error": _ERROR},
+            "schemas": {**schemas.found, **asked.found, **of_commands, "Error": _ERROR},
         },
     }
 
@@ -136,11 +137,10 @@ def _names(type_name: str) -> list[str]:
     return [type_name, short] if alone else [type_name]
 
 
-def _commands(schemas: _Schemas) -> Schema:
+def _commands(schemas: _Schemas, references: Mapping[str, str]) -> Schema:
     envelope = Envelope.model_json_schema()["properties"]
     envelope["actor"] = {"const": DEFAULT_ACTOR, "description": "Whose key the request has."}
     envelope = {name: {"anyOf": [schema, {"enum": ["", None]}]} for name, schema in envelope.items()}
-    references = command_schemas()[0]
     plain, events = [], []
     for name, model in command_types().items():
         data = {"$ref": references[name]}
