@@ -6,7 +6,6 @@ AlertFired ─► DeploymentScaled, RolloutRolledBack as the alert says; AlertRe
 from __future__ import annotations
 
 from events.language.deployments.alerts import AlertType, DeploymentAlert
-from events.language.deployments.drift import ColumnCounts
 from events.language.deployments.enums import RollbackCause
 from events.language.deployments.events import DeploymentEvent, DeploymentScaled
 from events.language.deployments.scaling import MAX_REPLICAS, ScalingMetric
@@ -93,18 +92,14 @@ def _value(state: Deployment, watch: AlertWatch) -> tuple[float | None, str]:
 
 
 def _drift(state: Deployment, watch: AlertWatch) -> tuple[float, str] | None:
-    """The highest index of a revision's column. A column is compared with its own revision's training data."""
+    """The highest index of a revision's column."""
     of_job = {replica.job_id: replica.revision for replica in state.replicas.values()}
-    asked: dict[int, list[list[ColumnCounts]]] = {}
+    asked: dict[int, dict[int, list[int]]] = {}
     for job, columns in watch.inputs.items():
-        counts = [ColumnCounts(column=column, counts=tuple(each)) for column, each in columns.items()]
-        asked.setdefault(of_job.get(job, 0), []).append(counts)
-    found = []
-    for revision, parts in asked.items():
-        of = state.revisions.get(revision)
-        if of is not None and of.model is not None:
-            found.append(drift.highest(of.model.training, drift.summed(parts)))
-    return max((each for each in found if each is not None), default=None)
+        drift.add(asked.setdefault(of_job.get(job, 0), {}), columns.items())
+    return drift.highest_of(
+        asked, {number: of.model.training for number, of in state.revisions.items() if of.model is not None}
+    )
 
 
 def _load_value(state: Deployment, watch: AlertWatch) -> float | None:

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from events.language.base import Event
 from events.language.deployments.alerts import AlertType, DeploymentAlert
-from events.language.deployments.drift import ColumnCounts
 from events.language.deployments.events import (
     DeploymentScaled,
     ReplicaEnded,
@@ -69,9 +68,8 @@ class AlertWatch:
 
     def note_inputs(self, usage: ReplicaUsage) -> None:
         if usage.inputs and self.alert.type is AlertType.DRIFT:
-            before = self.inputs.get(usage.replica_id, {})
-            known = [ColumnCounts(column=column, counts=tuple(counts)) for column, counts in before.items()]
-            self.inputs[usage.replica_id] = drift.summed((known, usage.inputs))
+            counted = self.inputs.setdefault(usage.replica_id, {})
+            drift.add(counted, ((each.column, each.counts) for each in usage.inputs))
 
 
 @dataclass(slots=True)

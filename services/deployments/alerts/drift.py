@@ -67,12 +67,17 @@ def summed(parts: Iterable[Iterable[ColumnCounts]]) -> dict[int, list[int]]:
     """Counts of several reports together. Where only some count missing values, the others had none."""
     found: dict[int, list[int]] = {}
     for part in parts:
-        for each in part:
-            counts = found.setdefault(each.column, [])
-            counts.extend([0] * (len(each.counts) - len(counts)))
-            for place, count in enumerate(each.counts):
-                counts[place] += count
+        add(found, ((each.column, each.counts) for each in part))
     return found
+
+
+def add(found: dict[int, list[int]], more: Iterable[tuple[int, Sequence[int]]]) -> None:
+    """Add further counts of columns to those that there are."""
+    for column, new in more:
+        counts = found.setdefault(column, [])
+        counts.extend([0] * (len(new) - len(counts)))
+        for place, count in enumerate(new):
+            counts[place] += count
 
 
 def column_drift(column: TrainedColumn, counts: Sequence[int] | None) -> ColumnDrift:
@@ -114,6 +119,12 @@ def highest(training: TrainingData | None, counted: Counted) -> tuple[float, str
         return None
     known = [(each.index, each.column) for each in drift(training, counted) if each.index is not None]
     return max(known, key=lambda each: each[0], default=None)
+
+
+def highest_of(asked: Mapping[int, Counted], trained: Mapping[int, TrainingData | None]) -> tuple[float, str] | None:
+    """The same over revisions, each beside its own training data."""
+    found = [highest(trained.get(revision), counted) for revision, counted in asked.items()]
+    return max((each for each in found if each is not None), default=None)
 
 
 def _bound(edge: float) -> str:

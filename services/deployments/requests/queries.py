@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -77,12 +78,26 @@ class TelemetryQueriesServicer(rpc.TelemetryQueriesServicer):
         async with self._read.view(at_least=options["at_least"]) as db:
             await check_deployment(db, asked.deployment_id, None)
             runs = await _runs(db, asked)
-            trained = await _trained(db, asked.deployment_id)
         async with self._windows.view() as db:
             rows = await _minutes(db, self._windows.schema, asked)
+        trained = await self._trained(asked, rows)
         found = await asyncio.to_thread(measured, asked, rows, runs, self._prices, trained)
         metrics = [to_message(each, types.ModelServingMetrics) for each in found]
         return pb.GetServingMetricsResponse(metrics=metrics)
+
+    async def _trained(self, asked: Asked, minutes: Iterable[Mapping[str, Any]]) -> dict[int, TrainingData]:
+        """The training data of the revisions that were asked something which is counted."""
+        counted = sorted({part["revision"] for part in minutes if part["usage"].get("inputs")})
+        if not counted:
+            return {}
+        async with self._read.view() as db:
+            rows = await db.fetch(
+                "select revision, model -> 'training' as training from deployment_revisions where deployment_id = $1 "
+                "and revision = any($2) and model -> 'training' is not null and model -> 'training' != 'null'",
+                asked.deployment_id,
+                counted,
+            )
+        return {row["revision"]: TrainingData.model_validate(row["training"]) for row in rows}
 
     async def GetDrift(self, request: Any, context: Any) -> Any:
         options = read_options(request.options)
@@ -114,15 +129,6 @@ def _asked_drift(request: Any, now: float) -> Asked:
     if request.HasField("since"):
         whole.since.CopyFrom(request.since)
     return _asked(whole, now)
-
-
-async def _trained(db: Db, deployment_id: str) -> dict[int, TrainingData]:
-    rows = await db.fetch(
-        "select revision, model -> 'training' as training from deployment_revisions "
-        "where deployment_id = $1 and model -> 'training' is not null and model -> 'training' != 'null'",
-        deployment_id,
-    )
-    return {row["revision"]: TrainingData.model_validate(row["training"]) for row in rows}
 
 
 def _asked(request: Any, now: float) -> Asked:

@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from events.language.deployments.drift import ColumnCounts
 from events.language.deployments.steering import ReportUsage
 from events.language.deployments.traffic import ReplicaUsage
 from events.language.deployments.traffic_records import MINUTE, Requests, TrafficRecord, Usage, WindowRecord
 from events.log.ids import revision_of
-from services.deployments.alerts.drift import summed
+from services.deployments.alerts.drift import add, summed
 
 KEPT_SECONDS = 7200.0
 """A window that got nothing for so long, by the times of the records, is put aside as complete."""
@@ -139,8 +138,8 @@ def _latency(sketches: Sequence[Mapping[str, Any]]) -> Row:
 
 def _used(usage: Mapping[str, Any], reports: list[ReplicaUsage]) -> Row:
     new = dict(usage)
-    asked = [ColumnCounts.model_validate(each) for each in usage.get("inputs", ())]
-    counts = summed((asked, *(report.inputs for report in reports)))
+    counts = summed(report.inputs for report in reports)
+    add(counts, ((each["column"], each["counts"]) for each in usage.get("inputs", ())))
     new["inputs"] = [{"column": column, "counts": each} for column, each in sorted(counts.items())]
     for report in reports:
         for name in ("cpu", "memory", "gpu"):

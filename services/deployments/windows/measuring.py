@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from events.language.deployments.drift import ColumnCounts, TrainingData
+from events.language.deployments.drift import TrainingData
 from events.language.deployments.traffic import LatencySketch
 from events.language.deployments.traffic_records import MINUTE, Usage
-from services.deployments.alerts.drift import highest, summed
+from services.deployments.alerts.drift import add, highest_of
 from services.deployments.windows.folding import Row, sum_of
 
 HOUR = 3600.0
@@ -103,7 +103,7 @@ def _window(
 ) -> Row:
     requests = sum_of([part["requests"] for part in parts])
     usage = {name: sum(part["usage"][name] for part in parts) for name in Usage.model_fields if name != "inputs"}
-    index, column = highest_of(parts, trained) or (None, "")
+    index, column = highest_of(asked_of(parts), trained) or (None, "")
     total, failed = requests["total"], requests["failures"]
     sketch = LatencySketch.model_validate(requests["latency"])
     ran = [
@@ -146,17 +146,13 @@ def _window(
 
 def asked_of(parts: Iterable[Mapping[str, Any]]) -> dict[int, dict[int, list[int]]]:
     """Revision → column → counts of what its replicas were asked in these minutes."""
-    reports: dict[int, list[list[ColumnCounts]]] = {}
+    found: dict[int, dict[int, list[int]]] = {}
     for part in parts:
-        counts = [ColumnCounts.model_validate(each) for each in part["usage"].get("inputs", ())]
-        reports.setdefault(part["revision"], []).append(counts)
-    return {revision: summed(each) for revision, each in reports.items()}
-
-
-def highest_of(parts: Iterable[Mapping[str, Any]], trained: Trained) -> tuple[float, str] | None:
-    """The highest stability index of a revision's column, and that column."""
-    found = [highest(trained.get(revision), counts) for revision, counts in asked_of(parts).items()]
-    return max((each for each in found if each is not None), default=None)
+        add(
+            found.setdefault(part["revision"], {}),
+            ((each["column"], each["counts"]) for each in part["usage"].get("inputs", ())),
+        )
+    return found
 
 
 def _mean(duration: Mapping[str, int]) -> float | None:
