@@ -5,7 +5,7 @@ Pure. Envoy runs in the router's folder; sockets and files are named from there,
 
 from __future__ import annotations
 
-from services.deployments.router.clusters import ADS, TYPES, Resource, seconds
+from services.deployments.router.clusters import ADS, TYPES, Resource, seconds, spoken
 from services.deployments.router.resources import RUNTIME
 from services.deployments.router.spans import collector
 
@@ -14,8 +14,6 @@ ADMIN_SOCKET = "admin.sock"
 
 MOST_CONNECTIONS = 50_000
 """Of clients, all listeners together."""
-
-_HTTP2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def bootstrap(name: str, collector_at: str = "") -> Resource:
@@ -57,14 +55,7 @@ def _companion() -> Resource:
         "name": "companion",
         "type": "STATIC",
         "connect_timeout": seconds(1),
-        "typed_extension_protocol_options": {
-            _HTTP2: {
-                "@type": TYPES + _HTTP2,
-                "explicit_http_config": {
-                    "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
-                },
-            }
-        },
+        **spoken({"http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}}),
         # Requests that wait for a replica wait at the companion.
         "circuit_breakers": {"thresholds": [{"max_requests": 10_000, "max_pending_requests": 10_000}]},
         "load_assignment": {

@@ -102,14 +102,14 @@ def _cluster(table: RoutingTable, name: str, *, http2: bool) -> Resource:
                 }
             ]
         },
-        "typed_extension_protocol_options": {
-            _PROTOCOLS: {
-                "@type": TYPES + _PROTOCOLS,
-                "explicit_http_config": protocol,
-                "common_http_protocol_options": {"idle_timeout": seconds(IDLE_SECONDS)},
-            }
-        },
+        **spoken(protocol, common_http_protocol_options={"idle_timeout": seconds(IDLE_SECONDS)}),
     }
+
+
+def spoken(protocol: Resource, **more: Resource) -> Resource:
+    """Of a cluster: the only protocol that its hosts are spoken to by."""
+    options = {"@type": TYPES + _PROTOCOLS, "explicit_http_config": protocol, **more}
+    return {"typed_extension_protocol_options": {_PROTOCOLS: options}}
 
 
 def assignments(table: RoutingTable, leaving: Sequence[Leaving] = ()) -> dict[str, Resource]:

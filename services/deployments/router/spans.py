@@ -10,14 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from events.language.deployments.routing import RoutingTable
-from services.deployments.router.clusters import TYPES, Resource, seconds, socket
+from services.deployments.router.clusters import TYPES, Resource, seconds, socket, spoken
 
 COLLECTOR = "collector"
 """The cluster that spans go to."""
 
 SERVICE = "forgelog-router"
 
-_HTTP2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MILLION = 1_000_000
 
 
@@ -58,9 +57,7 @@ def collector(endpoint: str) -> Resource:
         "name": COLLECTOR,
         "type": "STRICT_DNS",
         "connect_timeout": seconds(1),
-        "typed_extension_protocol_options": {
-            _HTTP2: {"@type": TYPES + _HTTP2, "explicit_http_config": {"http2_protocol_options": {}}}
-        },
+        **spoken({"http2_protocol_options": {}}),
         "load_assignment": {"cluster_name": COLLECTOR, "endpoints": [{"lb_endpoints": [place]}]},
     }
 
