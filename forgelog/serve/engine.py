@@ -376,6 +376,10 @@ class Engine:
         text = self._log.redacted(error.message, [each.name for each in schema])
         return quote(text[:MOST_TOLD], safe=" :;,.'()[]/=+*@_-")
 
+    def timing_headers(self, timing: Timing) -> dict[str, str]:
+        """What an answer tells of its time; nothing where the deployment does not want it."""
+        return {"server-timing": timing.header()} if self.spec.monitoring.timing else {}
+
     def _stuck(self, reason: str) -> None:
         self.problem = reason
         self._failed(reason)

@@ -39,7 +39,7 @@ async def generate(engine: Engine, body: Mapping[str, Any], model: str, version:
             Fault.INVALID, f"the model answers in {len(parts)} parts, and generate gives one; ask generate_stream"
         )
     ((written, timing),) = parts
-    await answer(send, 200, written, headers=_told(engine, timing))
+    await answer(send, 200, written, headers=engine.timing_headers(timing))
 
 
 async def generate_stream(
@@ -70,7 +70,7 @@ async def generate_stream(
         finally:
             leaving.cancel()
     if not leaving.done() or leaving.cancelled():
-        trailers = _told(engine, spent[-1]) if spent else {}
+        trailers = engine.timing_headers(spent[-1]) if spent else {}
         await send({"type": "http.response.body", "body": b"", TRAILERS: trailers})
 
 
@@ -111,10 +111,6 @@ async def _parts(engine: Engine, asked: rest.Asked, *, plain: bool) -> AsyncIter
         async for part in answers:
             written = _plain(engine, asked, part) if plain else rest.write_answer(engine, asked, part)[0]
             yield written, part.timing
-
-
-def _told(engine: Engine, timing: Timing) -> dict[str, str]:
-    return {"server-timing": timing.header()} if engine.spec.monitoring.timing else {}
 
 
 def _plain(engine: Engine, asked: rest.Asked, answer: Answer) -> bytes:

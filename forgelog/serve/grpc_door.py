@@ -104,8 +104,8 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         spans.of_call(context.invocation_metadata() or ())
         asked = grpc_tensors.read_request(engine, request)
         answer = await engine.infer(asked.request)
-        if engine.spec.monitoring.timing:
-            context.set_trailing_metadata((("server-timing", answer.timing.header()),))
+        if told := engine.timing_headers(answer.timing):
+            context.set_trailing_metadata(tuple(told.items()))
         return grpc_tensors.write_answer(engine, asked, answer)
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:

@@ -316,7 +316,7 @@ _OUR_FAULT = ServingError(Fault.MODEL_FAILED, "the model server failed; its log 
 
 def _told(engine: Engine, timing: Timing, json_length: int | None) -> dict[str, str]:
     """An answer's headers."""
-    headers = {"server-timing": timing.header()} if engine.spec.monitoring.timing else {}
+    headers = engine.timing_headers(timing)
     if json_length is not None:
         headers["inference-header-content-length"] = str(json_length)
     return headers
