@@ -48,8 +48,7 @@ _DEPLOYMENT = itemgetter(0)
 
 def cpu_seconds(pids: Iterable[int]) -> float:
     """CPU time of these processes and of their children that have ended."""
-    # utime, stime, cutime, cstime (proc_pid_stat(5))
-    return sum(int(part) for pid in pids for part in proctree.stat(pid)[11:15]) / _TICKS
+    return _seconds(map(proctree.stat, pids))
 
 
 def cpu_used(pids: Iterable[int]) -> float | None:
@@ -57,6 +56,11 @@ def cpu_used(pids: Iterable[int]) -> float | None:
     found = [proctree.stat(pid) for pid in pids]
     if any(fields[:1] == [b"D"] for fields in found):
         return None
+    return _seconds(found)
+
+
+def _seconds(found: Iterable[Sequence[bytes]]) -> float:
+    # utime, stime, cutime, cstime (proc_pid_stat(5))
     return sum(int(part) for fields in found for part in fields[11:15]) / _TICKS
 
 
