@@ -55,6 +55,8 @@ BEFORE_PUBLICATION = "before-publication"
 """A version is decided; an executor is about to put it into its place."""
 AFTER_PUBLICATION = "after-publication"
 """A version is in its place; nobody has been told."""
+OF_WORKERS = (BEFORE_STAGE, MID_STAGE, AFTER_ASIDE, AFTER_PREPARED, BEFORE_PUBLICATION, AFTER_PUBLICATION)
+"""Those of a pipeline's workers."""
 
 IN_REACT = "in-react"
 """A partition hears a foreign event. See `raising`."""

@@ -47,14 +47,6 @@ from tests.chaos.outputs import EVERY, ROWS
 PATIENCE = 240.0
 LONGEST_PUBLICATION = 200.0
 """Seconds until another worker has published in place of one that stands still: limit, next attempt, a new worker."""
-KILLED_AT = (
-    faults.BEFORE_STAGE,
-    faults.MID_STAGE,
-    faults.AFTER_ASIDE,
-    faults.AFTER_PREPARED,
-    faults.BEFORE_PUBLICATION,
-    faults.AFTER_PUBLICATION,
-)
 STOPPED_AT = (faults.AFTER_ASIDE, faults.AFTER_PREPARED, faults.BEFORE_PUBLICATION)
 KILLED = (PROCESSES.get("pipelines", "pipelines"), "gateway", "kafka", "postgres", "agent-0", "agent-1", "supervisor")
 RUNS = "forgelog.pipelines.v1.RunPipeline"
@@ -134,7 +126,7 @@ class Story:
 
     def attacks(self) -> dict[str, Attack]:
         found: dict[str, Attack] = {}
-        for point in KILLED_AT:
+        for point in faults.OF_WORKERS:
             found[f"worker killed {point}"] = partial(self.killed_at, point)
         for point in STOPPED_AT:
             found[f"zombie {point}"] = partial(self.zombie, point)

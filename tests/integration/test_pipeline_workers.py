@@ -18,14 +18,6 @@ from forgelog_pb.pipelines.v1 import work_pb2, work_pb2_grpc
 from tests.integration.cluster import Cluster
 
 ROWS = 1_000
-POINTS = (
-    faults.BEFORE_STAGE,
-    faults.MID_STAGE,
-    faults.AFTER_ASIDE,
-    faults.AFTER_PREPARED,
-    faults.BEFORE_PUBLICATION,
-    faults.AFTER_PUBLICATION,
-)
 
 
 def _csv(folder: Path) -> Path:
@@ -79,13 +71,13 @@ async def test_a_run_whose_worker_is_killed_at_each_point_makes_its_output_once_
 ) -> None:
     """The worker itself is killed at two of the points, its executor at the others, and each point once."""
     await client.pipelines.define("killed-workers", spec(tmp_path, "killed-workers-rows"))
-    for point in POINTS:
+    for point in faults.OF_WORKERS:
         (tmp_path / f"worker@{point}").write_text("SIGKILL")
     run = await _run(client, "killed-workers")
     ended = await platform.event(RunEnded, lambda event: event.run_id == run)
 
     assert isinstance(ended, RunCompleted), ended
-    assert [point for point in POINTS if (tmp_path / f"worker@{point}").exists()] == [], "not reached"
+    assert [point for point in faults.OF_WORKERS if (tmp_path / f"worker@{point}").exists()] == [], "not reached"
     published = platform.all(VersionPublished, lambda event: event.dataset_id == "killed-workers-rows")
     assert [event.dataset_version for event in published] == [1]
     assert newest(Path(published[0].location), "id, price") == [
