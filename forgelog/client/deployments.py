@@ -235,10 +235,10 @@ class AsyncDeployments(Namespace):
             least_latency_ms=slower_than,
             since=since,
             until=until,
-            options=self._core.options(CONTEXT, at),
+            **self._about(name, at),
         )
-        stub: Any = tel_rpc.TelemetryQueriesStub(self._core.channel)
-        return await self._core.pages(stub.ListInferenceRequests, asked, "requests", f"requests of {name}", limit)
+        method = self._telemetry.ListInferenceRequests
+        return await self._core.pages(method, asked, "requests", f"requests of {name}", limit)
 
     async def metrics(
         self,
