@@ -51,7 +51,8 @@ class AsyncClient(AsyncFlat):
     ``FORGELOG_TOKEN_FILE`` names, else of the data folder if the address is its platform's.
 
     `project` is ``organization/project``. `actor` need not be given: who acts is whose key it is, and a command that
-    says otherwise is refused. `timeout` is in seconds and holds for each call, retries included.
+    says otherwise is refused. `timeout` is in seconds and holds for each call, retries included. Where a call takes
+    several names, ids or words, one may be given by itself.
     """
 
     def __init__(

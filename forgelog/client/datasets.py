@@ -15,7 +15,7 @@ from forgelog.client.core import Namespace
 from forgelog.client.experiments import CONTEXT
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import DatasetVersionRow
-from forgelog.client.words import enum_words
+from forgelog.client.words import enum_words, several
 from forgelog.errors import InvalidInput, NotFound
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
 from forgelog_pb.experiments.v1 import registry_queries_pb2_grpc as rpc
@@ -75,7 +75,7 @@ class AsyncDatasets(Namespace):
             if measure is not False:
                 spec = await _measured(Path(folder), spec, measure is True, say)
             spec["bundle"] = await put_bundle(self._core, Path(folder), progress)
-        spec["parents"] = [(await self.get(each)).version_id for each in parents]
+        spec["parents"] = [(await self.get(each)).version_id for each in several(parents)]
         body = {
             "version_id": id,
             "name": name,

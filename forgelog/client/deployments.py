@@ -25,7 +25,7 @@ from forgelog.client.rows import (
     RoutingRow,
     ServingMetricsRow,
 )
-from forgelog.client.words import enum_words
+from forgelog.client.words import enum_words, several
 from forgelog.errors import NotFound, Timeout
 from forgelog_pb.deployments.v1 import queries_pb2 as pb
 from forgelog_pb.deployments.v1 import queries_pb2_grpc as rpc
@@ -317,7 +317,7 @@ class AsyncDeployments(Namespace):
             name,
             inputs,
             project=self._core.own_project,
-            outputs=list(outputs),
+            outputs=several(outputs),
             parameters=parameters,
             router=router,
             key=key,
@@ -326,7 +326,7 @@ class AsyncDeployments(Namespace):
 
     async def watch(self, names: Iterable[str] = (), *, project: str = "") -> AsyncIterator[DeploymentRow]:
         """Deployments as they are now, and each again whenever it has changed. Has no end."""
-        wanted = [self._id(name) for name in names]
+        wanted = [self._id(name) for name in several(names)]
 
         def request() -> Any:
             options = self._core.options(CONTEXT, None)

@@ -11,6 +11,7 @@ from forgelog.client.core import Namespace
 from forgelog.client.deployment_ids import deployment_id
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import EndpointKeyRow
+from forgelog.client.words import several
 from forgelog_pb.deployments.v1 import key_queries_pb2 as pb
 from forgelog_pb.deployments.v1 import key_queries_pb2_grpc as rpc
 
@@ -46,7 +47,7 @@ class AsyncEndpointKeys(Namespace):
         from events.log.ids import derived_id
 
         ttl = {} if ttl_seconds is None else {"ttl_seconds": ttl_seconds}
-        outcome = await self._send("IssueEndpointKey", deployment, name=name, endpoints=list(endpoints), **ttl)
+        outcome = await self._send("IssueEndpointKey", deployment, name=name, endpoints=several(endpoints), **ttl)
         request = pb.SignEndpointKeyRequest(
             deployment_id=outcome.subject,
             key_id=derived_id("key-", f"{outcome.subject}/{outcome.id}"),  # as the deployment derives it

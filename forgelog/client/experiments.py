@@ -12,7 +12,7 @@ from forgelog.client.frames import Rows
 from forgelog.client.job_spec import spec_of
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import ExperimentRow
-from forgelog.client.words import enum_words
+from forgelog.client.words import enum_words, several
 from forgelog_pb.experiments.v1 import queries_pb2 as pb
 from forgelog_pb.experiments.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
@@ -135,7 +135,7 @@ class AsyncExperiments(Namespace):
         request = pb.SearchExperimentsRequest(
             project=project,
             filter=filter,
-            order_by=order_by,
+            order_by=several(order_by),
             visible_to=visible_to,
             lifecycle=lifecycle(deleted),
             options=self._core.options(CONTEXT, at),
@@ -172,7 +172,7 @@ class AsyncExperiments(Namespace):
             team=team,
             frameworks=enum_words(types.ModelFramework.DESCRIPTOR, framework, "framework"),
             experiment_type=type,
-            labels=labels,
+            labels=several(labels),
             tags=tags or {},
             visible_to=visible_to,
             lifecycle=lifecycle(deleted),

@@ -23,7 +23,7 @@ from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPie
 from forgelog.client.specs import jobs_of, one_of
 from forgelog.client.submitting import Submitter
 from forgelog.client.waiting import dependencies, explained
-from forgelog.client.words import enum_words
+from forgelog.client.words import enum_words, several
 from forgelog.errors import NotFound, exit_status
 from forgelog_pb.jobs.v1 import queries_pb2 as pb
 from forgelog_pb.jobs.v1 import queries_pb2_grpc as rpc
@@ -156,7 +156,7 @@ class AsyncJobs(Namespace):
     ) -> AsyncIterator[JobRow]:
         """Jobs as they are now, and again after each change. Reconnects after a lost connection, without repeating
         unchanged jobs. With `until_ended` it ends when each of `ids` has ended."""
-        wanted = list(ids)
+        wanted = several(ids)
 
         def request() -> Any:
             return pb.WatchJobsRequest(
@@ -168,7 +168,7 @@ class AsyncJobs(Namespace):
 
     async def wait(self, ids: Iterable[str], *, timeout: float | None = None) -> list[JobRow]:
         """Wait until all these jobs have ended and return them, in the order asked for. Raises `Timeout`."""
-        return await until_ended(self.watch(wanted := list(ids), until_ended=True), wanted, timeout)
+        return await until_ended(self.watch(wanted := several(ids), until_ended=True), wanted, timeout)
 
     async def wait_ready(self, id: str, *, timeout: float | None = None) -> JobRow:
         """Wait until every task of a service may be called; `tasks` says where each is (``address``, ``ports``).

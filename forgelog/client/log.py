@@ -11,6 +11,7 @@ from events.process.counts import count_of
 from forgelog.client.core import Namespace
 from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.client.rows import EventRow
+from forgelog.client.words import several
 from forgelog.errors import InvalidInput
 from forgelog_pb.log.v1 import queries_pb2 as log_pb
 from forgelog_pb.log.v1 import queries_pb2_grpc as log_rpc
@@ -53,9 +54,9 @@ class AsyncLog(Namespace):
         request = log_pb.GetHistoryRequest(
             context=context,
             options=self._core.options(context, at),
-            actors=actors,
-            types=types,
-            projects=projects,
+            actors=several(actors),
+            types=several(types),
+            projects=several(projects),
             since=None if since is None else timestamp(since, "since"),
             until=None if until is None else timestamp(until, "until"),
             aggregate=aggregate,
@@ -95,18 +96,18 @@ class AsyncLog(Namespace):
             ends = (await self.status(context)).projected
             own = f"events.{context}/"
             reached |= {place: end - 1 for place, end in ends.items() if place.startswith(own) and end > 0}
-        reached |= dict(_place_offset(position) for position in after)
+        reached |= dict(_place_offset(position) for position in several(after))
         began = None if since is None else timestamp(since, "since")
         ends_at = None if until is None else timestamp(until, "until")
         async for response in self._core.connection.resumed(
             self._stub.WatchEvents,
             lambda: log_pb.WatchEventsRequest(
                 context=context,
-                subjects=subjects,
-                types=types,
+                subjects=several(subjects),
+                types=several(types),
                 after=[f"{place}@{offset}" for place, offset in reached.items()],
-                actors=actors,
-                projects=projects,
+                actors=several(actors),
+                projects=several(projects),
                 since=began,
                 until=ends_at,
                 aggregate=aggregate,

@@ -14,6 +14,7 @@ from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.frames import Rows
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import LoggedModelRow, RunArtifactRow
+from forgelog.client.words import several
 from forgelog_pb.experiments.v1 import logged_models_pb2 as pb
 from forgelog_pb.experiments.v1 import logged_models_pb2_grpc as rpc
 
@@ -50,9 +51,9 @@ class AsyncLoggedModels(Namespace):
         character at which a filter or an order is wrong."""
         request = pb.SearchLoggedModelsRequest(
             project=project,
-            experiment_ids=experiments,
+            experiment_ids=several(experiments),
             filter=filter,
-            order_by=order_by,
+            order_by=several(order_by),
             visible_to=visible_to,
             lifecycle=lifecycle(deleted),
             options=self._core.options(CONTEXT, at),

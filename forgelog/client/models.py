@@ -17,7 +17,7 @@ from forgelog.client.model_refs import parse_ref
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import LiveVersionRow, ModelVersionRow, PromotionRow, RegisteredModelRow
 from forgelog.client.runs import AsyncRuns
-from forgelog.client.words import enum_words
+from forgelog.client.words import enum_words, several
 from forgelog.errors import InvalidInput, NotFound, Timeout
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
 from forgelog_pb.experiments.v1 import registry_queries_pb2_grpc as rpc
@@ -346,7 +346,7 @@ class AsyncModels(Namespace):
             parent_version_id=parent,
             metrics_at_least=metrics_at_least or {},
             filter=filter,
-            order_by=order_by,
+            order_by=several(order_by),
             visible_to=visible_to,
             options=self._core.options(CONTEXT, at),
         )
@@ -394,7 +394,7 @@ class AsyncModels(Namespace):
             tags=tags or {},
             visible_to=visible_to,
             filter=filter,
-            order_by=order_by,
+            order_by=several(order_by),
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListModels, request, "models", CONTEXT, limit)

@@ -13,7 +13,7 @@ from forgelog.client.jobs import AsyncJobs
 from forgelog.client.pipeline_ids import pipeline_id
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import PipelineRunRow, PipelineWorkerRow, StageRunRow
-from forgelog.client.words import enum_words
+from forgelog.client.words import enum_words, several
 from forgelog.errors import NotFound, Timeout
 from forgelog_pb.pipelines.v1 import run_queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import run_queries_pb2_grpc as rpc
@@ -120,7 +120,7 @@ class AsyncPipelineRuns(Namespace):
         self, name: str = "", *, runs: Iterable[str] = (), project: str = ""
     ) -> AsyncIterator[PipelineRunRow]:
         """Runs as they are now, and each again whenever it has changed. `runs`: ids. Has no end."""
-        wanted, of = list(runs), self._id(name) if name else ""
+        wanted, of = several(runs), self._id(name) if name else ""
 
         def request() -> Any:
             options = self._core.options(CONTEXT, None)

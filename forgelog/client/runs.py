@@ -16,7 +16,7 @@ from forgelog.client.frames import Curves, Rows
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import ExperimentRunRow, MetricRow, PointRow, PointsDigest, RunArtifactRow
 from forgelog.client.run_data import with_data
-from forgelog.client.words import enum_words
+from forgelog.client.words import enum_words, several
 from forgelog_pb.experiments.v1 import artifact_queries_pb2 as artifact_pb
 from forgelog_pb.experiments.v1 import artifact_queries_pb2_grpc as artifact_rpc
 from forgelog_pb.experiments.v1 import points_pb2
@@ -111,9 +111,9 @@ class AsyncRuns(Namespace):
         names the character at which a filter or an order is wrong."""
         request = pb.SearchRunsRequest(
             project=project,
-            experiment_ids=experiments,
+            experiment_ids=several(experiments),
             filter=filter,
-            order_by=order_by,
+            order_by=several(order_by),
             visible_to=visible_to,
             lifecycle=lifecycle(deleted),
             options=self._core.options(CONTEXT, at),
@@ -125,7 +125,7 @@ class AsyncRuns(Namespace):
         self, ids: Iterable[str] = (), *, project: str = "", experiment_id: str = ""
     ) -> AsyncIterator[ExperimentRunRow]:
         """Runs as they are now, and each again whenever it has changed. Has no end."""
-        wanted = list(ids)
+        wanted = several(ids)
 
         def request() -> Any:
             options = self._core.options(CONTEXT, None)
@@ -190,7 +190,9 @@ class AsyncRuns(Namespace):
     ) -> Rows[MetricRow]:
         """The metrics of runs: the last value of each series, its extremes and counts. `keys`: of these only. Raises
         `NotFound`."""
-        request = points_pb.ListMetricsRequest(run_ids=ids, keys=keys, options=self._core.options(CONTEXT, at))
+        request = points_pb.ListMetricsRequest(
+            run_ids=several(ids), keys=several(keys), options=self._core.options(CONTEXT, at)
+        )
         answer = await self._core.ask(self._points.ListMetrics, request, "metrics")
         return Rows(cast("MetricRow", plain(each)) for each in answer.metrics)
 
@@ -210,8 +212,8 @@ class AsyncRuns(Namespace):
         `NotFound`."""
         (word,) = enum_words(points_pb.Axis.DESCRIPTOR, (axis,), "axis") if axis != "step" else (None,)
         request = points_pb.GetCurvesRequest(
-            run_ids=ids,
-            keys=keys,
+            run_ids=several(ids),
+            keys=several(keys),
             axis=word,
             width=width,
             first=first,
@@ -307,7 +309,7 @@ class AsyncRuns(Namespace):
 
     async def remove_artifacts(self, id: str, paths: Iterable[str]) -> Answer:
         """Take files, or whole folders, out of a run; they stay in its history. Raises `Refused`."""
-        return await self._send("RemoveArtifacts", id, paths=[*paths])
+        return await self._send("RemoveArtifacts", id, paths=several(paths))
 
     async def artifact(self, id: str, path: str = "", *, at: datetime | None = None) -> RunArtifactRow:
         """A file or a folder of a run. Raises `NotFound`."""
@@ -377,7 +379,7 @@ class AsyncRuns(Namespace):
         that are; None: those too."""
         request = pb.ListRunsRequest(
             project=project,
-            experiment_ids=experiments,
+            experiment_ids=several(experiments),
             statuses=enum_words(types.RunStatus.DESCRIPTOR, status, "status"),
             name=name,
             owner=owner,

@@ -16,7 +16,7 @@ from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.job_spec import spec_of
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import HyperparameterTuningJobRow, TrialRow
-from forgelog.client.words import enum_words
+from forgelog.client.words import enum_words, several
 from forgelog.errors import InvalidInput, NotFound, Refused
 from forgelog_pb.experiments.v1 import tunings_pb2 as pb
 from forgelog_pb.experiments.v1 import tunings_pb2_grpc as rpc
@@ -45,7 +45,7 @@ class AsyncTunings(Namespace):
         (a dict, or a manifest's path); `objectives` (metric, take, every): which metrics its run logs. `experiment` (a
         name, or `experiment_id`): whose the runs of its jobs are, and what it searches if `plan` has no space. Raises
         `Refused`, `ManifestError`."""
-        body = {"tuning_id": id, "name": name, "directions": list(directions), **fields}
+        body = {"tuning_id": id, "name": name, "directions": several(directions), **fields}
         if job is not None:
             body["job"] = await spec_of(self._core, job, "tuning", "trial")
         outcome = await self._core.publish((f"forgelog.{CONTEXT}.v1.CreateTuning", body), wait="conclusion")
@@ -183,7 +183,7 @@ class AsyncTunings(Namespace):
 
     async def watch(self, ids: Iterable[str] = (), *, project: str = "") -> AsyncIterator[HyperparameterTuningJobRow]:
         """Tunings as they are now, and each again whenever it has changed. Has no end."""
-        wanted = list(ids)
+        wanted = several(ids)
 
         def request() -> Any:
             options = self._core.options(CONTEXT, None)

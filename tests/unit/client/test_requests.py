@@ -230,3 +230,16 @@ async def test_another_value_of_an_argument_asks_for_something_else(name: str) -
             if await with_other(name, method, argument, value) == plainly:
                 ignored.append(f"{name}.{method}({argument.name})")
     assert ignored == []
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+async def test_one_text_where_several_are_taken_is_one(name: str) -> None:
+    taken_apart: list[str] = []
+    for method in methods(name):
+        for argument in parameters(name, method):
+            if argument.annotation in ("Iterable[str]", "Sequence[str]"):
+                given = needed(name, method)
+                alone = await asked(name, method, {**given, argument.name: "one"})
+                if alone != await asked(name, method, {**given, argument.name: ["one"]}):
+                    taken_apart.append(f"{name}.{method}({argument.name})")
+    assert taken_apart == []
