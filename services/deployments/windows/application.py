@@ -4,14 +4,21 @@ At least once: what it had read and not committed when it was killed comes again
 counted. Its table is kept in Kafka (a compacted topic of Faust's own), so a process that takes its partitions over goes
 on with the same windows. Nothing else reads that topic.
 
+A record counts as read once the broker has acknowledged what became of it, also the table's change. Faust itself
+commits earlier: its flush before a commit gives up after 0.1 s without a message sent, and does not see the one that
+is being sent, so a process that was killed then had counts that no other one would ever make up.
+
 It must not be Faust's `exactly_once`: with aiokafka 0.14 that fails (docs/decisions/0107-requests-of-deployments.md).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import faust
 import orjson
@@ -24,7 +31,7 @@ from events.language.streams import TRAFFIC, WINDOWS
 from events.log.access import client_options
 from events.log.topics import REPLICAS, commands
 from events.process.settings import Settings
-from services.deployments.windows.folding import Came, Change, added, is_complete, of_traffic, of_usage, window_of
+from services.deployments.windows.folding import Came, Change, Row, added, is_complete, of_traffic, of_usage, window_of
 
 log = logging.getLogger("forgelog.windows")
 
@@ -35,7 +42,40 @@ gets them at once."""
 SWEEP_RECORDS = 1_000
 """Records of a partition after which its complete windows are put aside."""
 
+_UNTOLD = 70
+"""The exit status of a process that could not tell what it counted (EX_SOFTWARE of sysexits.h)."""
+
 _USAGE = ReportUsage.type_name().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A window that changed."""
+
+    key: str
+    deployment: bytes
+    told: bytes
+    kept: bytes
+    """Its row of the table."""
+
+
+class Table(faust.Table):  # type: ignore[type-arg]  # Faust is not generic when it runs
+    """One that knows which of its changes no broker has acknowledged yet."""
+
+    changes: list[Any]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.changes = []
+
+    def send_changelog(self, *args: Any, **options: Any) -> Any:
+        change = super().send_changelog(*args, **options)
+        self.changes.append(change)
+        return change
+
+    async def acknowledged(self) -> None:
+        changes, self.changes = self.changes, []
+        await asyncio.gather(*changes)
 
 
 def application(settings: Settings, partitions: int) -> Any:
@@ -59,6 +99,7 @@ def application(settings: Settings, partitions: int) -> Any:
         processing_guarantee="at_least_once",
         producer_acks=-1,
         stream_wait_empty=False,
+        Table=Table,
         table_cleanup_interval=3600.0,
         topic_allow_declare=True,
         topic_disable_leader=True,
@@ -70,24 +111,52 @@ def application(settings: Settings, partitions: int) -> Any:
     )
     told = app.topic(f"{prefix}{TRAFFIC.name}", f"{prefix}{commands('deployments')}", allow_empty=True, internal=False)
     windows = app.topic(f"{prefix}{WINDOWS.name}")
-    table = app.Table(NAME, partitions=partitions, key_type=str, value_type=bytes)
+    table = cast(Table, app.Table(NAME, partitions=partitions, key_type=str, value_type=bytes))
     since = dict[int, int]()
+
+    @app.on_rebalance_complete.connect
+    async def wait_for_seek(*_: Any, **__: Any) -> None:
+        """Faust lets records of the restored partitions in before it has sought where they go on; it lets them in again
+        by itself once it has."""
+        app.consumer.stop_flow()
+
+    def counted(changes: Iterator[Change], came: Came) -> list[_New]:
+        """The windows that change."""
+        rows = dict[str, Row]()
+        for change in changes:
+            kept = table.get(change.key)
+            row = rows.get(change.key) or (change.row if kept is None else orjson.loads(kept))
+            if (new := added(row, change, came)) is not None:
+                rows[change.key] = new
+        return [
+            _New(key, row["deployment_id"].encode(), orjson.dumps(window_of(row)), orjson.dumps(row))
+            for key, row in rows.items()
+        ]
+
+    async def tell(changed: list[_New]) -> None:
+        # windows first: what the table has counted is never told again
+        await asyncio.gather(*[await windows.send(key=each.deployment, value=each.told) for each in changed])
+        for each in changed:
+            table[each.key] = each.kept
+        await table.acknowledged()
 
     @app.agent(told, name="fold")
     async def fold(stream: Any) -> None:
         async for event in stream.events():
             message = event.message
             came = Came(message.partition, message.offset, message.timestamp)
-            for change in _changes(message, came, prefix):
-                kept = table.get(change.key)
-                new = added(change.row if kept is None else orjson.loads(kept), change, came)
-                if new is None:
-                    continue
-                sent = await windows.send(
-                    key=new["deployment_id"].encode(), value=orjson.dumps(window_of(new)), partition=None
-                )
-                await sent
-                table[change.key] = orjson.dumps(new)
+            place = f"{message.topic}/{came.partition}@{came.offset}"
+            try:
+                changed = counted(_changes(message, came, prefix), came)
+            except Exception:
+                log.exception("%s can't be counted", place)
+                continue
+            try:
+                await tell(changed)
+            except Exception:
+                # Faust would take the record for read: ended as by a kill, the process leaves it to its successor
+                log.critical("%s: its counts can't be told", place, exc_info=True)
+                os._exit(_UNTOLD)
             since[came.partition] = since.get(came.partition, 0) + 1
             if since[came.partition] >= SWEEP_RECORDS:
                 since[came.partition] = 0
