@@ -13,14 +13,16 @@ Only processes started here are ended, by pid.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +96,25 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     os.environ["FORGELOG_TEST_KAFKA"] = servers.kafka
     os.environ["FORGELOG_TEST_KAFKA_CONFIG"] = str(servers.kafka_config or "")
     os.environ["FORGELOG_TEST_POSTGRES"] = servers.postgres
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    # Half of what it takes to import tests is what pytest makes of their asserts, and it keeps that in __pycache__;
+    # also where Python is not to write bytecode, as in many containers.
+    sys.dont_write_bytecode = False
+    # All that is made here stays to the end of the run, and to look again and again for what of it is garbage is a
+    # quarter of the time.
+    gc.disable()
+    try:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            from tests.side_by_side import import_own_part
+
+            import_own_part(session)
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
