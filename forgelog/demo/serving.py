@@ -21,7 +21,7 @@ from forgelog.errors import ForgelogError
 PATIENCE = 60.0
 """Seconds for each act."""
 
-_MODULES = {"xds": "xds-protos", "httptools": "httptools", "websockets": "websockets", "skops": "skops"}
+_MODULES = {"xds": "xds-protos", "websockets": "websockets", "skops": "skops"}
 """What a router and a model server import, and the package that has it."""
 
 _NETWORK = {"trusted_types": ["sklearn.neural_network._stochastic_optimizers.AdamOptimizer"]}

@@ -16,9 +16,8 @@ from forgelog.serve.problems import NotServable, missing
 def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        for library in ("httptools", "websockets"):
-            if importlib.util.find_spec(library) is None:
-                raise missing(library, "serving", "the model server")
+        if importlib.util.find_spec("websockets") is None:
+            raise missing("websockets", "serving", "the model server")
         from forgelog.serve import server, spans, starting
 
         start = starting.read(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections of the model server: uvicorn's protocol by httptools, with bounds and with errors as JSON.
+"""HTTP/1.1 connections of the model server: the bounded protocol, and errors as JSON.
 
 Requests that an `AtOnce` answers without waiting take a shorter way than through an ASGI application: no task, no
 events, one write. That costs a quarter, measured (see docs/decisions/0125-computed-at-once.md). What it leaves takes
@@ -12,12 +12,11 @@ from typing import Any, cast
 from typing import Protocol as Interface
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from httptools import parse_url
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from events.process.http_protocol import BoundedProtocol, Refusal
 from forgelog.serve.http_answers import TRAILERS
-
-MAX_HEAD_BYTES = 64 << 10
-"""Most bytes of a request's line and headers together; uvicorn bounds neither."""
 
 MAX_AT_ONCE_BYTES = 1 << 20
 """Longest body of a request that is kept to be answered at once."""
@@ -57,47 +56,28 @@ class Cycle(RequestResponseCycle):
         self.on_response()
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(BoundedProtocol):
     """One connection."""
 
-    _head = 0
-    """Bytes that came while a head was not complete."""
-    _in_head = True
-    _refused = False
+    cycle_class = Cycle
+    malformed_hint = "send HTTP/1.1; gRPC has a port of its own"
     _pieces: list[bytes] | None = None
     """Of the body of a request that may be answered at once; None for one that takes the usual way."""
     at_once: AtOnce | None = None
 
-    def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return
-        super().data_received(data)
-        if self._in_head and not self._refused and self.parser is not None:
-            self._head += len(data)
-            if self._head > MAX_HEAD_BYTES:
-                self._refuse(431, f"the request's line and headers have more than {MAX_HEAD_BYTES} bytes")
-
-    def on_message_begin(self) -> None:
-        self._in_head, self._head = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
+    def take(self) -> None:
+        if not self.url.startswith(b"/"):  # as a proxy is asked (RFC 9112, section 3.2.2)
+            parts = parse_url(self.url)
+            self.url = parts.path + (b"?" + parts.query if parts.query else b"")
         if self.at_once is not None and self._may_be_at_once(self.at_once):
             self._pieces = []
         else:
-            self._usual()
-
-    def _usual(self) -> None:
-        """The usual way through the application."""
-        super().on_headers_complete()
-        if type(self.cycle) is RequestResponseCycle:
-            self.cycle.__class__ = Cycle
+            super().take()
 
     def _may_be_at_once(self, at_once: AtOnce) -> bool:
         if self.parser.get_method() != b"POST" or not at_once.takes(self.url):
             return False
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.is_answering:
             return False  # an earlier request of the connection comes first
         length = b""
         for name, value in self.headers:
@@ -108,15 +88,15 @@ class Protocol(HttpToolsProtocol):
         known = length.isdigit() and int(length) <= MAX_AT_ONCE_BYTES
         return known and self.parser.get_http_version() == "1.1" and not self.flow.write_paused
 
-    def on_body(self, body: bytes) -> None:
+    def take_body(self, body: bytes) -> None:
         if self._pieces is not None:
             self._pieces.append(body)
         else:
-            super().on_body(body)
+            super().take_body(body)
 
-    def on_message_complete(self) -> None:
+    def take_end(self) -> None:
         if self._pieces is None:
-            super().on_message_complete()
+            super().take_end()
             return
         body, self._pieces = b"".join(self._pieces), None
         assert self.at_once is not None
@@ -127,9 +107,9 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(b"".join((head, *common, b"\r\n", told)))
             self.on_response_complete()
             return
-        self._usual()
-        super().on_body(body)
-        super().on_message_complete()
+        super().take()
+        super().take_body(body)
+        super().take_end()
 
     def shutdown(self) -> None:
         """A request whose body is on its way is answered; then the connection ends."""
@@ -137,26 +117,13 @@ class Protocol(HttpToolsProtocol):
             super().shutdown()
             return
         body, self._pieces = b"".join(self._pieces), None
-        self._usual()
+        super().take()
         if body:
-            super().on_body(body)
+            super().take_body(body)
         super().shutdown()
 
-    def send_400_response(self, msg: str) -> None:
-        if not self._refused:
-            self._refuse(400, "this is no HTTP/1.1 request; gRPC has a port of its own")
-
-    def _refuse(self, status: int, text: str) -> None:
-        """Answer what is no request, and hear no more of this client."""
-        self._refused = True
-        body = orjson.dumps({"error": text})
-        if self.cycle is None or self.cycle.response_complete:
-            head = (
-                f"HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + body)
-        self.transport.close()
+    def refused(self, refusal: Refusal) -> bytes:
+        return orjson.dumps({"error": refusal.text})
 
 
 def new_protocol() -> type[Protocol]:
