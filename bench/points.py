@@ -109,10 +109,10 @@ async def make_bare(settings: Settings) -> None:
         await admin.close()
 
 
-async def stored(client: AsyncClient, positions: list[str], runs: list[str]) -> None:
-    """Wait until points are in the tables."""
+async def stored(client: AsyncClient, positions: list[str], runs: list[str], patience: float = _PATIENCE) -> None:
+    """Wait until points are in the tables, at most so many seconds."""
     client._core.wrote(positions)
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + patience
     while True:
         try:
             await client.runs.metrics(runs)

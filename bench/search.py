@@ -50,7 +50,7 @@ METRICS = ("loss", "accuracy", "seconds")
 
 T = TypeVar("T")
 
-_PATIENCE = 600.0
+_PATIENCE = 1_800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,8 @@ async def fill(platform: Cluster, client: AsyncClient, pool: Any) -> list[str]:
             for at in await producer.send_all(records):
                 ends[at.partition] = at.offset
     say(f"{RUNS:,} runs were published after {time.monotonic() - began:.0f} s")
-    await stored(client, [f"{POINTS.name}/{partition}@{offset}" for partition, offset in ends.items()], [run_of(0)])
+    positions = [f"{POINTS.name}/{partition}@{offset}" for partition, offset in ends.items()]
+    await stored(client, positions, [run_of(0)], _PATIENCE)
     schema = live_schema(platform.settings, "experiments")
     admitted = f"select count(*) from \"{schema}\".runs where experiment_id <> ''"
     while await pool.fetchval(admitted) < RUNS:

@@ -106,9 +106,14 @@ class Cluster:
         return f"127.0.0.1:{self._ports[service]}"
 
     async def command(
-        self, folder: Path, *words: str, more: Mapping[str, str] = MappingProxyType({})
+        self,
+        folder: Path,
+        *words: str,
+        more: Mapping[str, str] = MappingProxyType({}),
+        patience: float = PATIENCE,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command line in a folder, on this platform; `more` is its environment's."""
+        """Run the command line in a folder, on this platform, for at most so many seconds; `more` is its
+        environment's."""
         return await asyncio.to_thread(
             subprocess.run,
             [*FORGELOG, *words],
@@ -116,7 +121,7 @@ class Cluster:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=patience,
         )
 
     # Processes
