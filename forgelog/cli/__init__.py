@@ -52,6 +52,9 @@ def make_list() -> typer.Typer:
 def _add(app: typer.Typer, commands: Commands) -> None:
     for name, command in commands.items():
         if isinstance(command, typer.Typer):
+            from forgelog.cli.groups import make_alike
+
+            make_alike(command)
             app.add_typer(command, name=name)
         else:
             app.command(name)(command)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.groups import ShowFirst
 from forgelog.cli.render import Column, Format, age_column, column, show_data, show_done, show_rows, write
 from forgelog.cli.show import wants
 from forgelog.errors import InvalidInput, NotFound
@@ -21,20 +21,7 @@ POLICIES = ("fifo", "priority")
 QUEUE_STATUSES = ("active", "paused", "draining", "closed")
 
 
-class _ShowFirst(TyperGroup):
-    """A group whose default command is `show`: ``forgelog queue``, ``forgelog queue vision``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        named = bool(args) and (args[0] in self.commands or args[0] in ("-h", "--help"))
-        completing = not args and ctx.resilient_parsing
-        return super().parse_args(ctx, args if named or completing else ["show", *args])
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        (name,) = (parameter for parameter in self.commands["show"].params if parameter.name == "name")
-        return [*super().shell_complete(ctx, incomplete), *name.shell_complete(ctx, incomplete)]
-
-
-queues_app = typer.Typer(cls=_ShowFirst, help="Show queues and what waits in them; create, change or delete one.")
+queues_app = typer.Typer(cls=ShowFirst, help="Show queues and what waits in them; create, change or delete one.")
 
 QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.", autocompletion=complete.queues)]
 
