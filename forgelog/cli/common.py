@@ -6,6 +6,7 @@ Imports nothing heavy: a command that needs gRPC or pydantic imports them.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from forgelog.cli.render import Format, note
-from forgelog.errors import ForgelogError, InvalidInput
+from forgelog.errors import ForgelogError, InvalidInput, NotFound
 from forgelog.times import parse_time
 
 if TYPE_CHECKING:
@@ -162,10 +163,31 @@ def _first(group: BaseExceptionGroup[BaseException]) -> ForgelogError | None:
     return first
 
 
+LISTS = {
+    "deployment": "deployments ls",
+    "experiment": "experiments list",
+    "job": "ps -a",
+    "model": "models list",
+    "pipeline": "pipeline ls",
+    "run": "runs list",
+    "template": "templates list",
+    "tuning": "tune list",
+}
+"""What there is none of → the command that lists those that there are."""
+
+
+def told(error: ForgelogError) -> str:
+    """An error's text; where it only says that there is no such thing, also what lists those that there are."""
+    text = str(error)
+    absent = re.fullmatch(r"there is no (\w+) '[^']*'", text) if isinstance(error, NotFound) else None
+    listing = LISTS.get(absent[1]) if absent else None
+    return f"{text}; 'forgelog {listing}' lists them" if listing else text
+
+
 def report(error: ForgelogError) -> None:
     """An error on standard error, in red on a terminal."""
     if sys.stderr.isatty():
         typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
-        typer.echo(str(error), err=True)
+        typer.echo(told(error), err=True)
     else:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {told(error)}", err=True)

@@ -86,7 +86,7 @@ def rich_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> 
 def show_fields(fields: Mapping[str, object], *, title: str = "") -> None:
     """Show one item as ``name: value`` lines, without fields that have no value, nor have any in them. On a terminal,
     long values are wrapped between words."""
-    shown = {name: text for name, value in fields.items() if (text := _value(value))}
+    shown = {name: text for name, value in fields.items() if (text := _value(_with_values(value)))}
     if title:
         write(f"{title}\n")
     width = max((len(name) for name in shown), default=0) + 3
@@ -96,6 +96,14 @@ def show_fields(fields: Mapping[str, object], *, title: str = "") -> None:
         if room is not None and width_of(text) > room - width:
             lines = textwrap.wrap(text, max(room - width, 20), break_long_words=False, break_on_hyphens=False)
         write(f"{name + ':':<{width}}" + f"\n{'':<{width}}".join(lines) + "\n")
+
+
+def _with_values(value: object) -> object:
+    """What of a value is there: None where all in it is None or empty. An empty text counts: a label may be one."""
+    if isinstance(value, Mapping):
+        kept = {name: found for name, item in value.items() if (found := _with_values(item)) is not None}
+        return kept or None
+    return None if value in ((), []) else value
 
 
 def _value(value: object) -> str:

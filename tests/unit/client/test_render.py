@@ -59,6 +59,8 @@ def test_an_empty_list_is_data_on_stdout_and_words_on_stderr(capsys: pytest.Capt
 def test_fields_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     show_fields({"job": "j1", "reason": "", "exit code": 0, "signal": None, "metrics": {"training": {}, "test": []}})
     assert capsys.readouterr().out == "job:        j1\nexit code:  0\n"
+    show_fields({"all": {"basic": {"epochs": None, "optimizer": {"name": None}}}, "labels": {"gpu": "", "team": "a"}})
+    assert capsys.readouterr().out == "labels:  gpu, team=a\n"
 
 
 def test_cells() -> None:
