@@ -28,6 +28,7 @@ from forgelog.serve.batching import Batcher, Computed
 from forgelog.serve.brief import Brief
 from forgelog.serve.input_counts import counting
 from forgelog.serve.limited import LimitedPool, Overrun
+from forgelog.serve.own_metrics import own_metrics
 from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.request_log import RequestLog
 from forgelog.serve.runtimes.base import LoadedModel, computes_itself, uses_gpu
@@ -101,6 +102,7 @@ class Engine:
         self.inputs = Schema(self._pre.tensors or model.inputs, spec.schemas.request) if self._pre else self._own
         own = self._own.tensors if self._pre is not None else ()
         self.counted, self._counts_own = counting(spec, self.inputs.tensors, own)
+        self.metrics = own_metrics(model)
         self._idle = asyncio.Event()
         self._idle.set()
         if model.outputs is not None:

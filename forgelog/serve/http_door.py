@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from events.language.deployments.endpoint_types import EndpointType
-from events.language.deployments.serving import INPUTS_PATH
+from events.language.deployments.serving import REPORT_PATH
 from forgelog.serve import descriptions, rest, spans
 from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
@@ -118,8 +118,8 @@ class HttpDoor:
             await self._websockets(scope, receive, send)
             return
         try:
-            if scope["path"] == INPUTS_PATH and self._engine.counted is not None:
-                await self._inputs(scope, send)
+            if scope["path"] == REPORT_PATH:
+                await self._report(scope, send)
                 return
             self._callers.check(scope)
             spans.of_request(scope)
@@ -255,12 +255,14 @@ class HttpDoor:
         registry.register(_Collector(collect))
         await answer(send, 200, generate_latest(registry), CONTENT_TYPE_LATEST.encode())
 
-    async def _inputs(self, scope: Scope, send: Send) -> None:
+    async def _report(self, scope: Scope, send: Send) -> None:
         """For the node's agent: callers do not learn what others ask."""
         if not self._callers.is_agent(scope):
             raise ServingError(Fault.FORBIDDEN, "this is for the node's agent alone")
-        assert self._engine.counted is not None
-        await answer_json(send, self._engine.counted.told())
+        engine = self._engine
+        inputs = [] if engine.counted is None else engine.counted.told()
+        custom = {} if engine.metrics is None else await engine.metrics.told()
+        await answer_json(send, {"custom": custom, "inputs": inputs})
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._behind is not None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from events.language.deployments.events import ReplicaRequested
 from events.language.deployments.models import DeploymentSpec, ResolvedModel, ServingOptions
 from events.language.deployments.serving import (
-    INPUTS_PATH,
+    REPORT_PATH,
     UNSERVED_FORMATS,
     ServedModel,
     ServingSpec,
@@ -99,12 +99,12 @@ def _job(name: str, spec: DeploymentSpec, model: ResolvedModel | None, id: str, 
             job_affinity=(JobAffinity(labels={DEPLOYMENT_LABEL: id}, required=False, anti=True),),
             restart=_RESTARTS,
         ),
-        service=_service(spec, INPUTS_PATH if model is not None and model.training is not None else ""),
+        service=_service(spec, "" if spec.command else REPORT_PATH),
     )
 
 
 def _service(spec: DeploymentSpec, report_path: str) -> ServiceSpec:
-    """A replica's ports and probes. `report_path`: where it tells what it was asked; empty for nowhere."""
+    """A replica's ports and probes. `report_path`: where it tells of itself; empty for nowhere."""
     health, ports = spec.health, spec.port_names()
     startup, readiness, liveness = health.startup, health.readiness, health.liveness
     if spec.command:

@@ -135,10 +135,13 @@ class Ages:
 
     def predict(self, inputs, parameters):
         return {"old": inputs["age"] > 10}
+
+    def metrics(self):
+        return {"backlog": 30}
 """
 
 
-async def test_what_a_model_is_asked_is_compared_with_what_it_was_trained_on(
+async def test_what_a_model_is_asked_and_its_own_metrics_are_told_by_its_replicas(
     client: AsyncClient, platform: Cluster, tmp_path: Path
 ) -> None:
     rng = random.Random(7)
@@ -177,7 +180,7 @@ async def test_what_a_model_is_asked_is_compared_with_what_it_was_trained_on(
         await asyncio.to_thread(urllib.request.urlopen, asked, timeout=PATIENCE)
     with pytest.raises(urllib.error.HTTPError, match="403"):  # a router's client is told nothing
         await asyncio.to_thread(
-            urllib.request.urlopen, urllib.request.Request(f"{url}/forgelog/inputs", headers={HEADER: key})
+            urllib.request.urlopen, urllib.request.Request(f"{url}/forgelog/report", headers={HEADER: key})
         )
 
     async with asyncio.timeout(PATIENCE):
@@ -202,4 +205,11 @@ async def test_what_a_model_is_asked_is_compared_with_what_it_was_trained_on(
             await asyncio.sleep(0.2)
     assert "a stability index of" in firing[0]["summary"]
     assert "of age, above 0.2" in firing[0]["summary"]
+
+    target = {"metric": "custom", "custom": "backlog", "value": 20}
+    await client.deployments.set_scaling("ages", {"max_replicas": 3, "targets": [target]})
+    await until(client, "ages", lambda row: row.wanted == 2)
+    assert (await client.deployments.why("ages")).replicas_reason.startswith(
+        "1 → 2 replicas: 30 backlog need 1.5 at a tar"
+    )
     await client.deployments.terminate("ages")

@@ -29,8 +29,8 @@ from events.language.objects import ObjectRef
 MAX_SERVING_BYTES = 120_000
 """Longest `ServingSpec` as JSON: Linux takes environment variables of up to 128 KiB."""
 
-INPUTS_PATH = "/forgelog/inputs"
-"""Where a model server tells its node what it was asked, by the bins of its training data. Callers do not get there."""
+REPORT_PATH = "/forgelog/report"
+"""Where a model server tells its node's agent a `ReplicaReport`. Callers do not get there."""
 
 MAX_SCRIPT = 32_768
 """Most characters of a script."""

@@ -183,6 +183,15 @@ class TrafficCounts(Model):
         return self
 
 
+class ReplicaReport(Model):
+    """What a replica tells its node's agent, when that asks."""
+
+    custom: dict[MetricName, float] = Field(default_factory=dict, max_length=32)
+    """Its own metrics by their names, as they are now."""
+    inputs: tuple[ColumnCounts, ...] = Field(default=(), max_length=MAX_TRAINED)
+    """What it was asked since its start, by the bins of its model's training data."""
+
+
 class ReplicaUsage(Model):
     """What a replica uses of what it was given: means of the last seconds, by its node's agent."""
 

@@ -103,7 +103,7 @@ class ServiceSpec(Model):
     """When a task that is ready is to stop (a cancel, a drained node): from the news that it is not ready any more to
     TERM, so that callers can leave it."""
     report_path: Annotated[str, StringConstraints(pattern=r"^$|^/[A-Za-z0-9._~/-]*$", max_length=500)] = ""
-    """Of a replica: a path of its first port where it tells its node what it was asked; empty for none."""
+    """Of a replica: a path of its first port where it tells its node of itself (a `ReplicaReport`); empty for none."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ServiceSpec:

@@ -7,6 +7,7 @@
         def load(self, path): ...                      # the folder of the version's files, a pathlib.Path
         def predict(self, inputs, parameters): ...     # dicts of numpy arrays by name; gives such a dict
         def stream(self, inputs, parameters): ...      # optional: a generator of such dicts
+        def metrics(self): ...                         # optional: numbers by name, to scale by; beside predict
 
 `forgelog.serve.weights` reads safetensors for it.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,8 @@ class PythonModel:
         self.outputs: tuple[TensorSchema, ...] | None = outputs or None
         self.mergeable = counts_rows(self.inputs) and (not outputs or counts_rows(outputs))
         self.streams = callable(getattr(model, "stream", None))
+        metrics = getattr(model, "metrics", None)
+        self.metrics: Callable[[], Any] | None = metrics if callable(metrics) else None
 
     def predict(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> Mapping[str, Array]:
         return as_tensors(self._model.predict(dict(inputs), dict(parameters)), "predict")

@@ -1,4 +1,5 @@
-"""Asks replicas what they were asked, by the bins of their models' training data, where their service says a path.
+"""Asks replicas, where their service says a path, for metrics of their own, and what they were asked, by the bins of
+their models' training data.
 
 A replica counts from its start on; what is told is what came since the agent asked before. Replicas run other people's
 code, so an answer is bounded and checked, and one that is none is left out.
@@ -12,13 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from events.process.replica_keys import AGENT_HEADER
 from services.resources.agent.attempts import Attempt
 
 if TYPE_CHECKING:
     from events.language.deployments.drift import ColumnCounts
+    from events.language.deployments.traffic import ReplicaReport
 
 log = logging.getLogger("forgelog.agent.usage")
 
@@ -40,39 +42,39 @@ class Asker:
     _last: dict[str, Inputs] = field(default_factory=dict)
     """By attempt."""
 
-    async def inputs(self, attempts: Iterable[Attempt]) -> Mapping[str, Inputs]:
-        """Job → what its replica was asked since the last time, of those that say it."""
+    async def reports(self, attempts: Iterable[Attempt]) -> Mapping[str, ReplicaReport]:
+        """Job → its replica's metrics, and what it was asked since the last time, of those that say something."""
         telling = [each for each in attempts if each.running and each.task.service and each.task.service.report_path]
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(attempt: Attempt) -> Inputs | None:
+        async def one(attempt: Attempt) -> ReplicaReport | None:
             async with gate:
                 return await self._ask(attempt)
 
         last, self._last = self._last, {}
-        found: dict[str, Inputs] = {}
+        found: dict[str, ReplicaReport] = {}
         for attempt, now in zip(telling, await asyncio.gather(*map(one, telling)), strict=True):
             before = last.get(attempt.key)
             if now is None:
                 if before is not None:
                     self._last[attempt.key] = before
                 continue
-            self._last[attempt.key] = now
-            if before is None and attempt.resumed:
-                continue  # an agent before this one has told the most of it
-            if new := since(now, before or ()):
-                found[attempt.task.job_id] = new
+            self._last[attempt.key] = now.inputs
+            # of a resumed one an agent before this one has told the most
+            new = () if before is None and attempt.resumed else since(now.inputs, before or ())
+            if new or now.custom:
+                found[attempt.task.job_id] = now.model_copy(update={"inputs": new})
         return found
 
-    async def _ask(self, attempt: Attempt) -> Inputs | None:
-        from events.language.deployments.drift import ColumnCounts
+    async def _ask(self, attempt: Attempt) -> ReplicaReport | None:
+        from events.language.deployments.traffic import ReplicaReport
 
         try:
             async with asyncio.timeout(SECONDS):
                 body = await _get(attempt, self.key(attempt))
-            return None if body is None else TypeAdapter(tuple[ColumnCounts, ...]).validate_json(body)
+            return None if body is None else ReplicaReport.model_validate_json(body)
         except (OSError, TimeoutError, ValueError, ValidationError) as error:
-            log.debug("%s does not tell what it was asked: %s", attempt.key, error or type(error).__name__)
+            log.debug("%s does not tell of itself: %s", attempt.key, error or type(error).__name__)
             return None
 
 

@@ -2,7 +2,7 @@
 
 Reports are quiet and may be lost: the next one says what is then. CPU time is that of a replica's processes and of
 their children that have ended; memory is their proportional share (PSS); GPUs are asked of NVIDIA's driver. Replicas of
-a model say what they were asked, too.
+a model tell metrics of their own and what they were asked, too.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from events.language.common import NODE_ACTOR
 from events.log.ids import deployment_of
 from events.log.publish import Publisher
 from services.resources.agent import proctree
-from services.resources.agent.asking import Asker, Inputs
+from services.resources.agent.asking import Asker
 from services.resources.agent.attempts import Attempt, Task
 
 if TYPE_CHECKING:  # an agent without replicas does without the language of deployments, and starts sooner
     from events.language.deployments.steering import ReportUsage
-    from events.language.deployments.traffic import ReplicaUsage
+    from events.language.deployments.traffic import ReplicaReport, ReplicaUsage
 
 log = logging.getLogger("forgelog.agent.usage")
 
@@ -138,16 +138,18 @@ def busy(nvml: Any, devices: Iterable[int]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _reports(meter: Meter, replicas: Sequence[Attempt], inputs: Mapping[str, Inputs]) -> list[tuple[str, ReportUsage]]:
-    """Project and command of each report of what they use now. `inputs`: what they were asked, by job. Blocks, also to
-    import: run it in a thread."""
+def _reports(
+    meter: Meter, replicas: Sequence[Attempt], told: Mapping[str, ReplicaReport]
+) -> list[tuple[str, ReportUsage]]:
+    """Project and command of each report of what they use now. `told`: by themselves, by job. Blocks, also to import:
+    run it in a thread."""
     from events.language.deployments.steering import ReportUsage
 
     project = {each.task.job_id: each.task.project for each in replicas}
     reports = []
     for deployment, group in groupby(sorted(meter.measure(replicas), key=_DEPLOYMENT), key=_DEPLOYMENT):
         usages = tuple(
-            usage.model_copy(update={"inputs": inputs[usage.replica_id]}) if usage.replica_id in inputs else usage
+            usage.model_copy(update=dict(told[usage.replica_id])) if usage.replica_id in told else usage
             for _, usage in group
         )
         many = TELLING_AT_ONCE if any(usage.inputs for usage in usages) else AT_ONCE
@@ -167,8 +169,8 @@ async def report(
         replicas = [each for each in attempts.values() if deployment_of(each.task.job_id, each.task.project)]
         if not replicas:
             continue
-        inputs = await asker.inputs(replicas)
-        reports = await asyncio.to_thread(_reports, meter, replicas, inputs)
+        told = await asker.reports(replicas)
+        reports = await asyncio.to_thread(_reports, meter, replicas, told)
         try:
             for project, command in reports:
                 sent = publisher.publish(command, project=project, actor=f"{NODE_ACTOR}{node}")

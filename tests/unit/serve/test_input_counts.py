@@ -87,7 +87,7 @@ def test_a_row_costs_little() -> None:
 
 
 def test_only_the_nodes_agent_is_told() -> None:
-    scope = {"path": "/forgelog/inputs", "headers": [(b"x-forgelog-replica-key", b"secret")]}
+    scope = {"path": "/forgelog/report", "headers": [(b"x-forgelog-replica-key", b"secret")]}
     assert not Callers("secret").is_agent(scope), "a router's client"
     assert Callers("secret").is_agent({**scope, "headers": [(b"x-forgelog-agent-key", b"secret")]})
     assert Callers("").is_agent(scope)
