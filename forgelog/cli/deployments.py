@@ -140,6 +140,7 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
     from forgelog.units import parse_bytes, parse_cpus
 
     ref = parse_ref(model)
+    await client.models.version(model)  # raises: a deployment of what there is not would be refused later, unseen
     name = name or "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in ref.model.lower()).strip("-")
     spec: dict[str, Any] = {}
     try:

@@ -1,4 +1,5 @@
-"""A progress bar on standard error: only on a terminal, and only if the output is not for programs."""
+"""A progress bar on standard error: only on a terminal, only if the output is not for programs, and once there is
+progress: what is refused before leaves no bar behind."""
 
 from __future__ import annotations
 
@@ -21,7 +22,11 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> Progress:
-        if self._shown:
+        return self
+
+    def _begun(self) -> bool:
+        """Whether there is a bar; the first call draws it."""
+        if self._shown and self._bar is None:
             from rich.console import Console
             from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -36,7 +41,7 @@ class Progress:
             )
             self._task = self._bar.add_task(self._title, total=None)
             self._bar.start()
-        return self
+        return self._bar is not None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -45,10 +50,10 @@ class Progress:
             self._bar.stop()
 
     def update(self, done: int, total: int) -> None:
-        if self._bar is not None:
+        if self._begun():
             self._bar.update(self._task, completed=done, total=total)
 
     def at(self, place: str, done: int, total: int) -> None:
         """Progress in one of several places."""
-        if self._bar is not None:
+        if self._begun():
             self._bar.update(self._task, description=f"{self._title} {place}", completed=done, total=total)

@@ -72,6 +72,8 @@ def show(
     if policy or status:
         if not name:
             raise InvalidInput("name the queue to change")
+        if at is not None:
+            raise InvalidInput("--policy and --status change the queue now; leave --at out")
         outcome = with_client(lambda client: client.queues.configure(name, policy=policy, status=status))
         show_done(outcome, f"queue {name}: {', '.join(filter(None, (policy, status)))}", output)
         return

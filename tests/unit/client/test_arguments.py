@@ -1,4 +1,4 @@
-"""What a method of the client is given reaches the platform: words of an error alone are no use of it."""
+"""What a method of the client, or a command, is given is used: words of an error alone are no use of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import forgelog.cli
 import forgelog.client
 
 MODULES = sorted(
@@ -15,6 +16,8 @@ MODULES = sorted(
     for each in Path(forgelog.client.__file__).parent.rglob("*.py")
     if each.name != "channel.py"  # it makes the errors
 )
+
+COMMANDS = sorted(Path(forgelog.cli.__file__).parent.rglob("*.py"))
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -48,4 +51,28 @@ def _idle(method: Function) -> set[str]:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 def test_every_argument_is_used_for_more_than_words(module: Path) -> None:
     found = {method.name: idle for method in _methods(ast.parse(module.read_text())) if (idle := _idle(method))}
+    assert found == {}
+
+
+def _commands(tree: ast.Module) -> Iterator[Function]:
+    """Functions whose parameters are options and arguments."""
+    for each in ast.walk(tree):
+        if isinstance(each, Function) and any(_typed(given) for given in [*each.args.args, *each.args.kwonlyargs]):
+            yield each
+
+
+def _typed(given: ast.arg) -> bool:
+    """Whether a parameter is typed by users."""
+    return given.annotation is not None and any(
+        word in ast.unparse(given.annotation) for word in ("Option", "Argument")
+    )
+
+
+ACTING = {"version"}
+"""Options whose callback acts."""
+
+
+@pytest.mark.parametrize("module", COMMANDS, ids=lambda path: path.stem)
+def test_every_option_is_used_for_more_than_words(module: Path) -> None:
+    found = {each.name: idle for each in _commands(ast.parse(module.read_text())) if (idle := _idle(each) - ACTING)}
     assert found == {}

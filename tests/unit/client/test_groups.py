@@ -10,6 +10,7 @@ import typer
 
 from forgelog.cli import make_app
 from forgelog.cli.groups import LISTING
+from forgelog.errors import InvalidInput
 
 APP = typer.main.get_command(make_app())
 
@@ -41,3 +42,8 @@ def test_a_list_has_both_names(path: tuple[str, ...], group: Any, name: str) -> 
 def test_there_are_groups_with_lists() -> None:
     found = {" ".join(path) for path, _ in WITH_A_LIST}
     assert found >= {"queue", "nodes", "runs", "pipeline", "pipeline backfill", "deployments", "keys"}
+
+
+def test_a_queue_is_not_changed_in_the_past() -> None:
+    with pytest.raises(InvalidInput, match="leave --at out"):
+        APP(["queue", "vision", "--policy", "fifo", "--at", "1h ago"], standalone_mode=False)
