@@ -260,6 +260,7 @@ OWN = (
             "events.language.pipelines.contracts",
             "events.language.pipelines.commits",
             "events.language.pipelines.work",
+            "events.language.pipelines.windows",
             "events.language.pipelines.parameters",
             "events.language.pipelines.conditions",
             "events.language.pipelines.schedule",

@@ -40,7 +40,7 @@ def hand_on(
 ) -> tuple[StageOutput, int]:
     """Keep a relation's rows for the stages that read them; and how many bytes they have. `scratch`: a folder that the
     connection may write to. More bytes than `most_inline` become an object. Raises StageError, RemoteError."""
-    path = scratch / "output.parquet"
+    path = scratch / f"{relation[:100]}.handed-on.parquet"
     ((rows,),) = execute(
         connection, f"COPY (SELECT * FROM {quoted(relation)}) TO {literal(str(path))} (FORMAT parquet)"
     )

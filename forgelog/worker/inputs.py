@@ -11,17 +11,22 @@ from events.language.pipelines.connections import FILE_PLACES, DataSourceType
 from events.language.pipelines.lineage import LineageInput
 from events.language.pipelines.quality import RuleOutcome
 from events.language.pipelines.sources import DataSource
+from events.language.pipelines.windows import StreamState
 from events.language.pipelines.work import StageOutput
 from forgelog.pipelines import io, quality
 from forgelog.pipelines.engine import allow
 from forgelog.pipelines.engine.running import execute
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.problems import StageError
-from forgelog.worker.handing_on import attach_handed_on
+from forgelog.worker import windowing
+from forgelog.worker.handing_on import attach_handed_on, hand_on
 from forgelog.worker.job import StageJob
 
 FILES = (FILE_PLACES | {DataSourceType.HTTP}) - {DataSourceType.DATASET}
 """Sources whose files may be taken one by one."""
+
+_HELD_INLINE = 4 << 10
+"""Most bytes of held rows that an event has; more are an object."""
 
 Narrow = Callable[[io.Resolved], io.Resolved]
 
@@ -35,6 +40,12 @@ class Inputs:
     outcomes: list[RuleOutcome] = field(default_factory=list)
     """Of the rules of sources."""
     bytes: int = 0
+    streams: list[StreamState] = field(default_factory=list)
+    """Of inputs with windows: what is left to the next batch."""
+    late: list[str] = field(default_factory=list)
+    """Relations of rows that came after their windows, where they go aside."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Of windows: see `StageMetrics`."""
     rejected: int = 0
     """Rows that the rules of sources have set aside."""
 
@@ -64,12 +75,47 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
             resolved = _one_file(resolved, str(job.item))
         whole = f"{name} whole" if mine and not by_file else name
         allow(connection, io.allowed_paths(resolved))
-        columns, size = _attach_source(connection, whole, source, resolved, inputs, job.most_rows), resolved.bytes
+        windows = _has_windows(source)
+        read = f"{whole} records" if windows else whole
+        columns, size = _attach_source(connection, read, source, resolved, inputs, job.most_rows), resolved.bytes
+        if windows:
+            columns = _windowed(connection, job, name, read, resolved, inputs)
         inputs.read.append(_lineage_input(name, source, resolved))
     if whole != name:
         execute(connection, f"CREATE VIEW {quoted(name)} AS SELECT * FROM {quoted(whole)} LIMIT 1 OFFSET {task}")
     inputs.schemas[name] = columns
     inputs.bytes += size
+
+
+def _windowed(
+    connection: Any, job: StageJob, name: str, records: str, resolved: io.Resolved, inputs: Inputs
+) -> tuple[Column, ...]:
+    """The relation of a source with windows: the rows of those that are complete now. Raises StageError."""
+    source = resolved.source
+    assert source.streaming is not None
+    given = next((each for each in job.streams if each.input == name), None)
+    if job.most_rows:
+        return windowing.all_windows(connection, name, records, source.streaming)
+    if (source.connection.url, source.topic) not in job.context().topics:
+        problem = "has windows, and the run was given no batch of the topic by a trigger"
+        raise StageError("streaming.windows", problem, "activate the pipeline: its trigger's runs compute them")
+    before = None
+    if given is not None and given.held.rows:
+        before = f"{name} held"
+        attach_handed_on(connection, before, (given.held,), job.scratch, job.objects)
+    made = windowing.compute(connection, name, records, before, source.streaming, given, tuple(resolved.offsets))
+    held = StageOutput()
+    if made.state is not None:
+        if made.held_rows:
+            held, _ = hand_on(connection, made.held, job.scratch, job.objects, most_inline=_HELD_INLINE)
+        inputs.streams.append(made.state.model_copy(update={"input": name, "held": held}))
+        marks = [each.watermark for each in inputs.streams if each.watermark is not None]
+        inputs.metrics["late_rows"] = inputs.metrics.get("late_rows", 0) + made.late_rows
+        inputs.metrics["held_rows"] = inputs.metrics.get("held_rows", 0) + made.held_rows
+        inputs.metrics["watermark"] = min(marks).isoformat() if marks else None
+    if made.late is not None:
+        inputs.late.append(made.late)
+    return made.columns
 
 
 def identities(job: StageJob) -> dict[str, tuple[str, ...]] | None:
@@ -80,12 +126,17 @@ def identities(job: StageJob) -> dict[str, tuple[str, ...]] | None:
             found[name] = tuple(map(_identity, job.handed_on(name)))
             continue
         try:
-            found[name] = io.resolve(given.source, job.context()).identity
+            found[name] = () if _has_windows(given.source) else io.resolve(given.source, job.context()).identity
         except StageError as error:
             raise error.below(f"inputs.{name}") from None
         if not found[name]:
             return None
     return found
+
+
+def _has_windows(source: DataSource) -> bool:
+    """Then its rows also depend on what the batches before have left."""
+    return source.streaming is not None and source.streaming.windows is not None
 
 
 def by_files(source: DataSource) -> bool:

@@ -14,6 +14,7 @@ from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.parameters import ParameterSpec, typed
 from events.language.pipelines.quality import DataQualityRule
 from events.language.pipelines.stages import StageSpec
+from events.language.pipelines.windows import StreamState
 from events.language.pipelines.work import StageOutput, WorkerSpec
 from events.objects.remote import RemoteObjects
 from forgelog.pipelines.problems import StageError
@@ -59,6 +60,8 @@ class StageJob:
     """What it reads of topics that the pipeline watches."""
     arrived: tuple[ArrivedFiles, ...] = ()
     """The files of sources that name a trigger."""
+    streams: tuple[StreamState, ...] = ()
+    """Of inputs with windows: what the batch before has left."""
     debug: bool = False
     """Whether it writes down what it reads and runs."""
     task: int | None = None
@@ -94,6 +97,7 @@ class StageJob:
             topics=tuple(map(TopicBatch.model_validate, work.get("topics") or ())),
             arrived=tuple(map(ArrivedFiles.model_validate, work.get("files") or ())),
             debug=bool(work.get("debug")),
+            streams=tuple(map(StreamState.model_validate, work.get("streams") or ())),
         )
 
     @property

@@ -123,19 +123,22 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     stage = job.stage
     found = checked(connection, ran, stage.rules, job.dataset_rules())
     outcomes = [outcome.model_dump(mode="json") for outcome in (*inputs.outcomes, *found.outcomes)]
-    metrics = {"bytes_read": inputs.bytes, "rejected_rows": inputs.rejected + found.quarantined}
+    metrics: dict[str, Any] = {"bytes_read": inputs.bytes, "rejected_rows": inputs.rejected + found.quarantined}
+    metrics |= inputs.metrics
+    streams = [each.model_dump(mode="json") for each in inputs.streams]
     if (error := found.error()) is not None:
         return {"failed": {**failure_of(error), "kind": FailureKind.RULE}, "outcomes": outcomes, "metrics": metrics}
     if stage.sink is None:
         output, size = hand_on(connection, found.clean, job.scratch, job.objects)
         metrics |= {"rows_written": output.rows, "bytes_written": size}
-        return {"output": output.model_dump(mode="json"), "outcomes": outcomes, "metrics": metrics}
+        said = {"output": output.model_dump(mode="json"), "outcomes": outcomes, "metrics": metrics}
+        return said | ({"streams": streams} if streams else {})
     context = job.context()
     manifest = io.write_aside(connection, _all(found.clean), stage.sink, job.name, context)
     refused = None
-    if found.quarantine is not None:
+    if (rows := _aside(found.quarantine, inputs.late)) is not None:
         beside = quarantine_of(stage.sink, manifest.base)
-        refused = io.write_aside(connection, _all(found.quarantine), beside, job.name, context)
+        refused = io.write_aside(connection, rows, beside, job.name, context)
     prepared = {
         "manifest": manifest.model_dump(mode="json"),
         "quarantine": refused.model_dump(mode="json") if refused is not None else None,
@@ -144,7 +147,14 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
         "transformations": [each.model_dump(mode="json") for each in applied(stage.transformations)],
     }
     metrics |= {"rows_written": manifest.rows, "bytes_written": manifest.bytes}
-    return {"prepared": prepared, "outcomes": outcomes, "metrics": metrics}
+    done = {"prepared": prepared, "outcomes": outcomes, "metrics": metrics}
+    return done | ({"streams": streams} if streams else {})
+
+
+def _aside(quarantine: str | None, late: Sequence[str]) -> str | None:
+    """The rows that rules have set aside, and those that came late; None if there are none."""
+    relations = [*([quarantine] if quarantine is not None else []), *late]
+    return " UNION ALL BY NAME ".join(map(_all, relations)) or None
 
 
 def quarantine_of(sink: DataSink, base: str) -> DataSink:

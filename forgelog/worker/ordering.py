@@ -57,6 +57,7 @@ def order_of(start: Start, event: StageDispatched, spec: PipelineSpec) -> Order:
         "interval": [given["interval_start"], given["interval_end"]] if event.interval_start else None,
         "inputs": given["inputs"],
         "topics": given["topics"],
+        "streams": given["streams"],
         "files": given["files"],
         "manifest": given["manifest"],
         "quarantine": given["quarantine"],

@@ -110,7 +110,8 @@ class Reports:
         about = _attempt(event)
         if "prepared" in said:
             outcomes = said.get("outcomes", ())
-            return ReportStagePrepared(**about, **said["prepared"], outcomes=outcomes, metrics=metrics)
+            streams = said.get("streams", ())
+            return ReportStagePrepared(**about, **said["prepared"], outcomes=outcomes, metrics=metrics, streams=streams)
         if "published" in said:
             version = event.dataset_version
             return ReportStagePublished(**about, **said["published"], dataset_version=version, metrics=metrics)
@@ -124,6 +125,7 @@ class Reports:
             failure=failure,
             metrics=metrics,
             outcomes=said.get("outcomes", ()),
+            streams=said.get("streams", ()),
             first_task=event.first_task,
             failed_tasks=said.get("failed_tasks", ()),
         )

@@ -16,6 +16,8 @@ from events.language.pipelines.enums import RunWhen, StageCache, StageExecution
 from events.language.pipelines.graph import MOST_ERRORS, graph_errors
 from events.language.pipelines.parameters import ParameterSpec, ParameterType, spec_problems, typed
 from events.language.pipelines.pipeline import PipelineSpec, secrets_of
+from events.language.pipelines.sinks import WriteMode
+from events.language.pipelines.sources import LatePolicy
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.transformations import chain_problems
 
@@ -47,6 +49,7 @@ def spec_errors(spec: PipelineSpec) -> list[FieldError]:
     samples = {name: sample(each) for name, each in spec.parameters.items()}
     errors += _of_secrets(spec)
     errors += _of_triggers(spec)
+    errors += _of_windows(spec)
     written: dict[str, str] = {}
     for number, stage in enumerate(spec.stages):
         other = written.setdefault(stage.id.replace("_", "-"), stage.id)
@@ -127,6 +130,29 @@ def _of_triggers(spec: PipelineSpec) -> Iterator[FieldError]:
             yield _error(
                 f"spec.triggers[{number}].topic.topic", problem, "let a stage read it: runs are given its records"
             )
+
+
+def _of_windows(spec: PipelineSpec) -> Iterator[FieldError]:
+    """Streams with windows, their triggers and their sinks."""
+    watched = {(each.topic.connection.url, each.topic.topic) for each in spec.triggers if each.topic is not None}
+    for number, stage in enumerate(spec.stages):
+        for name, given in stage.inputs.items():
+            source = given.source
+            if source is None or source.streaming is None or source.streaming.windows is None:
+                continue
+            path, late = f"spec.stages[{number}].inputs.{name}.source.streaming", source.streaming.late
+            if (source.connection.url, source.topic) not in watched:
+                problem = f"are over {source.topic!r}, which no trigger watches: nothing tells where a batch ends"
+                yield _error(f"{path}.windows", problem, "give the pipeline a trigger of the topic and connection.url")
+            if stage.for_each is not None:
+                yield _error(f"{path}.windows", "are of a stage with for_each", "let a stage before it have them")
+            if late is LatePolicy.UPDATE and (stage.sink is None or stage.sink.mode is not WriteMode.UPSERT):
+                problem = "is update, and the stage's sink is none that puts a window in its earlier one's place"
+                yield _error(
+                    f"{path}.late", problem, "give the stage a sink of mode upsert, with _window_start as a key"
+                )
+            if late is LatePolicy.SIDE and stage.sink is None:
+                yield _error(f"{path}.late", "is side, and the stage has no sink", "give it one, or choose drop")
 
 
 def _of_secrets(spec: PipelineSpec) -> Iterator[FieldError]:

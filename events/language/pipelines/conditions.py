@@ -89,7 +89,16 @@ def stage_value(
     status: str, *, attempt: int = 1, rows: int = 0, value: Any = None, metrics: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """A stage as conditions know it."""
-    known = {"rows_read": 0, "rows_written": 0, "bytes_read": 0, "bytes_written": 0, "rejected_rows": 0, "seconds": 0.0}
+    known = {
+        "rows_read": 0,
+        "rows_written": 0,
+        "bytes_read": 0,
+        "bytes_written": 0,
+        "rejected_rows": 0,
+        "late_rows": 0,
+        "held_rows": 0,
+        "seconds": 0.0,
+    }
     return {
         "status": status,
         "attempt": attempt,

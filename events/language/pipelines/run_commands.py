@@ -18,6 +18,7 @@ from events.language.pipelines.parameters import Parameters
 from events.language.pipelines.pipeline import Note, Reason, RunNumber
 from events.language.pipelines.quality import MAX_RULES, RuleOutcome
 from events.language.pipelines.stages import MAX_TASKS, StageId
+from events.language.pipelines.windows import StreamState
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
 from events.language.planned import Planned
 
@@ -131,6 +132,8 @@ class ReportStagePrepared(StageReport):
     lineage: LineageEdges = LineageEdges()
     transformations: tuple[AppliedTransformation, ...] = Field(default=(), max_length=1_000)
     """In their order."""
+    streams: Annotated[tuple[StreamState, ...], Field(max_length=100)] = ()
+    """Of inputs with windows: what is left to the next batch."""
     metrics: StageMetrics = StageMetrics()
 
 
@@ -167,6 +170,8 @@ class ReportStageEnded(StageReport):
     metrics: StageMetrics = StageMetrics()
     outcomes: tuple[RuleOutcome, ...] = Field(default=(), max_length=2 * MAX_RULES)
     """Of rules that were evaluated."""
+    streams: Annotated[tuple[StreamState, ...], Field(max_length=100)] = ()
+    """Of inputs with windows: what is left to the next batch."""
     first_task: Task | None = None
     """Of a range of tasks: where it begins."""
     failed_tasks: tuple[Task, ...] = Field(default=(), max_length=MAX_TASKS)

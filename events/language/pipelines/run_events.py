@@ -21,6 +21,7 @@ from events.language.pipelines.pipeline import Note, Reason, RunNumber, VersionN
 from events.language.pipelines.quality import MAX_RULES, RuleOutcome
 from events.language.pipelines.run_commands import CacheKey, Task
 from events.language.pipelines.stages import MAX_TASKS, InputName, OptionalStageId, StageId
+from events.language.pipelines.windows import StreamState
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
 
 Rank = Annotated[int, Field(ge=0, le=1_000)]
@@ -139,6 +140,8 @@ class StageDispatched(StageEvent):
     debug: bool = False
     topics: Annotated[tuple[TopicBatch, ...], Field(max_length=64)] = ()
     """What it reads of topics that the pipeline watches."""
+    streams: Annotated[tuple[StreamState, ...], Field(max_length=100)] = ()
+    """Of inputs with windows: what the batch before has left."""
     files: Annotated[tuple[ArrivedFiles, ...], Field(max_length=64)] = ()
     """The files that its sources read which name a trigger."""
     inputs: tuple[GivenInput, ...] = Field(default=(), max_length=MAX_TASKS)
@@ -207,6 +210,8 @@ class CommitRequested(AttemptEvent):
     """The stage's output is aside. The dataset decides whether it becomes a version."""
 
     commit: CommitRequest
+    streams: Annotated[tuple[StreamState, ...], Field(max_length=100)] = ()
+    """Of inputs with windows: what is left to the next batch, once the stage has completed."""
     metrics: StageMetrics = StageMetrics()
 
 
@@ -244,6 +249,8 @@ class StageCompleted(AttemptEvent):
     cache_key: CacheKey = ""
     cached_from: OptionalIdentifier = ""
     """The run whose result was taken; empty: it was worked on."""
+    streams: Annotated[tuple[StreamState, ...], Field(max_length=100)] = ()
+    """Of inputs with windows: what the next batch begins with."""
 
 
 class StageRetrying(AttemptEvent):

@@ -20,6 +20,7 @@ from events.language.pipelines.connections import (
 )
 from events.language.pipelines.formats import Columns, DataFormat, FileFormat, check_names
 from events.language.pipelines.quality import MAX_RULES, DataQualityRule
+from events.language.pipelines.windows import EventWindows, WindowKind
 from events.language.planned import Planned
 
 MAX_PATHS = 1_000
@@ -65,9 +66,9 @@ class LatePolicy(StrEnum):
 
     DROP = "drop"
     SIDE = "side"
-    """They go to the dataset's side table."""
+    """They go to the quarantine of the dataset that the stage writes, with the reason."""
     UPDATE = "update"
-    """Their windows are computed again."""
+    """Their windows are given to the stage again, whole, up to `Streaming.update_seconds` after they were complete."""
 
 
 class StreamStart(StrEnum):
@@ -85,13 +86,32 @@ class Streaming(Model):
     """Of a run that is given no offsets. `latest` reads nothing then: only runs by a trigger have records."""
     max_records: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
     """Most records of a run that is given no offsets, of all partitions together. Of others the trigger's."""
-    event_time: Annotated[ColumnName | None, Planned("windows")] = None
-    """The column that says when a row's event was; none: the record's own time."""
-    delay_seconds: Annotated[float, Field(ge=0, le=31_536_000), Planned("windows")] = 0.0
-    """How late events may come: the watermark is the greatest event time less this."""
-    idle_seconds: Annotated[float, Field(gt=0, le=31_536_000), Planned("windows")] = 300.0
+    windows: EventWindows | None = None
+    """None: a run sees its own records, each once. With windows a trigger has to watch the topic."""
+    event_time: ColumnName | None = None
+    """The column that says when a row's event was, a TIMESTAMP (of UTC) or TIMESTAMPTZ; none: the record's own time."""
+    delay_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 0.0
+    """How late events may come: a partition's watermark is its greatest event time less this, the source's the least of
+    its partitions'."""
+    idle_seconds: Annotated[float, Field(gt=0, le=31_536_000)] = 300.0
     """A partition without records for this long does not hold the watermark back."""
-    late: Annotated[LatePolicy, Planned("windows")] = LatePolicy.DROP
+    late: LatePolicy = LatePolicy.DROP
+    """What becomes of rows whose window is complete. They are counted, whatever it is."""
+    update_seconds: Annotated[float, Field(gt=0, le=31_536_000)] = 86_400.0
+    """With ``late: update``, how long rows of complete windows are kept, in event time. Later ones are dropped."""
+
+    @model_validator(mode="after")
+    def _of_windows(self) -> Streaming:
+        if self.windows is None:
+            names = ("event_time", "delay_seconds", "idle_seconds", "late", "update_seconds")
+            for name in names:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is nothing without windows; give windows, or leave it out")
+        elif self.late is LatePolicy.UPDATE and self.windows.kind is WindowKind.SESSION:
+            raise ValueError("late can't be update for sessions: a late row may join two; choose drop or side")
+        if self.late is not LatePolicy.UPDATE and self.update_seconds != 86_400.0:
+            raise ValueError("update_seconds is nothing without late: update; leave it out")
+        return self
 
 
 class DataSource(Model):

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
-from events.language.common import Identifier, OptionalIdentifier
+from events.language.common import Identifier, OptionalIdentifier, Timestamp
 from events.language.jobs.spec import EnvName
 from events.language.objects import ObjectRef
 from events.language.pipelines.columns import MAX_COLUMNS, Column
@@ -86,6 +86,12 @@ class StageMetrics(Model):
     bytes_written: Count = 0
     rejected_rows: Count = 0
     """Rows that failed a quality rule and went aside."""
+    late_rows: Count = 0
+    """Rows of a stream that came after their window was complete."""
+    held_rows: Count = 0
+    """Rows of a stream that are kept for windows that are open, or may be updated."""
+    watermark: Timestamp | None = None
+    """Of streams with windows, the earliest: windows that end then or before are complete."""
     seconds: Seconds = 0.0
     cpu_seconds: Seconds = 0.0
     peak_memory_bytes: Count = 0

@@ -82,4 +82,5 @@ def _completed(names: dict[str, Any], stage: Stage, event: VersionPublished) -> 
         metrics=stage.metrics,
         outcomes=stage.commit.outcomes,
         cache_key=stage.cache_key,
+        streams=stage.streams,
     )

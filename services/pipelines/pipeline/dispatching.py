@@ -17,6 +17,7 @@ from events.language.pipelines.work import FailureKind, StageFailure
 from services.pipelines.pipeline import launching
 from services.pipelines.pipeline.failures import failed
 from services.pipelines.pipeline.state import Pipeline, Run, Stage, Worker
+from services.pipelines.triggers import batches
 
 RANGE_SECONDS = 0.25
 """What a range of tasks is worth."""
@@ -192,7 +193,7 @@ def _one(
     if spec.job is not None:
         worker = launching.own_job_id(names["run_id"], spec.id, attempt, 0, project)
         job = launching.stage_job(names["pipeline_id"], run, spec)
-        yield _order(names, run, spec, stage, worker, attempt, job=job)
+        yield _order(state, names, run, spec, stage, worker, attempt, job=job)
         return
     own = ("", "")
     if launching.has_own(state.spec_of(run), spec, stage):
@@ -208,12 +209,13 @@ def _one(
             return
     worker = pool.take(run.version, own=own)
     if worker:
-        yield _order(names, run, spec, stage, worker, attempt)
+        yield _order(state, names, run, spec, stage, worker, attempt)
     elif own == ("", ""):
         pool.miss(run.version)
 
 
 def _order(
+    state: Pipeline,
     names: dict[str, str],
     run: Run,
     spec: StageSpec,
@@ -234,7 +236,7 @@ def _order(
         }
     else:
         said["inputs"] = tuple(_inputs(spec, run))
-        said |= _arrivals(spec, run)
+        said |= _arrivals(state, spec, run)
         said["datasets"] = run.datasets
     return StageDispatched(
         **names,
@@ -252,7 +254,7 @@ def _order(
     )
 
 
-def _arrivals(spec: StageSpec, run: Run) -> dict[str, Any]:
+def _arrivals(state: Pipeline, spec: StageSpec, run: Run) -> dict[str, Any]:
     """What a stage's sources read of what the run was given."""
     sources = [each.source for each in spec.inputs.values() if each.source is not None]
     topics = {(source.connection.url, source.topic) for source in sources if source.topic}
@@ -260,6 +262,7 @@ def _arrivals(spec: StageSpec, run: Run) -> dict[str, Any]:
     return {
         "topics": tuple(each for each in run.topics if (each.url, each.topic) in topics),
         "files": tuple(each for each in run.files if each.trigger in triggers),
+        "streams": tuple(batches.left(state.triggers, spec, run.topics)),
     }
 
 
@@ -325,7 +328,7 @@ def _ranges(state: Pipeline, pool: Pool, names: dict[str, str], run: Run, stage_
         end = min(last, first + _size(tasks.task_seconds, last - first + 1, max(1, len(users))) - 1)
         waiting[:1] = [[end + 1, last]] if end < last else []
         more = {"first_task": first, "last_task": end, "items": tasks.items}
-        yield _order(names, run, spec, stage, worker, attempt, **more)
+        yield _order(state, names, run, spec, stage, worker, attempt, **more)
     if waiting:
         left = sum(last - first + 1 for first, last in waiting)
         if tasks.task_seconds:

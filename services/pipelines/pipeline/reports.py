@@ -72,7 +72,14 @@ def reported(state: Pipeline, command: StageReport, project: str, now: datetime)
         case ReportStageResolved():
             return _resolved(state, run, stage, command, about)
         case ReportStagePrepared():
-            return [CommitRequested(**about, commit=_commit(state, run, command, project), metrics=command.metrics)]
+            return [
+                CommitRequested(
+                    **about,
+                    commit=_commit(state, run, command, project),
+                    streams=command.streams,
+                    metrics=command.metrics,
+                )
+            ]
         case ReportStagePublished():
             return _published(stage, command, about)
     assert isinstance(command, ReportStageEnded)
@@ -210,7 +217,14 @@ def _ended(
                 raise invalid("outcome", problem, "report that it is prepared")
             output = command.output or StageOutput()
             return [
-                StageCompleted(**about, output=output, metrics=metrics, outcomes=outcomes, cache_key=stage.cache_key)
+                StageCompleted(
+                    **about,
+                    output=output,
+                    metrics=metrics,
+                    outcomes=outcomes,
+                    cache_key=stage.cache_key,
+                    streams=command.streams,
+                )
             ]
         case StageOutcome.CANCELLED:
             failure = StageFailure(kind=FailureKind.LOST, problem="its worker has given it up")

@@ -90,7 +90,7 @@ def _attempt(state: Pipeline, run: Run, stage: Stage, event: AttemptEvent, time:
             if stage.tasks is not None:
                 _begin_turn(state, stage.tasks, event, time)
         case CommitRequested():
-            stage.commit, stage.metrics = event.commit, event.metrics
+            stage.commit, stage.metrics, stage.streams = event.commit, event.metrics, event.streams
             _free(state, event, time)
         case CommitWithdrawn():
             stage.commit, stage.dataset_version = None, 0

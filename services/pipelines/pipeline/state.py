@@ -14,6 +14,7 @@ from events.language.pipelines.arrivals import ArrivedFiles, TopicBatch
 from events.language.pipelines.commits import CommitRequest
 from events.language.pipelines.enums import PipelineStatus, RunTrigger, StageStatus, StopReason
 from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.windows import StreamState
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
 from services.pipelines.clock.state import Clock
 from services.pipelines.pipeline.graphs import Graph
@@ -96,6 +97,8 @@ class Stage:
     tasks: Tasks | None = None
     outputs: list[StageOutput] = field(default_factory=list)
     metrics: StageMetrics = field(default_factory=StageMetrics)
+    streams: tuple[StreamState, ...] = ()
+    """Of inputs with windows: what is true once `commit` is published."""
 
 
 @dataclass(slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from events.language.pipelines.arrivals import MAX_ARRIVED, ArrivedFiles, PartitionRange, TopicBatch
 from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.stages import StageSpec
+from events.language.pipelines.windows import StreamState
 from services.pipelines.triggers.state import Triggers
 
 
@@ -28,6 +30,23 @@ def of_files(triggers: Triggers, spec: PipelineSpec, *, empty: bool = False) -> 
         for trigger in spec.triggers
         if trigger.files is not None and (files := triggers.files.get(trigger.name)) is not None
     )
+
+
+def left(triggers: Triggers, spec: StageSpec, given: Sequence[TopicBatch]) -> Iterator[StreamState]:
+    """What the batch before has left of the windows of a stage. Runs with records of a topic come one after the other,
+    so it is the same for all attempts."""
+    for batch in given:
+        topic = triggers.topics.get(batch.trigger)
+        if topic is None or not batch.ranges or not topic.is_of(batch.topic, batch.url):
+            continue
+        for name, each in spec.inputs.items():
+            known = topic.streams.get((spec.id, name))
+            if (
+                known is not None
+                and each.source is not None
+                and topic.is_of(each.source.topic, each.source.connection.url)
+            ):
+                yield known
 
 
 def ranges_of(taken: Mapping[int, int], ends: Mapping[int, int], most: int) -> tuple[PartitionRange, ...]:

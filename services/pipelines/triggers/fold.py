@@ -9,7 +9,7 @@ from events.language.pipelines.arrivals import identity_of
 from events.language.pipelines.enums import RunTrigger
 from events.language.pipelines.events import PipelineActivated, PipelineDefined
 from events.language.pipelines.pipeline import PipelineSpec
-from events.language.pipelines.run_events import RunEnded, RunFailed, RunQueued
+from events.language.pipelines.run_events import RunEnded, RunFailed, RunQueued, StageCompleted
 from events.language.pipelines.trigger_messages import (
     DatasetAdvanced,
     DatasetSubscribed,
@@ -55,6 +55,8 @@ def evolve(
             triggers.troubles.setdefault(event.trigger, {})[event.kind.value] = event.reason
         case TriggerMended():
             triggers.troubles.get(event.trigger, {}).pop(event.kind.value, None)
+        case StageCompleted() if event.streams:
+            _left(triggers, event, spec)
         case RunQueued() | RunEnded():
             _of_run(triggers, event)
 
@@ -103,6 +105,22 @@ def _of_run(triggers: Triggers, event: RunQueued | RunEnded) -> None:
         for topic in () if isinstance(event, RunFailed) else triggers.topics.values():
             if topic.run == id:
                 topic.run = ""
+
+
+def _left(triggers: Triggers, event: StageCompleted, spec: PipelineSpec | None) -> None:
+    """What a batch leaves of its windows belongs to the topic that its run has records of: where the trigger has begun
+    anew, that is none."""
+    places = {
+        name: (given.source.topic, given.source.connection.url)
+        for stage in (spec.stages if spec is not None else ())
+        if stage.id == event.stage_id
+        for name, given in stage.inputs.items()
+        if given.source is not None
+    }
+    for left in event.streams:
+        for topic in triggers.topics.values():
+            if topic.run == event.run_id and left.input in places and topic.is_of(*places[left.input]):
+                topic.streams[event.stage_id, left.input] = left
 
 
 def _taken(triggers: Triggers, event: RunQueued) -> None:

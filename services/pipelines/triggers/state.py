@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from events.language.pipelines.arrivals import ArrivedFile
+from events.language.pipelines.windows import StreamState
 
 
 @dataclass(slots=True)
@@ -24,6 +25,9 @@ class Topic:
     """The run that has the last batch, until it is completed or cancelled. Further records wait for that: two runs
     would put rows into their places in the wrong order, and of one that failed only a retry knows what it has
     published."""
+
+    streams: dict[tuple[str, str], StreamState] = field(default_factory=dict)
+    """Of windows over its records: stage and input → what the last batch has left."""
 
     def is_of(self, topic: str, url: str) -> bool:
         return (self.topic, self.url) == (topic, url)

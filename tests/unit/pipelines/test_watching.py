@@ -24,6 +24,7 @@ from events.language.pipelines.watch_messages import (
     TriggerWatched,
     TroubleKind,
 )
+from events.language.pipelines.windows import StreamState
 from forgelog.worker.watch.arrivals import FORGET_FROM, Arrivals, Listed
 from forgelog.worker.watch.topics import Batching
 from services.pipelines.triggers.batches import ranges_of
@@ -241,6 +242,49 @@ def test_a_run_by_hand_takes_what_waits() -> None:
     desk.topic((0, 0, 0))
     desk.topic((0, 0, 2))
     assert read(desk.run()) == [[(0, 0, 2)]]
+
+
+def windowed(**more: Any) -> dict[str, Any]:
+    """A stage that has windows over the topic."""
+    (stage,) = described(TOPIC)["stages"]
+    source = {**stage["inputs"]["stream"]["source"], "streaming": {"windows": {"size_seconds": 60}, **more}}
+    return {**stage, "inputs": {"stream": {"source": source}}}
+
+
+def test_what_a_batch_leaves_of_its_windows_is_given_to_the_next_one_once_it_is_completed() -> None:
+    desk = WatchDesk(TOPIC, stages=[windowed()])
+    desk.topic((0, 0, 0))
+    desk.topic((0, 0, 3))
+    assert desk.order("load").streams == ()
+    left = StreamState(input="stream", late_rows=2)
+    desk.complete("load", streams=(left,))
+    desk.topic((0, 3, 5))
+    assert desk.order("load").streams == (left,)
+    desk.fail("load")
+    desk.send(CancelRun(pipeline_id=ID, number=2))
+    desk.topic((0, 5, 6))
+    assert desk.order("load").streams == (left,), "a run that has not completed leaves nothing"
+    desk.complete("load", streams=(StreamState(input="stream", batch=2),))
+    desk.run()
+    assert desk.order("load").streams == (), "it has no records, so it changes no window"
+    desk.complete("load")
+    desk.topic((0, 6, 7))
+    assert [each.batch for each in desk.order("load").streams] == [2]
+
+
+@pytest.mark.parametrize(
+    ("stage", "field", "problem"),
+    [
+        ({}, "windows", "no trigger watches"),
+        ({"late": "update"}, "late", "the stage's sink is none that puts a window in its earlier one's place"),
+        ({"late": "side"}, "late", "the stage has no sink"),
+    ],
+)
+def test_windows_need_a_trigger_and_a_sink_that_fits(stage: dict[str, Any], field: str, problem: str) -> None:
+    triggers = [TOPIC] if stage else []
+    errors = spec_errors(PipelineSpec.model_validate({"stages": [windowed(**stage)], "triggers": triggers}))
+    (error,) = [each for each in errors if each.field == f"spec.stages[0].inputs.stream.source.streaming.{field}"]
+    assert problem in error.problem
 
 
 def test_a_draft_reads_its_topics_by_itself() -> None:
