@@ -7,7 +7,9 @@ from typing import Any
 
 from events.language.convert import to_dict
 from events.language.pipelines.connections import Connection, DataSourceType
-from events.language.pipelines.dataset_answers import Dataset, DataVersion
+from events.language.pipelines.dataset_answers import DataManifest, Dataset, DataVersion
+from events.language.pipelines.sinks import WriteMode
+from events.language.pipelines.sources import QUARANTINE
 from events.log.ids import named_id
 from forgelog.client.core import Core
 from forgelog.errors import ForgelogError, NotFound
@@ -55,20 +57,16 @@ class Asking:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _version(self, name: str, version: int) -> Message:
-        """Where a published version of a dataset is. Raises LookupError."""
-        dataset = await self._dataset(name)
+        """Where a published version of a dataset is, or what was set aside from it. Raises LookupError."""
+        dataset = await self._dataset(name.removesuffix(QUARANTINE))
         if dataset is None:
             raise LookupError(f"there is no dataset {name!r} in {self._project}")
         if not dataset.version:
             raise LookupError(f"nothing of the dataset {name!r} was published yet")
-        request = dataset_queries_pb2.GetDataVersionRequest(
-            dataset_id=dataset.dataset_id,
-            version=version or dataset.version,
-            options=self._core.options("pipelines", None),
-        )
-        stub = dataset_queries_pb2_grpc.DatasetQueriesStub(self._core.channel)
-        answer = await self._core.ask(stub.GetDataVersion, request, f"version {version} of {name}")
+        answer = await self._published(dataset, version)
         found = DataVersion.model_validate(to_dict(answer.version))
+        if name.endswith(QUARANTINE):
+            return await self._quarantine(dataset, found)
         manifest = answer.files.manifest
         stage = await self._versions.stage(found.pipeline_id, found.pipeline_version, found.stage_id)
         sink = stage.sink if stage is not None else None
@@ -80,12 +78,39 @@ class Asking:
             "connection": (sink.connection if sink is not None else Connection()).model_dump(mode="json"),
         }
 
-    async def _rules(self, name: str) -> list[Any]:
-        """The rules that a dataset has by itself, with their revisions; none of one that there is not yet."""
+    async def _quarantine(self, dataset: Dataset, found: DataVersion) -> Message:
+        """Where the rows are that were set aside up to a version. A version from which none were keeps those of older
+        ones if it added to them, and none if it replaced them."""
+        about = {"dataset_id": found.dataset_id, "version": found.version, "type": DataSourceType.DATASET}
+        none = {**about, "base": "", "empty": [each.model_dump(mode="json") for each in found.columns]}
+        try:
+            answer = await self._published(dataset, found.version, quarantined=True)
+        except NotFound:
+            return none
+        manifest = DataManifest.model_validate(to_dict(answer.files)).quarantine
+        assert manifest is not None, "the query asks for a version that has one"
+        if manifest.mode is WriteMode.OVERWRITE and answer.version.version != found.version:
+            return none
+        return {**about, "base": manifest.base, "stored": answer.version.version}
+
+    async def _published(self, dataset: Dataset, version: int, *, quarantined: bool = False) -> Any:
+        request = dataset_queries_pb2.GetDataVersionRequest(
+            dataset_id=dataset.dataset_id,
+            version=version or dataset.version,
+            quarantined=quarantined,
+            options=self._core.options("pipelines", None),
+        )
+        stub = dataset_queries_pb2_grpc.DatasetQueriesStub(self._core.channel)
+        return await self._core.ask(stub.GetDataVersion, request, f"version {version} of {dataset.name}")
+
+    async def _rules(self, name: str) -> Message:
+        """The rules that a dataset has by itself, with their revisions, and the columns that its contract requires a
+        value of; none of one that there is not yet."""
         dataset = await self._dataset(name)
         if dataset is None:
-            return []
-        return [(each.rule.model_dump(mode="json"), each.revision) for each in dataset.rules]
+            return {"rules": [], "required": []}
+        rules = [(each.rule.model_dump(mode="json"), each.revision) for each in dataset.rules]
+        return {"rules": rules, "required": dataset.contract.required(dataset.columns)}
 
     async def _dataset(self, name: str) -> Dataset | None:
         """By its name in the project, or by its id."""
@@ -104,6 +129,7 @@ class Asking:
 def _least(order: Order, name: str, project: str) -> int:
     """The version of a dataset that its newest one is at least: which the run was started for; 0: not known."""
     known = order.event.datasets if order.event is not None else {}
+    name = name.removesuffix(QUARANTINE)
     id = name if "." in name else named_id(name, project)
     return int(known.get(id, 0))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from events.language.pipelines.arrivals import ArrivedFiles, TopicBatch
 from events.language.pipelines.commits import place_label
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 
 Ask = Callable[[Message], Any]
 """Asks the worker. Raises LookupError if it has no answer."""
+
+
+class DatasetRules(NamedTuple):
+    """What a dataset asks of each of its versions, whichever pipeline makes them."""
+
+    rules: tuple[tuple[DataQualityRule, int], ...]
+    """Each with its revision."""
+    required: tuple[str, ...]
+    """Columns that must have a value in each row, as its contract says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +134,16 @@ class StageJob:
         gateway = find_gateway()
         return RemoteObjects(gateway.address, gateway.key)
 
-    def dataset_rules(self) -> tuple[tuple[DataQualityRule, int], ...]:
-        """The rules that the dataset which it writes has by itself, each with its revision."""
+    def dataset_rules(self) -> DatasetRules:
+        """What the dataset which it writes asks of each version."""
         if self.stage.sink is None:
-            return ()
+            return DatasetRules((), ())
         from forgelog.pipelines.io.places import place_of
 
         name = self.stage.sink.dataset or place_label(place_of(self.stage.sink, self.context()).base)
         found = self.ask({"ask": "rules", "name": name})
-        return tuple((DataQualityRule.model_validate(rule), revision) for rule, revision in found)
+        rules = tuple((DataQualityRule.model_validate(rule), revision) for rule, revision in found["rules"])
+        return DatasetRules(rules, tuple(found["required"]))
 
     def values(self) -> dict[str, Any]:
         """What ``$name`` in SQL means, and a function's arguments may be."""
@@ -164,16 +174,21 @@ class StageJob:
 
     def _dataset(self, name: str, version: int) -> DatasetAt:
         """A published version of a dataset. Raises LookupError."""
+        from events.language.pipelines.columns import Column
         from events.language.pipelines.connections import Connection, DataSourceType
         from forgelog.pipelines.io import DatasetAt
+        from forgelog.pipelines.quality import quarantine_columns
 
         found = self.ask({"ask": "dataset", "name": name, "version": version})
+        empty = tuple(Column.model_validate(each) for each in found.get("empty") or ())
         return DatasetAt(
             found["dataset_id"],
             found["version"],
             DataSourceType(found["type"]),
             found["base"],
             Connection.model_validate(found.get("connection") or {}),
+            found.get("stored") or 0,
+            quarantine_columns(empty) if empty else (),
         )
 
 

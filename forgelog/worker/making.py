@@ -14,7 +14,8 @@ from events.language.pipelines.commits import applied, place_label
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.enums import PipelineEngine
 from events.language.pipelines.quality import DataQualityRule
-from events.language.pipelines.sinks import DataSink, WriteMode
+from events.language.pipelines.sinks import DataSink, OverwriteScope, WriteMode
+from events.language.pipelines.sources import QUARANTINE
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.transformations import CacheLevel
 from events.language.pipelines.work import FailureKind
@@ -121,7 +122,8 @@ def run(job: StageJob) -> Message:
 def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     """Steps 5 and 6."""
     stage = job.stage
-    found = checked(connection, ran, stage.rules, job.dataset_rules())
+    asked = job.dataset_rules()
+    found = checked(connection, ran, stage.rules, asked.rules)
     outcomes = [outcome.model_dump(mode="json") for outcome in (*inputs.outcomes, *found.outcomes)]
     metrics: dict[str, Any] = {"bytes_read": inputs.bytes, "rejected_rows": inputs.rejected + found.quarantined}
     metrics |= inputs.metrics
@@ -134,7 +136,7 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
         said = {"output": output.model_dump(mode="json"), "outcomes": outcomes, "metrics": metrics}
         return said | ({"streams": streams} if streams else {})
     context = job.context()
-    manifest = io.write_aside(connection, _all(found.clean), stage.sink, job.name, context)
+    manifest = io.write_aside(connection, _all(found.clean), stage.sink, job.name, context, asked.required)
     refused = None
     if (rows := _aside(found.quarantine, inputs.late)) is not None:
         beside = quarantine_of(stage.sink, manifest.base)
@@ -158,9 +160,12 @@ def _aside(quarantine: str | None, late: Sequence[str]) -> str | None:
 
 
 def quarantine_of(sink: DataSink, base: str) -> DataSink:
-    """Where the rows go that a sink refuses: a dataset beside its own, or beside the one that its place is."""
+    """Where the rows go that a sink refuses: a dataset beside its own, or beside the one that its place is. A version
+    that replaces all rows replaces those set aside too; one that adds to them adds to these."""
     name = sink.dataset or place_label(base)
-    return DataSink(type=DataSourceType.DATASET, dataset=f"{name}.quarantine", mode=WriteMode.APPEND)
+    whole = sink.mode is WriteMode.OVERWRITE and sink.scope is OverwriteScope.TABLE
+    mode = WriteMode.OVERWRITE if whole else WriteMode.APPEND
+    return DataSink(type=DataSourceType.DATASET, dataset=f"{name}{QUARANTINE}", mode=mode)
 
 
 def _all(relation: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,12 @@ import duckdb
 import pytest
 
 from events.language.pipelines.dataset_messages import VersionPublished
-from events.language.pipelines.run_events import RunCompleted, RunEnded, StageDispatched
+from events.language.pipelines.run_events import RunCompleted, RunEnded, RunFailed, StageDispatched, StageFailed
 from events.process import faults
 from forgelog import AsyncClient
-from forgelog.errors import Refused
+from forgelog.errors import NotFound, Refused
 from forgelog_pb.pipelines.v1 import work_pb2, work_pb2_grpc
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import PATIENCE, Cluster
 
 ROWS = 1_000
 
@@ -116,3 +118,72 @@ async def _followed(client: AsyncClient, worker: str, cursor: str, count: int) -
         if len(found) == count:
             break
     return found
+
+
+async def test_rows_that_are_set_aside_are_a_dataset_and_required_columns_have_values(
+    platform: Cluster, client: AsyncClient, tmp_path: Path
+) -> None:
+    (tmp_path / "orders.csv").write_text("id,price\n1,3\n2,-1\n3,\n")
+    source = {"type": "file_system", "path": str(tmp_path / "orders.csv")}
+    rule = {"rule_id": "priced", "type": "range", "columns": ["price"], "minimum": 0}
+    clean = {
+        "id": "clean",
+        "inputs": {"raw": {"source": source}},
+        "rules": [rule],
+        "sink": {"type": "dataset", "dataset": "aside-rows"},
+    }
+    look = {
+        "id": "look",
+        "inputs": {"bad": {"source": {"type": "dataset", "dataset": "aside-rows.quarantine"}}},
+        "transformations": [{"type": "map", "map": {"columns": [{"name": "why", "expression": "_reasons[1]"}]}}],
+        "sink": {"type": "dataset", "dataset": "aside-looked"},
+    }
+    execution = {"keep_warm_seconds": 5, "worker": {"cpus": 0.1}}
+    await client.pipelines.define("aside", {"stages": [clean], "execution": execution})
+    await client.pipelines.define("aside-look", {"stages": [look], "execution": execution})
+
+    async def run(pipeline: str = "aside") -> Any:
+        id = await _run(client, pipeline)
+        return await platform.event(RunEnded, lambda event: event.run_id == id)
+
+    async def known(dataset: str, version: int) -> Any:
+        """The version, once tables have it."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with suppress(NotFound):
+                    if (found := await client.pipeline_data.version(dataset)).version == version:
+                        return found
+                await asyncio.sleep(0.1)
+
+    assert isinstance(await run(), RunCompleted)
+    await known("aside-rows", 1)
+    assert isinstance(await run("aside-look"), RunCompleted)
+    await known("aside-looked", 1)
+    looked = platform.all(VersionPublished, lambda event: event.dataset_id == "aside-looked")
+    ((id, price, why),) = newest(Path(looked[-1].location), "id, price, why")
+    assert (id, price, "0" in why) == (2, -1, True)
+    found = await client.pipeline_data.lineage("aside-looked", "price", direction="up")
+    assert [(edge.source, edge.source_column, edge.source_version) for edge in found.edges] == [
+        ("aside-rows", "price", 1),
+        (found.edges[1].source, "price", 0),
+    ]
+
+    (tmp_path / "orders.csv").write_text("id,price\n1,3\n3,\n")
+    assert isinstance(await run(), RunCompleted)
+    await known("aside-rows", 2)
+    assert isinstance(await run("aside-look"), RunCompleted)
+    looked = platform.all(VersionPublished, lambda event: event.dataset_id == "aside-looked")
+    assert newest(Path(looked[-1].location), "id") == [], "from the second version nothing was set aside"
+
+    columns = [{"name": name, "type": "BIGINT", "nullable": name == "id"} for name in ("id", "price")]
+    await client.pipeline_data.set_contract("aside-rows", {"mode": "exact", "columns": columns})
+    failed = await run()
+    assert isinstance(failed, RunFailed)
+    (failure,) = [event.failure for event in platform.all(StageFailed, lambda event: event.run_id == failed.run_id)]
+    assert failure.field == "contract.columns.price"
+    assert failure.problem == "1 of 2 rows have no value, and the dataset's contract says nullable: false"
+    (tmp_path / "orders.csv").write_text("id,price\n1,3\n3,4\n")
+    assert isinstance(await run(), RunCompleted)
+    assert [column.nullable for column in (await known("aside-rows", 3)).columns] == [True, False]
+    await client.pipelines.retire("aside")
+    await client.pipelines.retire("aside-look")

@@ -73,6 +73,12 @@ class DatasetContract(Model):
         check_channels(self.notifications)
         return self
 
+    def required(self, newest: Columns) -> tuple[str, ...]:
+        """The columns that must have a value in each row of a version. `newest`: those of the newest version."""
+        if self.mode not in (ContractMode.EXACT, ContractMode.ADDITIVE):
+            return ()
+        return tuple(column.name for column in self.columns or newest if not column.nullable)
+
 
 class SchemaChangeKind(StrEnum):
     """How a column differs from what it was."""

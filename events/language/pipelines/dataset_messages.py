@@ -42,7 +42,8 @@ class CommitRefusal(StrEnum):
     CONTRACT = "contract"
     """Its schema breaks the dataset's contract."""
     RULES = "rules"
-    """The dataset's rules are others than those that were evaluated; another attempt evaluates them."""
+    """The dataset's rules, or the columns that its contract requires, are others than the attempt knew; another attempt
+    evaluates them."""
     QUALITY = "quality"
     """A rule is breached that stops a stage."""
     DATASET = "dataset"

@@ -25,12 +25,16 @@ from events.language.planned import Planned
 
 MAX_PATHS = 1_000
 
+QUARANTINE = ".quarantine"
+"""After a dataset's name: the rows that rules have set aside from it."""
+
 DatasetName = Annotated[
     str,
     StringConstraints(pattern=r"^$|^[a-z0-9]([a-z0-9_-]{0,118}[a-z0-9])?(\.[a-z2-7]{5})?(\.quarantine)?$"),
     Field(examples=["clean-orders"]),
 ]
-"""A dataset of the platform by its name in the project, or by its id. ``NAME.quarantine`` has its refused rows."""
+"""A dataset of the platform by its name in the project, or by its id. ``NAME.quarantine`` has the rows that rules
+have set aside from it, and with a version those of that version."""
 
 TableName = Annotated[str, StringConstraints(pattern=r'^$|^[^\s"\x00]+$', max_length=250)]
 """A table of a database, with its schema where it is in another than the connection's: ``sales.orders``."""

@@ -21,7 +21,7 @@ Offsets = Mapping[int, tuple[int, int]]
 
 
 class DatasetAt(NamedTuple):
-    """Where a version of a dataset is: what the sink that it came by says of itself."""
+    """Where a version of a dataset, or the quarantine of one, is: what the sink that it came by says of itself."""
 
     dataset_id: str
     version: int
@@ -30,6 +30,10 @@ class DatasetAt(NamedTuple):
     """As in its `CommitManifest`."""
     connection: Connection = NO_CONNECTION
     """Of the sink that it came by, where that is no dataset of the platform's own folder."""
+    stored: int = 0
+    """Under which version its files are kept, where that is an older one; 0: under its own."""
+    empty: tuple[Column, ...] = ()
+    """The columns, where it has no rows and no files."""
 
 
 @dataclass(frozen=True, slots=True)

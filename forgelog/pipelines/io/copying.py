@@ -6,7 +6,7 @@ Formats that DuckDB has no writer of are made of Parquet.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,19 +34,36 @@ class _Written(NamedTuple):
     rows: int
     partition: Mapping[str, str | None]
     bucket: int
+    missing: tuple[int, ...]
+    """Rows without a value, for each of the columns that must have one."""
 
 
 def write_files(
-    connection: duckdb.DuckDBPyConnection, query: str, sink: DataSink, local: Path, tag: str
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    sink: DataSink,
+    local: Path,
+    tag: str,
+    required: Sequence[str] = (),
 ) -> list[CommitFile]:
     """Write a query's rows into the new folder `local`; the files, by their names from there on.
 
-    `tag` is in their names. Raises StageError, duckdb.Error and OSError.
+    `tag` is in their names; `required` are columns that must have a value in each row. Raises StageError, duckdb.Error
+    and OSError.
     """
-    return _named(connection, list(_write(connection, query, sink, local)), sink, local, tag)
+    written = list(_write(connection, query, sink, local, required))
+    for number, name in enumerate(required):
+        if missing := sum(each.missing[number] for each in written):
+            rows = sum(each.rows for each in written)
+            problem = f"{missing:,} of {rows:,} rows have no value, and the dataset's contract says nullable: false"
+            remedy = "fill in or filter such rows; or let the contract's column be nullable"
+            raise StageError(f"contract.columns.{name}", problem, remedy)
+    return _named(connection, written, sink, local, tag)
 
 
-def _write(connection: duckdb.DuckDBPyConnection, query: str, sink: DataSink, local: Path) -> Iterator[_Written]:
+def _write(
+    connection: duckdb.DuckDBPyConnection, query: str, sink: DataSink, local: Path, required: Sequence[str]
+) -> Iterator[_Written]:
     """DuckDB's files, with their rows, partition and bucket."""
     format_ = sink.file_format
     divided = list(sink.partition_by)
@@ -69,7 +86,23 @@ def _write(connection: duckdb.DuckDBPyConnection, query: str, sink: DataSink, lo
         path, rows, keys = Path(row[0]), row[1], dict(row[5] or {})
         bucket = keys.pop(_BUCKET, "-1")
         partition = {name: None if keys.get(name) in (None, NO_VALUE) else keys[name] for name in sink.partition_by}
-        yield _Written(path, rows, partition, int(bucket))
+        missing = tuple(
+            (rows if partition[name] is None else 0) if name in partition else _missing(connection, path, row[4], name)
+            for name in required
+        )
+        yield _Written(path, rows, partition, int(bucket), missing)
+
+
+def _missing(
+    connection: duckdb.DuckDBPyConnection, path: Path, statistics: Mapping[str, Mapping[str, str]], name: str
+) -> int:
+    """Rows of a file of Parquet that have no value in a column: as the writer has counted, else by reading it."""
+    counted = statistics.get(sql.name(name), {}).get("null_count")
+    if counted is not None:
+        return int(counted)
+    file = f"read_parquet({sql.text(str(path))}, hive_partitioning = false)"
+    ((missing,),) = connection.execute(f"SELECT count(*) - count({sql.name(name)}) FROM {file}").fetchall()
+    return int(missing)
 
 
 def bucket_sql(columns: tuple[str, ...], count: int) -> str:

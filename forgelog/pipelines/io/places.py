@@ -23,6 +23,7 @@ from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.formats import FileFormat
 from events.language.pipelines.manifests import CommitFile, CommitManifest
 from events.language.pipelines.sinks import DataSink
+from events.language.pipelines.sources import QUARANTINE
 from forgelog.pipelines.io.context import IoContext, Published
 from forgelog.pipelines.io.opening import datasets_root, whole_url
 from forgelog.pipelines.io.paths import filled, is_wild, literal
@@ -85,7 +86,7 @@ def place_at(sink: DataSink, base: str, context: IoContext) -> Place:
 def _base(sink: DataSink, context: IoContext) -> str:
     if sink.type is DataSourceType.DATASET:
         root, _ = datasets_root(context)
-        side = ".quarantine" if sink.dataset.endswith(".quarantine") else ""
+        side = QUARANTINE if sink.dataset.endswith(QUARANTINE) else ""
         # a dataset's name and its id mean one place
         return f"{root}/{sink.dataset.partition('.')[0]}{side}"
     if sink.type is DataSourceType.DATABASE:

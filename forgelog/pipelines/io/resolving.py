@@ -8,7 +8,7 @@ from dataclasses import replace
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import FILE_PLACES, DataSourceType
 from events.language.pipelines.formats import FileFormat
-from events.language.pipelines.sources import DataSource
+from events.language.pipelines.sources import QUARANTINE, DataSource
 from forgelog.pipelines.io.context import DatasetAt, IoContext, Resolved, ResolvedFile
 from forgelog.pipelines.io.folders import Entry, Folder
 from forgelog.pipelines.io.listing import MAX_FILES, listed, url_of
@@ -132,15 +132,27 @@ def _resolve_dataset(source: DataSource, context: IoContext) -> Resolved:
         raise StageError("dataset", f"there is no published {which}", remedy) from None
     if found.type not in FILE_PLACES:
         return _in_another_place(source, context, found)
+    quarantine = source.dataset.endswith(QUARANTINE)
+    identity = (f"{'quarantine of ' if quarantine else ''}dataset {found.dataset_id} {found.version}",)
+    if found.empty:
+        return Resolved(
+            source, context, identity, columns=found.empty, dataset_id=found.dataset_id, version=found.version
+        )
     type_ = type_of_url(found.base)
     folder = open_folder(found.base, type_, found.connection, context, "dataset")
-    version = read_version(folder, found.version, "dataset")
+    version = read_version(folder, found.stored or found.version, "dataset")
     if version is None:
         problem = f"version {found.version} of dataset {source.dataset!r} is not at {found.base} any more"
         raise StageError("version", problem, "read a newer one")
     resolved = _of_version(source, context, folder, version)
-    identity = (f"dataset {found.dataset_id} {found.version}",)
-    return replace(resolved, identity=identity, connection=found.connection, type=type_, dataset_id=found.dataset_id)
+    return replace(
+        resolved,
+        identity=identity,
+        connection=found.connection,
+        type=type_,
+        dataset_id=found.dataset_id,
+        version=found.version,
+    )
 
 
 def _in_another_place(source: DataSource, context: IoContext, found: DatasetAt) -> Resolved:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -36,11 +37,18 @@ _LONG_NAME = re.compile(r'/([^/"]+=[^/"]+)"?: File name too long')
 
 
 def write_aside(
-    connection: duckdb.DuckDBPyConnection, query: str, sink: DataSink, attempt: str, context: IoContext
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    sink: DataSink,
+    attempt: str,
+    context: IoContext,
+    required: Collection[str] = (),
 ) -> CommitManifest:
     """Write a query's rows aside; what was written. Raises StageError, with the fields of the sink.
 
     It leaves nothing aside when it fails. `attempt` is an `AttemptName`; the same attempt may be written again.
+    `required`: columns that must have a value in each row, as the dataset's contract says; the manifest says it of
+    them. Those that the query has not are left to whoever compares the schemas.
     """
     import duckdb
 
@@ -53,7 +61,11 @@ def write_aside(
     try:
         try:
             _check_rows(connection, query, sink)
-            files = write_files(connection, query, sink, local, blake3(attempt.encode()).hexdigest()[:8])
+            tag, full = (
+                blake3(attempt.encode()).hexdigest()[:8],
+                [each.name for each in columns if each.name in required],
+            )
+            files = write_files(connection, query, sink, local, tag, full)
         except duckdb.Error as error:
             raise _writing_problem(error, context) from None
         except OSError as error:
@@ -62,6 +74,7 @@ def write_aside(
         place.put_aside(sink, attempt, local, files, columns)
     finally:
         shutil.rmtree(local, ignore_errors=True)
+    columns = tuple(each.model_copy(update={"nullable": False}) if each.name in required else each for each in columns)
     return CommitManifest(
         attempt=attempt,
         type=sink.type,

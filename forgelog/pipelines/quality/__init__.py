@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from forgelog.pipelines.quality.checking import Checked, check
+from forgelog.pipelines.quality.checking import Checked, check, quarantine_columns
 
-__all__ = ["Checked", "check"]
+__all__ = ["Checked", "check", "quarantine_columns"]

@@ -216,6 +216,12 @@ def _divided(
     return Checked(outcomes, clean, quarantine, quarantined, next(stopping, None))
 
 
+def quarantine_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns of a table's quarantine."""
+    told = (Column(name=_free_column(name, columns), type="VARCHAR[]") for name in (RULES_COLUMN, REASONS_COLUMN))
+    return (*columns, *told)
+
+
 def _failed(asked: Sequence[_Rule], told: Callable[[DataQualityRule], str]) -> str:
     """The list of what is told of the rules that a row fails."""
     each = ", ".join(

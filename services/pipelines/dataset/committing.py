@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.language.pipelines.commits import CommitRequest
+from events.language.pipelines.contracts import SchemaChangeKind
 from events.language.pipelines.dataset_messages import (
     CommitHeld,
     CommitRefusal,
@@ -143,6 +144,10 @@ def _against_contract(state: Dataset, request: CommitRequest) -> CommitRefused |
     broken = breaking(contract.mode, changes(wanted, request.manifest.columns)) if wanted else ()
     if not broken:
         return None
+    if all(change.kind is SchemaChangeKind.NULLABLE for change in broken):
+        # whoever knows the contract counts missing values before it asks
+        reason = f"the contract has changed since the attempt looked at it: column {broken[0].column!r} is not nullable"
+        return _refused(request, CommitRefusal.RULES, reason, changes=broken[:100])
     more = f", and {len(broken) - _MOST_TOLD} more" if len(broken) > _MOST_TOLD else ""
     what = "; ".join(map(told, broken[:_MOST_TOLD])) + more
     reason = f"the schema breaks the contract ({contract.mode}): {what}"

@@ -69,6 +69,11 @@ _RECORDS = Listing(
 
 _NAMED = NamedRows("datasets", "dataset")
 
+_QUARANTINED = """
+    select max(version) from data_versions
+    where dataset_id = $1 and version <= $2 and quarantined > 0 and status = 'published'
+"""
+
 
 class DatasetQueriesServicer(rpc.DatasetQueriesServicer):
     def __init__(self, read: ReadModel) -> None:
@@ -90,11 +95,14 @@ class DatasetQueriesServicer(rpc.DatasetQueriesServicer):
         async with self._read.view(**options) as db:
             await _NAMED.check(db, id, options["as_of"])
             number = request.version or await db.fetchval("select version from datasets where dataset_id = $1", id)
+            if request.quarantined:
+                number = await db.fetchval(_QUARANTINED, id, number)
             key = "where dataset_id = $1 and version = $2"
             row = await db.fetchrow(f"select * from data_versions {key}", id, number)
             files = await db.fetchrow(f"select * from data_manifests {key}", id, number)
         if row is None or files is None:
-            raise not_found("version", f"{id}/{request.version or 'newest'}", options["as_of"])
+            what = "version with rows in quarantine" if request.quarantined else "version"
+            raise not_found(what, f"{id}/{request.version or 'newest'}", options["as_of"])
         version, manifest = _message(row, types.DataVersion), _message(files, types.DataManifest)
         return pb.GetDataVersionResponse(version=version, files=manifest)
 

@@ -13,7 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import Connection, DataSourceType
+from events.language.pipelines.sinks import DataSink
 from events.language.pipelines.sources import DataSource
 from forgelog.pipelines.io import DatasetAt, allowed_paths, attach, reading_problem, resolve
 from forgelog.pipelines.problems import StageError
@@ -314,6 +316,29 @@ def test_a_dataset_is_read_by_its_version(tmp_path: Path) -> None:
         source(4), tmp_path, dataset_versions=versions
     )
     assert "version 3 of dataset 'clean' is not at" in refusal(source(3), tmp_path, dataset_versions=versions)
+
+
+def test_the_quarantine_of_a_version_is_read_where_it_is_kept_or_is_empty(tmp_path: Path) -> None:
+    from forgelog.pipelines.io import publish, write_aside
+    from forgelog.worker.making import quarantine_of
+
+    context = context_of(tmp_path)
+    beside = quarantine_of(DataSink.model_validate({"type": "dataset", "dataset": "clean", "mode": "append"}), "")
+    manifest = write_aside(duckdb.connect(), "SELECT 1 AS a, ['r'] AS _rules", beside, "run-1.1", context)
+    publish(beside, manifest, 1, context)
+
+    def kept(_: str, version: int) -> DatasetAt:
+        return DatasetAt("clean", version, DataSourceType.DATASET, manifest.base, stored=1)
+
+    def none(_: str, version: int) -> DatasetAt:
+        empty = (Column(name="a", type="INTEGER"), Column(name="_rules", type="VARCHAR[]"))
+        return DatasetAt("clean", version, DataSourceType.DATASET, "", empty=empty)
+
+    source = DataSource.model_validate({"type": "dataset", "dataset": "clean.quarantine", "version": 3})
+    assert read(source, tmp_path, dataset_versions=kept) == [(1, ["r"])]
+    assert read(source, tmp_path, dataset_versions=none) == []
+    found = resolve(source, context_of(tmp_path, dataset_versions=kept))
+    assert (found.identity, found.dataset_id, found.version) == (("quarantine of dataset clean 3",), "clean", 3)
 
 
 def test_sums_of_whole_numbers_stay_exact(tmp_path: Path) -> None:

@@ -13,7 +13,12 @@ from forgelog.errors import NotFound
 from forgelog.worker.asking import Asking
 from forgelog.worker.working import Order
 from forgelog_pb.pipelines.v1 import dataset_queries_pb2 as pb
-from forgelog_pb.pipelines.v1.types_pb2 import DATA_VERSION_STATUS_PUBLISHED
+from forgelog_pb.pipelines.v1.types_pb2 import (
+    DATA_SOURCE_TYPE_DATASET,
+    DATA_VERSION_STATUS_PUBLISHED,
+    WRITE_MODE_APPEND,
+    WRITE_MODE_OVERWRITE,
+)
 
 CLEAN = "clean.abcdef"
 ORDER = Order(
@@ -117,3 +122,58 @@ async def test_the_newest_version_is_at_least_the_one_that_the_run_was_started_f
     asking = Asking(tables, "local/default", Versions(), behind_seconds=0)  # type: ignore[arg-type]
     problem = (await asking.answer(Order(ORDER.key, {}, None, event), question(0)))["problem"]
     assert problem == f"version 4 of the dataset {CLEAN!r} is not in the platform's tables yet"
+
+
+class Versioned:
+    """Tables in which versions 1 to 4 of a dataset are, and rows were set aside from the second."""
+
+    def __init__(self, channel: grpc.aio.Channel, mode: Any) -> None:
+        self.channel, self._mode = channel, mode
+
+    def options(self, context: str, at: None) -> None:
+        return None
+
+    async def ask(self, method: Any, request: Any, what: str) -> Any:
+        if isinstance(request, pb.GetDatasetRequest):
+            answer = pb.GetDatasetResponse()
+            answer.dataset.dataset_id, answer.dataset.project, answer.dataset.name = CLEAN, "local/default", "clean"
+            answer.dataset.version = 4
+            answer.dataset.created_at.GetCurrentTime()
+            answer.dataset.updated_at.GetCurrentTime()
+            return answer
+        number = 2 if request.quarantined else request.version
+        if request.version < number:
+            raise NotFound(f"there is no {what}")
+        found = pb.GetDataVersionResponse()
+        found.version.dataset_id, found.version.version, found.version.project = CLEAN, number, "local/default"
+        found.version.status = DATA_VERSION_STATUS_PUBLISHED
+        found.version.committed_at.GetCurrentTime()
+        found.version.columns.add(name="fare", type="DOUBLE")
+        found.files.dataset_id, found.files.version = CLEAN, number
+        for manifest in (found.files.manifest, found.files.quarantine):
+            manifest.attempt, manifest.base, manifest.mode = f"daily.{number}", "/data/clean", self._mode
+            manifest.type, manifest.aside = DATA_SOURCE_TYPE_DATASET, "/data/clean/1"
+        found.files.quarantine.base += ".quarantine"
+        return found
+
+
+@pytest.mark.parametrize(
+    ("mode", "version", "stored"),
+    [
+        (WRITE_MODE_APPEND, 1, 0),
+        (WRITE_MODE_APPEND, 2, 2),
+        (WRITE_MODE_APPEND, 0, 2),  # the fourth has what was set aside so far
+        (WRITE_MODE_OVERWRITE, 1, 0),
+        (WRITE_MODE_OVERWRITE, 2, 2),
+        (WRITE_MODE_OVERWRITE, 0, 0),  # from the fourth no row was
+    ],
+)
+async def test_the_quarantine_of_a_version_is_what_was_set_aside_from_it(mode: Any, version: int, stored: int) -> None:
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        asking: Any = Asking(Versioned(channel, mode), "local/default", Versions())  # type: ignore[arg-type]
+        asked = {"ask": "dataset", "name": "clean.quarantine", "version": version}
+        answer = (await asking.answer(ORDER, asked))["answer"]
+    assert (answer["dataset_id"], answer["version"]) == (CLEAN, version or 4)
+    assert answer.get("stored", 0) == stored
+    assert answer["base"] == ("/data/clean.quarantine" if stored else "")
+    assert [each["name"] for each in answer.get("empty", ())] == ([] if stored else ["fare"])

@@ -26,6 +26,7 @@ class Bench:
         self.csv = folder / "orders.csv"
         self.csv.write_text(ORDERS)
         self.versions: dict[str, Any] = {}
+        self.required: list[str] = []
         self.engine: dict[str, Any] = {}
 
     def perform(self, stage: dict[str, Any], phase: str = "run", attempt: int = 1, **more: Any) -> Any:
@@ -50,7 +51,7 @@ class Bench:
 
     def _answer(self, question: Any) -> Any:
         if question["ask"] == "rules":
-            return []
+            return {"rules": [], "required": self.required}
         if (found := self.versions.get(question["name"])) is None:
             raise LookupError(f"there is no dataset {question['name']}")
         return found
@@ -327,6 +328,28 @@ def test_the_failure_of_a_function_has_the_lines_of_the_users_code(
     failure = failure_of(raised.value)
     assert failure["field"] == "transformations[0].custom.python.function"
     assert "return raw / 0" in failure["traceback"]
+
+
+@pytest.mark.parametrize("sink", [{"partition_by": ["price"]}, {"format": {"type": "csv"}}])
+def test_a_column_that_the_contract_requires_has_a_value_in_each_row(bench: Bench, sink: dict[str, Any]) -> None:
+    """Whatever is written of the rows in the end, and also where a column is a part of folders' names."""
+    where = {"type": "file_system", "path": str(bench.folder / "out"), **sink}
+    some = "[NULL, id]" if "format" not in sink else "item"
+    columns = [
+        {"name": "price", "expression": "nullif(price, 5)"},
+        {"name": "parts", "expression": f"CASE WHEN id > 1 THEN {some} END"},
+    ]
+    stage = bench.cleaning(sink=where, transformations=[{"type": "map", "map": {"columns": columns}}])
+    bench.required = ["id", "nowhere"]
+    done = bench.perform(stage)["prepared"]["manifest"]
+    assert [column["name"] for column in done["columns"] if not column["nullable"]] == ["id"]
+    for name in ("price", "parts"):
+        bench.required = ["id", name]
+        with pytest.raises(StageError) as refused:
+            bench.perform(stage, attempt=2)
+        assert refused.value.field == f"contract.columns.{name}"
+        assert refused.value.problem == "1 of 3 rows have no value, and the dataset's contract says nullable: false"
+    assert not list((bench.folder / ".out.forgelog").glob("daily.7.clean.2"))
 
 
 COUNTING = """

@@ -185,6 +185,22 @@ def test_the_contract_s_own_columns_hold_for_the_first_version_too(desk: Desk) -
     assert refusal(desk.asked(request(columns=COLUMNS[:1]))).changes[0].kind is SchemaChangeKind.REMOVED
 
 
+@pytest.mark.parametrize("mode", [ContractMode.EXACT, ContractMode.ADDITIVE])
+def test_columns_that_must_have_values_are_counted_by_the_attempt(desk: Desk, mode: ContractMode) -> None:
+    full = tuple(column.model_copy(update={"nullable": False}) for column in COLUMNS)
+    contract = DatasetContract(mode=mode, columns=full)
+    assert contract.required(()) == tuple(column.name for column in COLUMNS)
+    desk.told(SetContract(dataset_id=ID, contract=contract))
+    early = refusal(desk.asked(request()))
+    assert early.cause is CommitRefusal.RULES, "it did not know the contract: another attempt counts"
+    assert early.reason == "the contract has changed since the attempt looked at it: column 'id' is not nullable"
+    assert kinds(desk.asked(request(attempt=2, columns=full)))[:1] == [VersionCommitted]
+    desk.published(1)
+    desk.told(SetContract(dataset_id=ID, contract=DatasetContract(mode=mode)))
+    assert desk.state.contract.required(desk.state.columns) == contract.required(()), "those of the newest version"
+    assert DatasetContract(mode=ContractMode.WIDENING, columns=full).required(full) == ()
+
+
 def test_schemas_are_numbered_and_their_changes_kept(desk: Desk) -> None:
     desk.asked(request())
     desk.published(1)
