@@ -216,14 +216,15 @@ class AsyncDeployments(Namespace):
         replica: str = "",
         request: str = "",
         batch: str = "",
+        trace: str = "",
         slower_than: float = 0.0,
         since: datetime | None = None,
         until: datetime | None = None,
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[InferenceRequestRow]:
-        """Requests to it that routers wrote down, newest first. `error`: words of `InferenceErrorType`. `slower_than`:
-        milliseconds. `since` and `until`: when they began. Raises `NotFound`."""
+        """Requests to it, newest first. `error`: words of `InferenceErrorType`. `slower_than`: ms. `since` and
+        `until`: when they began. Raises `NotFound`."""
         asked = tel.ListInferenceRequestsRequest(
             outcomes=enum_words(types.InferenceOutcome.DESCRIPTOR, outcome, "outcome"),
             error_types=enum_words(types.InferenceErrorType.DESCRIPTOR, error, "error"),
@@ -232,6 +233,7 @@ class AsyncDeployments(Namespace):
             replica_id=replica,
             request_id=request,
             batch_id=batch,
+            trace_id=trace,
             least_latency_ms=slower_than,
             since=since,
             until=until,
@@ -326,11 +328,10 @@ class AsyncDeployments(Namespace):
 
     async def watch(self, names: Iterable[str] = (), *, project: str = "") -> AsyncIterator[DeploymentRow]:
         """Deployments as they are now, and each again whenever it has changed. Has no end."""
-        wanted = [self._id(name) for name in several(names)]
+        asked: Any = {"deployment_ids": [self._id(name) for name in several(names)], "project": project}
 
         def request() -> Any:
-            options = self._core.options(CONTEXT, None)
-            return pb.WatchDeploymentsRequest(deployment_ids=wanted, project=project, options=options)
+            return pb.WatchDeploymentsRequest(**asked, options=self._core.options(CONTEXT, None))
 
         async for answer in self._core.connection.resumed(self._stub.WatchDeployments, request, what="watch"):
             yield cast("DeploymentRow", plain(answer.deployment))
@@ -368,9 +369,8 @@ class AsyncDeployments(Namespace):
         return {"deployment_id": self._id(name), "options": self._core.options(CONTEXT, at)}
 
     async def _send(self, command: str, name: str, **fields: Any) -> Answer:
-        return await self._core.publish(
-            (f"forgelog.{CONTEXT}.v1.{command}", {"deployment_id": self._id(name), **fields})
-        )
+        body = {"deployment_id": self._id(name), **fields}
+        return await self._core.publish((f"forgelog.{CONTEXT}.v1.{command}", body))
 
     # The last, for annotations below it would take its name for the builtin's.
     async def list(

@@ -32,7 +32,7 @@ MOST_MINUTES = 50_000
 _PART = 500
 _HOUR = 3600
 
-_FILTERS = {
+FILTERS = {
     "deployment_id": "deployment_id",
     "outcomes": "outcome",
     "error_types": "error_type",
@@ -41,6 +41,7 @@ _FILTERS = {
     "replica_id": "replica_id",
     "request_id": "request_id",
     "batch_id": "batch_id",
+    "trace_id": "trace_id",
     "least_latency_ms": "latency_ms >= {value}",
     "since": "started_at >= {value}",
     "until": "started_at < {value}",
@@ -66,7 +67,7 @@ class TelemetryQueriesServicer(rpc.TelemetryQueriesServicer):
                 f"{self._requests.schema}.requests",
                 order={"started_at": datetime, "arrival": INT8},
                 descending=True,
-                filters=_FILTERS,
+                filters=FILTERS,
             )
             past = [] if options["as_of"] is None else [Condition("arrived_at <= {0}", (options["as_of"],))]
             page = await listing.query(request, more=past).fetch(db)

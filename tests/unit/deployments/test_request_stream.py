@@ -8,7 +8,10 @@ import orjson
 import pytest
 
 from events.language.deployments.telemetry import InferenceRequest
+from events.queries.listing import INT8, Listing
 from events.streams.stream import Unusable
+from forgelog_pb.deployments.v1 import telemetry_queries_pb2 as pb
+from services.deployments.requests.queries import FILTERS
 from services.deployments.requests.stream import COLUMNS, RequestStream, Source
 
 
@@ -72,3 +75,12 @@ def test_what_is_no_record_is_refused_with_its_place(value: Any, key: bytes, pro
 
 def test_every_field_of_a_request_has_a_column() -> None:
     assert list(COLUMNS) == list(InferenceRequest.model_fields)
+
+
+def test_requests_are_found_by_their_trace_and_every_filter_is_of_a_column() -> None:
+    listing = Listing(pb.ListInferenceRequestsRequest, "requests", order={"arrival": INT8}, filters=FILTERS)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    asked = listing.query(pb.ListInferenceRequestsRequest(deployment_id="digits", trace_id=trace))
+    assert "trace_id = $2" in asked.clauses
+    assert asked.arguments[:2] == ("digits", trace)
+    assert {condition.split()[0] for condition in FILTERS.values()} <= COLUMNS.keys()
