@@ -17,16 +17,21 @@ _LINK = re.compile(r"\]\(\.\./\.\./([^)#]+)\)")
 
 
 @cache
+def document() -> str:
+    return documents()[TARGET]
+
+
+@cache
 def rows() -> dict[str, list[list[str]]]:
     """Event → the files of each column."""
-    lines = [line for line in documents()[TARGET].splitlines() if line.startswith("| [`")]
+    lines = [line for line in document().splitlines() if line.startswith("| [`")]
     cells = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
     return {cell[0].split("`")[1]: [_LINK.findall(files) for files in cell[1:]] for cell in cells}
 
 
 def test_every_event_has_a_row_whose_files_exist() -> None:
     assert {*rows()} == {told_apart(event) for event in event_types().values()}
-    assert [file for file in _LINK.findall(documents()[TARGET]) if not (ROOT / file).is_file()] == []
+    assert [file for file in _LINK.findall(document()) if not (ROOT / file).is_file()] == []
 
 
 def test_every_event_is_decided_and_a_context_s_own_is_projected_and_queried() -> None:
