@@ -25,6 +25,7 @@ from events.language.pipelines import (
     stages,
     transformations,
     triggers,
+    windows,
     work,
 )
 
@@ -62,6 +63,15 @@ FULL: Mapping[type[Model], Mapping[str, Any]] = {
         "keep_first_by": "",
     },
     quality.RuleOutcome: {"rows": 2, "pass_rate": 0.5},
+    windows.EventWindows: {
+        "kind": "hopping",
+        "size_seconds": 600.0,
+        "slide_seconds": 60.0,
+        "gap_seconds": 0.0,
+        "by": [],
+        "days": 0,
+        "timezone": "UTC",
+    },
     sources.DataSource: {
         **_FILES,
         "paths": [],
@@ -117,6 +127,7 @@ LEAST: Mapping[type[Model], Mapping[str, Any]] = {
     schedule_messages.StartBackfill: {"range_end": _LATER},
     quality.DataQualityRule: _RULE,
     quality.RuleOutcome: {"rows": 2, "pass_rate": 0.5},
+    windows.EventWindows: {"size_seconds": 600.0},
     sources.DataSource: _FILES,
     sinks.DataSink: {"type": "file_system", "path": "/data/clean"},
     relational.MapSettings: {"keep": ["amount"]},
