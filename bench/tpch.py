@@ -123,9 +123,9 @@ class Stages:
 
 
 async def _answer(question: Message) -> Message:
-    """What the platform would say: no dataset has rules of its own."""
+    """What the platform would say: no dataset asks anything by itself."""
     assert question["ask"] == "rules", question
-    return {"answer": []}
+    return {"answer": {"rules": [], "required": []}}
 
 
 @asynccontextmanager

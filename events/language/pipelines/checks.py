@@ -17,7 +17,7 @@ from events.language.pipelines.graph import MOST_ERRORS, graph_errors
 from events.language.pipelines.parameters import ParameterSpec, ParameterType, spec_problems, typed
 from events.language.pipelines.pipeline import PipelineSpec, secrets_of
 from events.language.pipelines.sinks import WriteMode
-from events.language.pipelines.sources import LatePolicy
+from events.language.pipelines.sources import LatePolicy, Streaming
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.transformations import chain_problems
 
@@ -25,6 +25,8 @@ MAX_SECRETS, MAX_VARIABLES, MAX_LABELS = 100, 1_000, 64
 """Of a job."""
 _RUN_VARIABLES, _RUN_LABELS = 5, 2
 """Those that tell a stage's job of its run, beside parameters."""
+_WITH_WINDOWS = ("event_time", "delay_seconds", "idle_seconds", "late", "update_seconds")
+"""What of a stream says nothing unless it has windows."""
 
 _SAMPLES: dict[ParameterType, Any] = {
     ParameterType.STRING: "text",
@@ -138,9 +140,14 @@ def _of_windows(spec: PipelineSpec) -> Iterator[FieldError]:
     for number, stage in enumerate(spec.stages):
         for name, given in stage.inputs.items():
             source = given.source
-            if source is None or source.streaming is None or source.streaming.windows is None:
+            if source is None or source.streaming is None:
                 continue
             path, late = f"spec.stages[{number}].inputs.{name}.source.streaming", source.streaming.late
+            if source.streaming.windows is None:
+                for field in _WITH_WINDOWS:
+                    if getattr(source.streaming, field) != Streaming.model_fields[field].default:
+                        yield _error(f"{path}.{field}", "is nothing without windows", "give windows, or leave it out")
+                continue
             if (source.connection.url, source.topic) not in watched:
                 problem = f"are over {source.topic!r}, which no trigger watches: nothing tells where a batch ends"
                 yield _error(f"{path}.windows", problem, "give the pipeline a trigger of the topic and connection.url")

@@ -107,11 +107,8 @@ class Streaming(Model):
     @model_validator(mode="after")
     def _of_windows(self) -> Streaming:
         if self.windows is None:
-            names = ("event_time", "delay_seconds", "idle_seconds", "late", "update_seconds")
-            for name in names:
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"{name} is nothing without windows; give windows, or leave it out")
-        elif self.late is LatePolicy.UPDATE and self.windows.kind is WindowKind.SESSION:
+            return self  # what is nothing without them is refused in a new pipeline (`checks`), and read in an old one
+        if self.late is LatePolicy.UPDATE and self.windows.kind is WindowKind.SESSION:
             raise ValueError("late can't be update for sessions: a late row may join two; choose drop or side")
         if self.late is not LatePolicy.UPDATE and self.update_seconds != 86_400.0:
             raise ValueError("update_seconds is nothing without late: update; leave it out")

@@ -278,6 +278,7 @@ def test_what_a_batch_leaves_of_its_windows_is_given_to_the_next_one_once_it_is_
         ({}, "windows", "no trigger watches"),
         ({"late": "update"}, "late", "the stage's sink is none that puts a window in its earlier one's place"),
         ({"late": "side"}, "late", "the stage has no sink"),
+        ({"windows": None, "delay_seconds": 5}, "delay_seconds", "nothing without windows"),
     ],
 )
 def test_windows_need_a_trigger_and_a_sink_that_fits(stage: dict[str, Any], field: str, problem: str) -> None:
