@@ -8,7 +8,7 @@ from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput, LoggedModelOutput
 
-from tests.clients.flows import flow, refused
+from tests.clients.flows import answered, flow, refused
 from tests.integration.cluster import Cluster
 
 
@@ -64,7 +64,7 @@ async def test_a_run_uses_and_makes_models(platform: Cluster, uri: str) -> None:
 
     run, base, tuned = (id.replace("-", ".").replace("m.", "m-") for id in await flow(steps))
     async with platform.http() as http:
-        edges = (await http.get(f"/v1/lineage/run/{run}")).json()["edges"]
+        edges = (await answered(http, f"/v1/lineage/run/{run}"))["edges"]
     assert {(each["source"], each["target"], each["relation"]) for each in edges if "m-" in str(each)} >= {
         (base, run, "model"),
         (run, tuned, "produced"),
