@@ -20,10 +20,11 @@ from events.language.pipelines.connections import (
 )
 from events.language.pipelines.formats import Columns, DataFormat, FileFormat, check_names
 from events.language.pipelines.quality import MAX_RULES, DataQualityRule
-from events.language.pipelines.windows import EventWindows, WindowKind
+from events.language.pipelines.windows import MAX_SECONDS, EventWindows, WindowKind
 from events.language.planned import Planned
 
 MAX_PATHS = 1_000
+_UPDATE_SECONDS = 86_400.0
 
 QUARANTINE = ".quarantine"
 """After a dataset's name: the rows that rules have set aside from it."""
@@ -94,14 +95,14 @@ class Streaming(Model):
     """None: a run sees its own records, each once. With windows a trigger has to watch the topic."""
     event_time: ColumnName | None = None
     """The column that says when a row's event was, a TIMESTAMP (of UTC) or TIMESTAMPTZ; none: the record's own time."""
-    delay_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 0.0
+    delay_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS)] = 0.0
     """How late events may come: a partition's watermark is its greatest event time less this, the source's the least of
     its partitions'."""
-    idle_seconds: Annotated[float, Field(gt=0, le=31_536_000)] = 300.0
+    idle_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 300.0
     """A partition without records for this long does not hold the watermark back."""
     late: LatePolicy = LatePolicy.DROP
     """What becomes of rows whose window is complete. They are counted, whatever it is."""
-    update_seconds: Annotated[float, Field(gt=0, le=31_536_000)] = 86_400.0
+    update_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = _UPDATE_SECONDS
     """With ``late: update``, how long rows of complete windows are kept, in event time. Later ones are dropped."""
 
     @model_validator(mode="after")
@@ -110,7 +111,7 @@ class Streaming(Model):
             return self  # what is nothing without them is refused in a new pipeline (`checks`), and read in an old one
         if self.late is LatePolicy.UPDATE and self.windows.kind is WindowKind.SESSION:
             raise ValueError("late can't be update for sessions: a late row may join two; choose drop or side")
-        if self.late is not LatePolicy.UPDATE and self.update_seconds != 86_400.0:
+        if self.late is not LatePolicy.UPDATE and self.update_seconds != _UPDATE_SECONDS:
             raise ValueError("update_seconds is nothing without late: update; leave it out")
         return self
 
