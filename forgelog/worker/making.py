@@ -125,16 +125,17 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     asked = job.dataset_rules()
     found = checked(connection, ran, stage.rules, asked.rules)
     outcomes = [outcome.model_dump(mode="json") for outcome in (*inputs.outcomes, *found.outcomes)]
-    metrics: dict[str, Any] = {"bytes_read": inputs.bytes, "rejected_rows": inputs.rejected + found.quarantined}
-    metrics |= inputs.metrics
-    streams = [each.model_dump(mode="json") for each in inputs.streams]
+    rejected = inputs.rejected + found.quarantined
+    metrics = {"bytes_read": inputs.bytes, "rejected_rows": rejected, **inputs.metrics}
+    said = {"outcomes": outcomes, "metrics": metrics}
     if (error := found.error()) is not None:
-        return {"failed": {**failure_of(error), "kind": FailureKind.RULE}, "outcomes": outcomes, "metrics": metrics}
+        return {"failed": {**failure_of(error), "kind": FailureKind.RULE}, **said}
+    if inputs.streams:
+        said["streams"] = [each.model_dump(mode="json") for each in inputs.streams]
     if stage.sink is None:
         output, size = hand_on(connection, found.clean, job.scratch, job.objects)
         metrics |= {"rows_written": output.rows, "bytes_written": size}
-        said = {"output": output.model_dump(mode="json"), "outcomes": outcomes, "metrics": metrics}
-        return said | ({"streams": streams} if streams else {})
+        return {"output": output.model_dump(mode="json"), **said}
     context = job.context()
     manifest = io.write_aside(connection, _all(found.clean), stage.sink, job.name, context, asked.required)
     refused = None
@@ -149,8 +150,7 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
         "transformations": [each.model_dump(mode="json") for each in applied(stage.transformations)],
     }
     metrics |= {"rows_written": manifest.rows, "bytes_written": manifest.bytes}
-    done = {"prepared": prepared, "outcomes": outcomes, "metrics": metrics}
-    return done | ({"streams": streams} if streams else {})
+    return {"prepared": prepared, **said}
 
 
 def _aside(quarantine: str | None, late: Sequence[str]) -> str | None:

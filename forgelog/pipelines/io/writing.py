@@ -61,10 +61,8 @@ def write_aside(
     try:
         try:
             _check_rows(connection, query, sink)
-            tag, full = (
-                blake3(attempt.encode()).hexdigest()[:8],
-                [each.name for each in columns if each.name in required],
-            )
+            tag = blake3(attempt.encode()).hexdigest()[:8]
+            full = [each.name for each in columns if each.name in required]
             files = write_files(connection, query, sink, local, tag, full)
         except duckdb.Error as error:
             raise _writing_problem(error, context) from None
