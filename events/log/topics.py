@@ -54,6 +54,7 @@ REPAIRS = "repairs"
 # By default a broker refuses timestamps of more than an hour ahead, so a producer with a wrong clock would be cut off.
 _ANY_TIME = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
 _FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_RECORD_BYTES), **_ANY_TIME}
+_LATEST = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_RECORD_BYTES), **_ANY_TIME}
 # A dead letter is its record, as large as may be, and the reason.
 _LETTERS = {**_FOREVER, "max.message.bytes": str(MAX_LETTER_BYTES)}
 _DAY_MS = 24 * 3600 * 1000
@@ -127,20 +128,7 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
     admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:
-        names = wanted(settings.partitions, settings)
-        until = time.monotonic() + deadline
-        while True:
-            existing = set(await admin.list_topics())
-            missing = [name for name in names if settings.prefix + name not in existing]
-            if missing:
-                await _create(admin, settings.prefix, {name: names[name] for name in missing})
-            counts = await _counts(admin, settings.prefix, list(names))
-            if len(counts) == len(names):
-                break
-            if time.monotonic() > until:
-                absent = ", ".join(sorted(set(names) - set(counts)))
-                raise TopicsUnusable(f"topics {absent} were not ready {deadline:.0f} s after they were asked for")
-            await asyncio.sleep(0.05)
+        counts = await _made(admin, settings.prefix, wanted(settings.partitions, settings), deadline)
         for stream in STREAMS:
             await _configure(admin, settings, stream)
     finally:
@@ -155,6 +143,19 @@ async def ensure_topics(settings: Settings, *, deadline: float = 30.0) -> dict[s
     return counts
 
 
+async def ensure_compacted(settings: Settings, name: str, partitions: int, *, deadline: float = 30.0) -> None:
+    """Make a topic of which the broker keeps each key's last record, if there is none of that name (without prefix).
+
+    Every partition has a leader once this returns. Raises TopicsUnusable after `deadline` seconds.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        await _made(admin, settings.prefix, {name: (partitions, _LATEST)}, deadline)
+    finally:
+        await admin.close()
+
+
 async def existing(settings: Settings, others: Collection[str] = ()) -> dict[str, int]:
     """The partition counts of the existing topics, and of `others` (names without prefix). Creates none."""
     admin = AIOKafkaAdminClient(**client_options(settings))
@@ -167,6 +168,25 @@ async def existing(settings: Settings, others: Collection[str] = ()) -> dict[str
         return await _counts(admin, settings.prefix, names) if names else {}
     finally:
         await admin.close()
+
+
+async def _made(
+    admin: AIOKafkaAdminClient, prefix: str, names: Mapping[str, tuple[int, dict[str, str]]], deadline: float
+) -> dict[str, int]:
+    """The topics' partition counts, once all of them exist and each partition has a leader."""
+    until = time.monotonic() + deadline
+    while True:
+        existing = set(await admin.list_topics())
+        missing = [name for name in names if prefix + name not in existing]
+        if missing:
+            await _create(admin, prefix, {name: names[name] for name in missing})
+        counts = await _counts(admin, prefix, list(names))
+        if len(counts) == len(names):
+            return counts
+        if time.monotonic() > until:
+            absent = ", ".join(sorted(set(names) - set(counts)))
+            raise TopicsUnusable(f"topics {absent} were not ready {deadline:.0f} s after they were asked for")
+        await asyncio.sleep(0.05)
 
 
 async def _create(admin: AIOKafkaAdminClient, prefix: str, topics: dict[str, tuple[int, dict[str, str]]]) -> None:

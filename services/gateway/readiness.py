@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
@@ -13,18 +14,24 @@ from events.log.topics import CONTEXTS
 from events.process.settings import Settings
 from services.gateway.forward import Forwarder
 
+log = logging.getLogger("forgelog.gateway")
+
 CHECK_SECONDS = 2.0
 """Longest wait for any one answer."""
 
 
 class Readiness:
-    """Asks Kafka and every service anew each time, all at once; askers at the same time share one round."""
+    """Asks Kafka and every service anew each time, all at once; askers at the same time share one round.
+
+    An answer that differs from the one before is logged: a probe is not told what is missing.
+    """
 
     def __init__(self, settings: Settings, forwarder: Forwarder) -> None:
         self._settings = settings
         self._forwarder = forwarder
         self._client: Any = None
         self._round: asyncio.Task[dict[str, str]] | None = None
+        self._said: dict[str, str] | None = None
         self.starting: str = "the gateway connects to Kafka"
         """What the gateway itself still has to do; empty once it takes commands."""
 
@@ -44,7 +51,14 @@ class Readiness:
             self._kafka(), *(self._forwarder.serving(context, CHECK_SECONDS) for context in contexts)
         )
         answers = {"gateway": self.starting, "kafka": kafka, **dict(zip(contexts, services, strict=True))}
-        return {name: problem for name, problem in answers.items() if problem}
+        missing = {name: problem for name, problem in answers.items() if problem}
+        if missing != self._said:
+            self._said = missing
+            if missing:
+                log.warning("not ready: %s", "; ".join(f"{name} {problem}" for name, problem in missing.items()))
+            else:
+                log.info("ready")
+        return missing
 
     async def _kafka(self) -> str:
         try:

@@ -17,9 +17,10 @@ from events.language.deployments.traffic import LatencySketch
 from events.language.deployments.traffic_records import MinuteRequests, Requests, TrafficRecord
 from events.language.streams import TRAFFIC
 from events.log.producer import Producer, ToSend
-from events.log.topics import ensure_topics
+from events.log.topics import ensure_topics, existing
 from events.process.settings import PREFIX, Settings
 from events.streams.intake import Intake
+from services.deployments.windows.application import CHANGES
 from services.deployments.windows.stream import WindowStream
 from tests import PATIENCE
 
@@ -75,6 +76,10 @@ async def test_windows_equal_the_requests_after_the_application_was_killed(setti
     wanted: Counter[tuple[str, int, int]] = Counter()
     failed = 0
     try:
+        async with asyncio.timeout(PATIENCE):
+            while (changes := (await existing(settings, [CHANGES])).get(CHANGES)) is None:
+                await asyncio.sleep(0.1)
+        assert changes == settings.partitions  # each with its leader, before the application asks for them
         async with Producer(settings) as producer:
             for number, record in enumerate(records()):
                 for each in record.minutes:

@@ -160,14 +160,16 @@ class Containers:
         said = b""
 
         def passes() -> bool:
-            assert self.processes[name].poll() is None, self.log(name)
+            ended = {each: self.log(each) for each, process in self.processes.items() if process.poll() is not None}
+            assert not ended
             nonlocal said
             done = subprocess.run(["python", *own], env=self.image.environment, stderr=subprocess.PIPE, check=False)
             said = done.stderr
             return done.returncode == 0
 
         reached = await until(passes, PATIENCE, every=0.2)
-        assert reached, "\n".join([said.decode(), *(f"--- {each}\n{self.log(each)}" for each in self.processes)])
+        logs = [f"--- {each}\n{self.log(each)}" for each in sorted(self.processes, key=lambda each: each == name)]
+        assert reached, "\n".join([*logs, said.decode()])  # its own log, which says what is missing, at the end
 
     def log(self, name: str) -> str:
         return (self.image.root.parent / f"{name}.log").read_text()[-4000:]

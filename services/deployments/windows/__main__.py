@@ -7,7 +7,7 @@ import asyncio
 import logging
 import sys
 
-from events.log.topics import commands, ensure_topics
+from events.log.topics import commands, ensure_compacted, ensure_topics
 from events.process.keeping import until_left
 from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_beside
@@ -15,10 +15,11 @@ from events.service import configure_logging
 
 
 async def _main(settings: Settings) -> None:
-    from services.deployments.windows.application import application
+    from services.deployments.windows.application import CHANGES, application
 
-    counts = await ensure_topics(settings)
-    app = application(settings, counts[commands("deployments")])
+    partitions = (await ensure_topics(settings))[commands("deployments")]
+    await ensure_compacted(settings, CHANGES, partitions)
+    app = application(settings, partitions)
     app.finalize()
     await app.start()
     try:

@@ -2,7 +2,8 @@
 
 At least once: what it had read and not committed when it was killed comes again, and `folding` knows what it has
 counted. Its table is kept in Kafka (a compacted topic of Faust's own), so a process that takes its partitions over goes
-on with the same windows. Nothing else reads that topic.
+on with the same windows. Nothing else reads that topic. It is made before the application starts: one that asks while
+it is being made takes it for a topic without partitions, and keeps to that.
 
 A record counts as read once the broker has acknowledged what became of it, also the table's change. Faust itself
 commits earlier: its flush before a commit gives up after 0.1 s without a message sent, and does not see the one that
@@ -29,13 +30,15 @@ from events.language.deployments.steering import ReportUsage
 from events.language.deployments.traffic_records import TrafficRecord
 from events.language.streams import TRAFFIC, WINDOWS
 from events.log.access import client_options
-from events.log.topics import REPLICAS, commands
+from events.log.topics import commands
 from events.process.settings import Settings
 from services.deployments.windows.folding import Came, Change, Row, added, is_complete, of_traffic, of_usage, window_of
 
 log = logging.getLogger("forgelog.windows")
 
 NAME = "windows"
+CHANGES = f"{NAME}-{NAME}-changelog"
+"""The table's topic (without prefix), as Faust names it."""
 SESSION_SECONDS = 10.0
 """After which the partitions of a process that was killed are given to another one; its successor of the same name
 gets them at once."""
@@ -101,10 +104,9 @@ def application(settings: Settings, partitions: int) -> Any:
         stream_wait_empty=False,
         Table=Table,
         table_cleanup_interval=3600.0,
-        topic_allow_declare=True,
+        topic_allow_declare=False,
         topic_disable_leader=True,
         topic_partitions=partitions,
-        topic_replication_factor=min(REPLICAS, len(options["bootstrap_servers"].split(","))),
         store="memory://",
         web_enabled=False,
         autodiscover=False,
