@@ -26,6 +26,7 @@ from events.projections import tables
 from events.projections.projection import Projection
 from events.projections.runner import Runner
 from events.queries.asking import Asking
+from events.queries.catching_up import CatchingUp
 from events.queries.log_queries import LogServicer
 from events.queries.queries import ReadModel
 from events.streams.intake import Intake
@@ -144,6 +145,8 @@ class Hosted:
         self._asking = Asking(settings) if any(decider.consults for decider in deciders) else None
         self._writer = Writer(deciders, settings, self._snapshots, self._asking.ask if self._asking else None)
         self._runner = Runner(service.projection, settings, pool)
+        self.tables = CatchingUp(self._runner)
+        """What its queries are answered from."""
         self._health = Health(self._writer, self._runner, reading, settings.stall_seconds, self._intakes)
         self._signing: dict[str, str] = {}
         """What keeps heads from being signed."""

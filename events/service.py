@@ -82,7 +82,7 @@ async def run(services: Sequence[Service], settings: Settings, *, started: Calla
         both, places = Both(known, local), Places(settings.rpcs)
         for hosted in hosts:
             ended = partial(getattr, hosted, "ended")
-            guarded = Guarded(both, hosted.context, ended, places=places)
+            guarded = Guarded(both, hosted.context, ended, places=places, tables=hosted.tables)
             for servicer, add, _ in hosted.servicers:
                 add(servicer, guarded)
         by_name = {hosted.context: hosted for hosted in hosts}

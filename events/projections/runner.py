@@ -106,6 +106,8 @@ class Runner:
             except Exception as error:  # noqa: BLE001 - any error stops these tables and nothing else
                 self.stops.add(self._tables, error, at=self._nowhere, doing="what the tables do", kind="tables")
                 await asyncio.sleep(_AGAIN)
+            finally:
+                self._tail = None
 
     @property
     def _tables(self) -> str:
@@ -333,6 +335,18 @@ class Runner:
                 if name == context and (offset := await db.fetchval(query, context, number)) is not None:
                     found[number] = offset
         return found
+
+    async def newest(self) -> list[Position]:
+        """The newest position of each place that the tables follow, as the broker tells it now; without those that
+        stand still. Raises KafkaError, OSError, and LookupError while no place is followed."""
+        if self._tail is None:
+            raise LookupError(f"{self._tables} are not read from the log")
+        ends = await self._tail.ends()
+        return [
+            Position(topics.events(context), number, end - 1)
+            for (context, number), end in ends.items()
+            if end and not self.stops.cause_of(topics.events(context), number)
+        ]
 
     async def wait_for(self, wanted: Sequence[Position], timeout: float) -> list[Position]:
         """Wait until these positions are in the tables; returns those that are not after `timeout` seconds.

@@ -3,7 +3,8 @@ status for the caller.
 
 Queries only read. So one that failed because the database was away, or because a rebuild swapped the tables under it,
 is asked once more; a stream as long as nothing of it was sent. When that does not help the caller is told to come
-again (UNAVAILABLE, with a hint when); a client then goes on behind what it has.
+again (UNAVAILABLE, with a hint when); a client then goes on behind what it has. And one that found nothing is asked
+once more when its tables have what the log had: nobody hears NOT_FOUND of what was there when he asked.
 
 Handlers are wrapped once, when they are added to the server: an interceptor would be asked anew for every call.
 """
@@ -16,7 +17,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import asyncpg
 import grpc
@@ -100,6 +101,14 @@ class Places:
         self._taken -= 1
 
 
+class Behind(Protocol):
+    """`events.queries.catching_up.CatchingUp`."""
+
+    async def why_behind(self) -> str:
+        """Wait, for a bounded time, until the tables have what the log had when this was called: empty then, else why
+        they have not."""
+
+
 class Guarded:
     """Stands for a server where servicers are added to it.
 
@@ -107,20 +116,42 @@ class Guarded:
     """
 
     def __init__(
-        self, server: Any, context: str, ended: Callable[[], str] = str, *, places: Places | None = None
+        self,
+        server: Any,
+        context: str,
+        ended: Callable[[], str] = str,
+        *,
+        places: Places | None = None,
+        tables: Behind | None = None,
     ) -> None:
         """`ended`: why nothing works for the context now, so that it can't be asked; empty while it does. `places`:
-        those of the process; left out: no bound."""
+        those of the process; left out: no bound. `tables`: what queries are answered from; NOT_FOUND waits for it."""
         self._server = server
         self._context = context
         self._ended = ended
         self._places = places or Places(sys.maxsize)
+        self._tables = tables
 
     def _check(self, request: Any) -> None:
         """Raises QueryError."""
         if why := self._ended():
             raise QueryError(grpc.StatusCode.UNAVAILABLE, f"{self._context}: {why}")
         check_request(request)
+
+    async def _final(self, error: Exception, request: Any, held: _Held) -> Exception | None:
+        """What the caller is told; None: ask once more. What passes by itself is asked for again while the query is not
+        old; what is not there, once the tables have what the log had."""
+        if passing(error):
+            if time.perf_counter() - held.since > HELD_SECONDS:
+                return error
+            await asyncio.sleep(_PAUSE)
+            return None
+        if self._tables is None or held.caught_up or not _not_there(error) or _of_the_past(request):
+            return error
+        if why := await self._tables.why_behind():
+            return QueryError(grpc.StatusCode.UNAVAILABLE, f"{error}, as far as the tables know, but {why}; ask again")
+        held.caught_up = True
+        return None
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """The unguarded handlers under their names: `add_registered_method_handlers` is called with the same."""
@@ -147,18 +178,18 @@ class Guarded:
         async def unary(request: Any, context: Any) -> Any:
             if not places.take():
                 await places.refuse(context)
-            started = time.perf_counter()
+            held = _Held()
             try:
                 while True:
                     try:
                         self._check(request)
                         return await inner(request, context)
                     except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
-                        if not await _again(error, started):
-                            await _abort(context, error, name)
+                        if (final := await self._final(error, request, held)) is not None:
+                            await _abort(context, final, name)
             finally:
                 places.give()
-                timer.observe(time.perf_counter() - started)
+                timer.observe(time.perf_counter() - held.since)
 
         return unary
 
@@ -168,7 +199,7 @@ class Guarded:
         async def stream(request: Any, context: Any) -> AsyncGenerator[Any]:
             if not places.take():
                 await places.refuse(context)
-            started, sent = time.perf_counter(), False
+            held, sent = _Held(), False
             quiet = _Quiet(context)
             try:
                 while True:
@@ -180,8 +211,9 @@ class Guarded:
                                 yield answer
                         return
                     except Exception as error:  # noqa: BLE001 - every failure must reach the caller as a status
-                        if sent or not await _again(error, started):
-                            await _abort(context, error, name)
+                        final = error if sent else await self._final(error, request, held)
+                        if final is not None:
+                            await _abort(context, final, name)
             finally:
                 places.give()
 
@@ -214,12 +246,25 @@ class _Quiet:
             yield answer
 
 
-async def _again(error: Exception, started: float) -> bool:
-    """Whether to ask once more: after a pause, as long as the query is not old."""
-    if not passing(error) or time.perf_counter() - started > HELD_SECONDS:
-        return False
-    await asyncio.sleep(_PAUSE)
-    return True
+class _Held:
+    """A query, as long as it is not answered."""
+
+    __slots__ = ("caught_up", "since")
+
+    def __init__(self) -> None:
+        self.since = time.perf_counter()
+        self.caught_up = False
+        """Whether the tables have what the log had when it came."""
+
+
+def _not_there(error: Exception) -> bool:
+    return isinstance(error, QueryError) and error.code is grpc.StatusCode.NOT_FOUND
+
+
+def _of_the_past(request: Any) -> bool:
+    """Whether a request is answered from the tables as they were: what came since changes nothing."""
+    options = getattr(request, "options", None)
+    return options is not None and "as_of" in options.DESCRIPTOR.fields_by_name and options.HasField("as_of")
 
 
 async def _abort(context: Any, error: Exception, method: str) -> NoReturn:

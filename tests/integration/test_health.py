@@ -17,10 +17,12 @@ import pytest_asyncio
 from events.health import Health
 from events.hosting import open_pool
 from events.log import topics
+from events.log.outcomes import Outcomes
 from events.log.publish import Publisher
 from events.process.settings import Settings
 from events.projections.positions import live_schema
 from events.projections.runner import Runner
+from events.queries.catching_up import CatchingUp
 from events.writer.writer import Writer
 from tests import PATIENCE
 from tests.integration.cluster import Cluster, cluster
@@ -70,6 +72,21 @@ async def locked(settings: Settings) -> AsyncIterator[None]:
             yield
     finally:
         await db.close()
+
+
+async def test_tables_know_whether_they_have_what_the_log_had_when_they_were_asked(service: Service) -> None:
+    """Before it, who did not make a thing heard "there is none" until the tables had it."""
+    tables = CatchingUp(service.runner)
+    async with Publisher(service.settings) as publisher, Outcomes(service.settings) as outcomes:
+        assert await tables.why_behind() == ""
+        async with locked(service.settings):
+            outcome = outcomes.expect("one")
+            await publisher.publish(submit("one", "one"), id="one")
+            position = (await asyncio.wait_for(outcome, PATIENCE)).position
+            assert "do not contain events.jobs/" in await tables.why_behind(0.2)
+            behind = asyncio.create_task(tables.why_behind(PATIENCE))
+        assert await behind == ""
+        assert await service.runner.wait_for([position], 0) == []
 
 
 async def test_tables_that_take_nothing_make_a_service_unready_until_they_do(service: Service) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -17,6 +18,7 @@ from events.queries import guard
 from events.queries.guard import Guarded, passing
 from events.queries.queries import QueryError
 from forgelog_pb.jobs.v1.queries_pb2 import FollowLogsRequest, GetJobRequest
+from forgelog_pb.query.v1.options_pb2 import ReadOptions
 
 STARTING_UP = asyncpg.CannotConnectNowError("the database system is starting up")
 STALE = asyncpg.FeatureNotSupportedError("cached plan must not change result type")
@@ -61,11 +63,26 @@ def test_what_does_not(error: Exception) -> None:
     assert passing(error) == ""
 
 
+class Tables:
+    """Stands for tables that follow a log."""
+
+    def __init__(self, why: str = "") -> None:
+        self.why = why
+        self.asked = 0
+
+    async def why_behind(self) -> str:
+        self.asked += 1
+        return self.why
+
+
 class Service:
     """A guarded service with a query and a stream, which fail with `failures`, one after the other, and then answer."""
 
-    def __init__(self, *failures: Exception, after: int = 0, always: Exception | None = None) -> None:
+    def __init__(
+        self, *failures: Exception, after: int = 0, always: Exception | None = None, tables: Tables | None = None
+    ) -> None:
         self.failures = list(failures)
+        self.tables = tables
         self.after = after
         """Answers that a stream gives before it fails."""
         self.always = always
@@ -97,7 +114,7 @@ class Service:
             "Job": grpc.unary_unary_rpc_method_handler(self.unary, GetJobRequest.FromString, _as_it_is),
             "Logs": grpc.unary_stream_rpc_method_handler(self.stream, FollowLogsRequest.FromString, _as_it_is),
         }
-        Guarded(self._server, "test").add_registered_method_handlers("test.Queries", handlers)
+        Guarded(self._server, "test", tables=self.tables).add_registered_method_handlers("test.Queries", handlers)
         port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=client_options(1 << 20))
@@ -113,6 +130,12 @@ class Service:
 
     def follow(self) -> Any:
         return self._channel.unary_stream("/test.Queries/Stream")(b"", timeout=30)
+
+    async def job(self, at: datetime | None = None) -> bytes:
+        request = GetJobRequest(job_id="j1", options=ReadOptions(as_of=at) if at else None)
+        call = self._channel.unary_unary("/test.Queries/Job", request_serializer=GetJobRequest.SerializeToString)
+        answer: bytes = await call(request, timeout=30)
+        return answer
 
     async def damaged(self, method: str) -> None:
         call = self._channel.unary_stream if method == "Logs" else self._channel.unary_unary
@@ -173,6 +196,47 @@ async def test_other_failures_are_told_at_once(error: Exception, code: grpc.Stat
             await service.ask()
     assert caught.value.code() is code
     assert retry_seconds(caught.value.trailing_metadata()) is None  # type: ignore[arg-type]
+
+
+NONE = QueryError(grpc.StatusCode.NOT_FOUND, "there is no job 'j1'")
+
+
+async def test_what_is_not_there_is_asked_for_again_once_the_tables_have_what_the_log_had() -> None:
+    """They were behind when they said so."""
+    async with Service(NONE, tables=Tables()) as service:
+        assert await service.job() == b"answer"
+    async with Service(NONE, tables=Tables()) as service:
+        service.quiet.set()
+        assert await all_of(service.follow()) == [b"answer"]
+
+
+@pytest.mark.parametrize("method", [Service.ask, lambda service: all_of(service.follow())], ids=["query", "stream"])
+async def test_what_is_in_no_table_that_has_all_is_not_there(method: Callable[[Service], Any]) -> None:
+    async with Service(always=NONE, tables=Tables()) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(service)
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, "there is no job 'j1'")
+    assert service.tables is not None
+    assert service.tables.asked == 1
+
+
+async def test_tables_that_stay_behind_do_not_say_what_is_not_there() -> None:
+    async with Service(always=NONE, tables=Tables("the tables do not contain events.jobs/0@7 yet")) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.job()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "there is no job 'j1'" in (caught.value.details() or "")
+    assert "events.jobs/0@7 yet; ask again" in (caught.value.details() or "")
+    assert retry_seconds(caught.value.trailing_metadata()) == guard.RETRY_AFTER  # type: ignore[arg-type]
+
+
+async def test_the_past_does_not_wait_for_what_comes() -> None:
+    async with Service(always=NONE, tables=Tables("behind")) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.job(datetime(2026, 1, 1, tzinfo=UTC))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert service.tables is not None
+    assert service.tables.asked == 0
 
 
 async def test_a_quiet_stream_says_that_it_was_accepted() -> None:
