@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from events.log.access import client_options
 from events.log.topics import CONTEXTS
@@ -64,12 +66,35 @@ class Readiness:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 if self._client is None:
-                    client = AIOKafkaClient(**client_options(self._settings))
-                    await client.bootstrap()
-                    self._client = client
-                await self._client.fetch_all_metadata()
+                    self._client = await self._connected()
+                await _asked(self._client)
         except TimeoutError:
             return f"no broker answers at {self._settings.kafka} within {CHECK_SECONDS:g} s"
         except (KafkaError, OSError) as error:
             return f"no broker answers at {self._settings.kafka} ({type(error).__name__})"
         return ""
+
+    async def _connected(self) -> AIOKafkaClient:
+        client = AIOKafkaClient(**client_options(self._settings))
+        try:
+            await client.bootstrap()
+        except BaseException:  # also when it took too long
+            await client.close()
+            raise
+        return client
+
+
+async def _asked(client: AIOKafkaClient) -> None:
+    """Returns once a broker has answered. It is asked about no topic: a cluster that others use too may have very many.
+
+    Raises KafkaError when none does.
+    """
+    problem = KafkaError("no broker is known")
+    for broker in random.sample(nodes := list(client.cluster.brokers()), len(nodes)):
+        try:
+            await client.send(broker.nodeId, MetadataRequest([]))
+        except KafkaError as error:
+            problem = error
+        else:
+            return
+    raise problem
