@@ -8,11 +8,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from events.language.base import Command, Model
+from events.language.booleans import booleans_for_numbers
 from events.language.bounds import TEXT_PATTERN
 from events.language.common import (
     ID_PATTERN,
@@ -132,16 +135,39 @@ def decode_command(type_name: str, value: bytes) -> Command:
     return validate_json(model, value)
 
 
+def validate_data(model: type[Command], data: Any) -> Command:
+    """A command from JSON data. Raises Refused(invalid_argument)."""
+    try:
+        made = model.model_validate(data)
+    except ValidationError as error:
+        raise refused(error, model) from None
+    _refuse_booleans(data, made)
+    return made
+
+
 def validate_json(model: type[Command], value: bytes) -> Command:
     """A command from its JSON body. Raises Refused(invalid_argument)."""
     try:
-        return model.model_validate_json(value)
+        made = model.model_validate_json(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "json_invalid":
             what = "the body is empty" if not value.strip() else f"the body is not JSON: {first['ctx']['error']}"
             raise Refused(ErrorCode.INVALID_ARGUMENT, what) from None
         raise refused(error, model) from None
+    if b"true" in value or b"false" in value:
+        _refuse_booleans(from_json(value), made)
+    return made
+
+
+def _refuse_booleans(data: Any, made: Command) -> None:
+    """Raises Refused for booleans where numbers are wanted."""
+    errors = [
+        FieldError(field=_path(place), problem=f"{shown_json(sent)} is not a number", hint="give a number")
+        for place, sent in islice(booleans_for_numbers(data, made), MAX_ERRORS)
+    ]
+    if errors:
+        raise Refused(ErrorCode.INVALID_ARGUMENT, f"{errors[0].field}: {errors[0].problem}", tuple(errors))
 
 
 class _Origin(Model):

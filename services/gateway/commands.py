@@ -34,7 +34,7 @@ from events.language.common import (
 )
 from events.language.convert import from_message
 from events.language.objects import ObjectRef
-from events.language.problems import WHOLE, command_class, refused, validate_json
+from events.language.problems import WHOLE, command_class, refused, validate_data, validate_json
 from events.log import topics
 from events.log.ids import new_command_id, payload_digest, with_assigned_id
 from events.log.outcomes import Outcome, Outcomes
@@ -244,10 +244,7 @@ class Door:
         if isinstance(body, bytes):
             refuse_repeats(body)
             return validate_json(model, body)
-        try:
-            return model.model_validate(body.data)
-        except ValidationError as error:
-            raise refused(error, model) from None
+        return validate_data(model, body.data)
 
     def _decode_message(self, envelope: Envelope, body: AnyMessage) -> Command:
         name = body.type_url.rsplit("/", 1)[-1]
