@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 import grpc
 from starlette.requests import Request
@@ -20,7 +19,7 @@ from services.gateway.commands import Body, Checked, Door, Parsed
 from services.gateway.errors import HTTP_STATUS, DoorError
 from services.gateway.http_answers import json_response
 from services.gateway.http_bodies import body_size, json_of, read_body
-from services.gateway.http_gate import principal_of
+from services.gateway.http_gate import decoded, principal_of
 from services.gateway.principal import Principal
 from services.gateway.servicer import check_batch, outcome_message, refusal_message, wait_seconds
 from services.gateway.trace import Trace
@@ -179,7 +178,7 @@ def _binary(request: Request, body: bytes) -> Given:
             continue
         key = header[3:]
         if key in CLOUDEVENT_KEYS:
-            given.envelope[CLOUDEVENT_KEYS[key]] = unquote(value)
+            given.envelope[CLOUDEVENT_KEYS[key]] = decoded(header, value)
         elif key not in CLOUDEVENT_IGNORED:
             close = close_to(key, CLOUDEVENT_KEYS)
             hint = f"did you mean 'ce-{close}'?" if close else f"there are ce-{', ce-'.join(CLOUDEVENT_KEYS)}"

@@ -4,12 +4,14 @@
 2. `Origin` is absent or the gateway's own, and `Sec-Fetch-Site` names no other site: browsers send both for web pages.
 3. The key (`services.gateway.principal`).
 4. JSON in a body: a web page can send other kinds to anyone without being asked (CORS "simple" requests).
+5. Text in the path and the query: bytes that are no UTF-8 would all become U+FFFD, and so different names one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 import grpc
 from starlette.requests import Request
@@ -72,15 +74,16 @@ class Gate:
         scope[_PRINCIPAL] = self._principal(scope["path"], given.get("authorization", []))
         if scope["method"] == "POST":
             _check_type(given.get("content-type", []))
+        _check_target(scope)
 
     def _host(self, scope: Scope, given: dict[str, list[str]]) -> str:
         """The name by which the gateway is called, lower-case. A target in absolute form names it too."""
         called = [each.lower() for each in given.get("host", ())]
         if not scope["path"].startswith("/") and scope["path"] != "*":  # as a proxy is asked (RFC 9112, section 3.2.2)
-            _, _, rest = scope["path"].partition("://")
-            authority, _, path = rest.partition("/")
-            called.append(authority.lower())
-            scope["path"], scope["raw_path"] = f"/{path}", f"/{path}".encode()
+            _, _, rest = scope["raw_path"].partition(b"://")
+            authority, _, path = rest.partition(b"/")
+            called.append(unquote(authority).lower())
+            scope["path"], scope["raw_path"] = unquote(b"/" + path), b"/" + path
         for each in called:
             if self._hosts.problem(each):
                 raise _refused("host", f"{shown(each)} {NOT_OURS}", HINT)
@@ -107,6 +110,25 @@ def principal_of(request: Request) -> Principal:
 def is_stranger(request: Request) -> bool:
     """Whether a request to an open path came without a key."""
     return request.scope[_PRINCIPAL] is None
+
+
+def decoded(field: str, written: str | bytes) -> str:
+    """What is written percent-encoded. Raises DoorError, naming the field, where that is not UTF-8."""
+    try:
+        return unquote_to_bytes(written).decode()
+    except UnicodeDecodeError:
+        shown_as = written if isinstance(written, str) else written.decode("latin-1")
+        problem, hint = f"{shown(shown_as)} is not text", "percent-encode the bytes of its UTF-8 form"
+        raise DoorError.about(field, problem, hint) from None
+
+
+def _check_target(scope: Scope) -> None:
+    if b"%" in (path := scope["raw_path"]):
+        decoded("path", path)
+    if b"%" in (query := scope["query_string"]):
+        for pair in query.split(b"&"):
+            name, _, value = pair.partition(b"=")
+            decoded(decoded("query", name), value)
 
 
 def _check_type(types: list[str]) -> None:

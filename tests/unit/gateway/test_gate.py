@@ -94,6 +94,32 @@ async def test_a_target_may_be_a_whole_url(gateway: Door) -> None:
     assert (await gateway.send(attack.request(gateway.address, gateway.credentials))).status == 200
 
 
+@pytest.mark.parametrize(
+    ("target", "field"),
+    [
+        ("/v1/jobs?name=%ff", "name"),
+        ("/v1/jobs?nam%ff=a", "query"),
+        ("/v1/jobs?name=%c3%a9&project=%ed%a0%80", "project"),
+        ("/v1/jobs/a%ffb", "path"),
+        ("http://HOST/v1/jobs/a%ffb", "path"),
+    ],
+)
+async def test_what_is_no_text_is_refused(gateway: Door, target: str, field: str) -> None:
+    """Each such byte was U+FFFD, so what differs in them alone was the same."""
+    attack = Attack("", 400, "", (), target, "GET")
+    answer = await gateway.send(attack.request(gateway.address, gateway.credentials))
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["errors"][0]["field"]) == (400, field)
+    assert "is not text" in error["message"]
+
+
+async def test_an_id_in_a_header_that_is_no_text_is_refused(gateway: Door) -> None:
+    """Two of them were one id, and the second command a repeat of the first."""
+    headers = (JSON, ("ce-type", "SubmitJob"), ("ce-id", "a%fe"), *gateway.credentials)
+    answer = await gateway.ask("/v1/commands", "POST", *headers, body=b"{}")
+    assert (answer.status, json.loads(answer.body)["error"]["errors"][0]["field"]) == (400, "ce-id")
+
+
 async def test_a_name_that_is_set_is_taken(tmp_path: Path) -> None:
     async with door(tmp_path, gateway_hosts="forgelog.example, [fe80::1]") as gateway:
         for host, status in (("forgelog.example:443", 200), ("[FE80::1]:1", 200), ("evil.example", 403)):
