@@ -25,9 +25,9 @@ from aiokafka.errors import KafkaError
 
 from events.process import metrics
 from events.process.channels import ACCEPTED
-from events.process.retry_hint import retry_metadata
 from events.queries.queries import QueryError
 from events.queries.requests import check_request, reader
+from events.queries.status import status_metadata
 
 HELD_SECONDS = 2.0
 """How long after its start a query is still tried again. A killed Postgres is back in about a second."""
@@ -93,7 +93,7 @@ class Places:
         """End a call for which there is none."""
         code = grpc.StatusCode.RESOURCE_EXHAUSTED
         text = f"all {self._most} calls that this service answers at a time are under way; ask again"
-        await context.abort(code, text, retry_metadata(code.value[0], text, RETRY_AFTER))
+        await context.abort(code, text, status_metadata(code, text, (), RETRY_AFTER))
         raise AssertionError("abort returned")
 
     def give(self) -> None:
@@ -278,8 +278,9 @@ async def _abort(context: Any, error: Exception, method: str) -> NoReturn:
     else:
         log.exception("%s failed", method, exc_info=error)
         code, text = grpc.StatusCode.INTERNAL, f"{method} failed because of a defect in the service; see its log"
-    trailing = retry_metadata(code.value[0], text, RETRY_AFTER) if code is grpc.StatusCode.UNAVAILABLE else ()
-    await context.abort(code, text, trailing)
+    fields = error.fields if isinstance(error, QueryError) else ()
+    again = RETRY_AFTER if code is grpc.StatusCode.UNAVAILABLE else 0.0
+    await context.abort(code, text, status_metadata(code, text, fields, again))
     raise AssertionError("abort returned")
 
 

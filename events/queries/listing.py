@@ -53,7 +53,7 @@ def page(request: Any, keys: Keys) -> tuple[int, dict[str, Any] | None]:
     Raises QueryError on a bad one, also on a cursor that somebody else made, or that came of other filters."""
     limit = request.page.limit or DEFAULT_PAGE
     if not 0 < limit <= MAX_PAGE:
-        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"page.limit is {limit}; ask for 1 to {MAX_PAGE} rows")
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"page.limit: is {limit}; ask for 1 to {MAX_PAGE} rows")
     if not request.page.cursor:
         return limit, None
     try:
@@ -63,12 +63,12 @@ def page(request: Any, keys: Keys) -> tuple[int, dict[str, Any] | None]:
         after = {name: _key(content[name], kind) for name, kind in keys.items()}
     except (ValueError, OverflowError):
         raise QueryError(
-            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor is not one that this list returned; start without a cursor"
+            grpc.StatusCode.INVALID_ARGUMENT, "page.cursor: is not one that this list returned; start without a cursor"
         ) from None
     if content[_ASKED] != _asked(request):
         raise QueryError(
             grpc.StatusCode.INVALID_ARGUMENT,
-            "page.cursor is of a list with other filters; ask for each page with the same, or start without a cursor",
+            "page.cursor: is of a list with other filters; ask for each page with the same, or start without a cursor",
         )
     return limit, after
 

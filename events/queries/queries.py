@@ -17,12 +17,14 @@ from typing import Any, Protocol
 import asyncpg
 import grpc
 
+from events.language.common import FieldError, shown
 from events.log.envelope import Position
 from events.projections import past
 from events.projections.positions import read_positions
 from events.projections.runner import Runner
 from events.projections.stored import Positions
 from events.projections.tables import Db
+from events.queries.status import errors_said
 from events.queries.watching import Watching
 
 AT_LEAST_SECONDS = 10.0
@@ -41,12 +43,20 @@ CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 class QueryError(Exception):
-    """A query that can't be answered: becomes its gRPC status."""
+    """A query that can't be answered: becomes its gRPC status.
+
+    The message of what is wrong with one field of the request begins with it: ``FIELD: what is wrong; what to do``.
+    """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+
+    @property
+    def fields(self) -> tuple[FieldError, ...]:
+        """The field of the request that is wrong; none where the message names none."""
+        return errors_said(self.code, self.message)
 
 
 def not_found(kind: str, id: str, at: datetime | None = None) -> QueryError:
@@ -127,7 +137,7 @@ class ReadModel:
                 yield db
                 return
             if as_of.tzinfo is None:
-                raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "as_of has no time zone; end it with Z")
+                raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "options.as_of: has no time zone; end it with Z")
             transaction = db.transaction()
             await transaction.start()
             try:
@@ -149,9 +159,9 @@ class ReadModel:
         if not at_least:
             return
         try:
-            wanted = [Position.parse(text) for text in at_least]
+            wanted = [_position(text) for text in at_least]
         except ValueError as error:
-            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"at_least: {error}") from None
+            raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"options.at_least: {error}") from None
         until = time.monotonic() + AT_LEAST_SECONDS
         missing = await self._runner.wait_for(wanted, AT_LEAST_SECONDS)
         for other in self._others:
@@ -163,6 +173,16 @@ class ReadModel:
                 f"the tables do not contain {names} after {AT_LEAST_SECONDS:.0f} s; they are behind, or no such "
                 f"position exists yet: ask again, or leave at_least out",
             )
+
+
+def _position(text: str) -> Position:
+    """A position of what tables are made of. Raises ValueError: another one would be waited for by nobody."""
+    position = Position.parse(text)
+    if "." not in position.topic:
+        raise ValueError(f"{shown(text)} lacks its topic's kind; write events.{text}")
+    if position.topic.startswith("commands."):
+        raise ValueError(f"{shown(text)} is where a command stands; give the positions of its events")
+    return position
 
 
 class PointReads:

@@ -9,12 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import grpc
-import orjson
-from google.rpc.error_details_pb2 import BadRequest  # type: ignore[import-untyped]
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from events.language.common import FieldError, Refused
-from events.process.retry_hint import DETAILS, PUSHBACK, add_retry
+from events.queries.status import errors_said, status_metadata
 
 HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.OK: 200,
@@ -36,12 +33,6 @@ HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
 
-ERRORS_METADATA = "forgelog-errors-bin"
-"""Trailing metadata with the field errors as JSON, for clients that don't read google.rpc details."""
-
-_METADATA_BYTES = 2000
-"""Most bytes of field errors in one kind of trailing metadata: gRPC refuses answers whose metadata exceed 8 KiB."""
-
 
 class DoorError(Exception):
     """The gateway's own no."""
@@ -60,7 +51,7 @@ class DoorError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-        self.errors = tuple(errors)
+        self.errors = tuple(errors) or errors_said(code, message)
         self.retry_after = retry_after
         """Seconds after which it makes sense to try again; 0 if that is not known."""
         self.http_status = http_status or HTTP_STATUS[code]
@@ -96,37 +87,11 @@ def as_json(code: str, message: str, errors: Iterable[FieldError]) -> dict[str, 
 
 
 def trailing_metadata(error: DoorError) -> tuple[tuple[str, str | bytes], ...]:
-    """Details of a gRPC status: google.rpc.Status with BadRequest and RetryInfo, and the same in plain metadata."""
-    found: list[tuple[str, str | bytes]] = []
-    status = Status(code=error.code.value[0], message=error.message[:500])
-    shown = _fitting(error.errors)
-    if shown:
-        violations = [
-            BadRequest.FieldViolation(field=e.field, description=f"{e.problem}; {e.hint}" if e.hint else e.problem)
-            for e in shown
-        ]
-        status.details.add().Pack(BadRequest(field_violations=violations))
-        found.append((ERRORS_METADATA, orjson.dumps([e.model_dump() for e in shown])))
-    if error.retry_after:
-        add_retry(status, error.retry_after)
-        found.append((PUSHBACK, str(int(error.retry_after * 1000))))
-    if status.details:
-        found.append((DETAILS, status.SerializeToString()))
-    return tuple(found)
+    """Details of a gRPC status."""
+    return status_metadata(error.code, error.message, error.errors, error.retry_after)
 
 
 async def abort(context: Any, error: DoorError) -> NoReturn:
     """End a gRPC call with this error."""
     await context.abort(error.code, error.message[:1000], trailing_metadata(error))
     raise AssertionError("abort returned")
-
-
-def _fitting(errors: Iterable[FieldError]) -> list[FieldError]:
-    shown: list[FieldError] = []
-    room = _METADATA_BYTES
-    for error in errors:
-        room -= len(error.field.encode()) + len(error.problem.encode()) + len(error.hint.encode()) + 40
-        if room < 0:
-            break
-        shown.append(error)
-    return shown

@@ -23,6 +23,7 @@ from events.queries.callers import CALLER, Metadata, bearer, services_key
 from events.queries.local.client import LocalClient, LocalConnection
 from events.queries.local.places import socket_of
 from events.queries.requests import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES
+from events.queries.status import errors_in
 from forgelog_pb.log.v1.queries_pb2 import GetStatusRequest
 from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
 from services.gateway import metrics
@@ -58,6 +59,11 @@ class Relayed(Exception):
     def retry_after(self) -> float:
         """Seconds after which the service asks to be called again; 0 if it does not say."""
         return retry_seconds(self.trailing) or 0.0
+
+    @property
+    def errors(self) -> tuple[FieldError, ...]:
+        """Which fields the service says are wrong."""
+        return errors_in(self.trailing)
 
 
 class Forwarder:

@@ -128,16 +128,37 @@ def shown_path(path: str) -> str:
 
 
 def _instead(request: Request) -> str:
-    paths = [route.path for route in request.app.routes if route.path != "/"]
-    close = close_to(request.url.path, paths) if len(request.url.path) <= MOST_SHOWN else None
-    if close:
-        return f"did you mean {close}?"
-    return f"there are {', '.join(dict.fromkeys(_family(path) for path in paths))}; / lists all paths"
+    """Which path was meant, or which there are: those that begin alike, else what all are about."""
+    asked = request.url.path
+    paths = list(dict.fromkeys(route.path for route in request.app.routes if route.path != "/"))
+    if len(asked) <= MOST_SHOWN:
+        family = _family(asked)
+        if alike := [path for path in paths if _family(path) == family]:
+            # What all of them begin with would make any two of them alike.
+            rests = {_filled(path, asked).removeprefix(family): path for path in alike}
+            rest = asked.removeprefix(family).rstrip("/")
+            near = rest if rest in rests else close_to(rest, rests) or None
+            if near in rests:
+                return f"did you mean {rests[near]}?"
+            return f"there are {', '.join(alike[:_MOST_ALIKE])}{' and more' if alike[_MOST_ALIKE:] else ''}"
+        if close := close_to(asked, paths):
+            return f"did you mean {close}?"
+    return f"there are {', '.join(dict.fromkeys(map(_family, paths)))}; / lists all paths"
+
+
+_MOST_ALIKE = 8
 
 
 def _family(path: str) -> str:
     """The first parts of a path, which name what it is about: ``/v1/jobs`` of ``/v1/jobs/{job_id}/tasks``."""
     return "/".join(path.split("/{")[0].split("/")[:3])
+
+
+def _filled(path: str, asked: str) -> str:
+    """A route's path with the parts of the one that was asked for in place of its variables."""
+    given = asked.split("/")
+    parts = path.split("/")
+    return "/".join(given[n] if part.startswith("{") and n < len(given) else part for n, part in enumerate(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +173,7 @@ class Form:
 
 def error_body(error: DoorError | Relayed) -> dict[str, Any]:
     """``{"error": {code, message, errors}}``."""
-    errors = error.errors if isinstance(error, DoorError) else ()
-    body = as_json(code_name(error.code), _text(error), errors)
+    body = as_json(code_name(error.code), _text(error), error.errors)
     if error.retry_after:
         body["retry_after_ms"] = int(error.retry_after * 1000)
     return {"error": body}

@@ -189,7 +189,7 @@ async def test_lists_are_filtered_and_paged(platform: Platform) -> None:
         ("GetNode", pb.GetNodeRequest(node_id="n9"), "there is no node 'n9'"),
         ("GetAllocation", pb.GetAllocationRequest(allocation_id="a9"), "there is no allocation 'a9'"),
         ("GetPoolSummary", pb.GetPoolSummaryRequest(pool="nope"), "there is no pool 'nope'"),
-        ("ListNodes", pb.ListNodesRequest(page={"cursor": "e30="}), "page.cursor is not one that this list returned"),
+        ("ListNodes", pb.ListNodesRequest(page={"cursor": "e30="}), "page.cursor: is not one that this list returned"),
         ("ListAllocations", pb.ListAllocationsRequest(page={"limit": -1}), "page.limit: is -1"),
         ("ListNodes", pb.ListNodesRequest(statuses=[99]), "99 is no NodeStatus"),
     ],

@@ -275,8 +275,8 @@ async def test_the_queue_of_an_earlier_time(platform: Platform, settings: Settin
     ("method", "message", "problem"),
     [
         ("GetQueue", pb.GetQueueRequest(queue="nope"), "there is no queue 'nope'"),
-        ("ListEntries", pb.ListEntriesRequest(page={"cursor": "e30="}), "page.cursor is not one that this list"),
-        ("ListPlacements", pb.ListPlacementsRequest(page={"cursor": "e30="}), "page.cursor is not one that this list"),
+        ("ListEntries", pb.ListEntriesRequest(page={"cursor": "e30="}), "page.cursor: is not one that this list"),
+        ("ListPlacements", pb.ListPlacementsRequest(page={"cursor": "e30="}), "page.cursor: is not one that this list"),
         ("ListPlacements", pb.ListPlacementsRequest(page={"limit": -1}), "page.limit: is -1"),
     ],
 )

@@ -195,7 +195,7 @@ def _cursor(text: str) -> int:
     if not text:
         return -1
     if (arrival := count_of(text)) is None:
-        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "cursor is not one that FollowLogs gave; leave it out")
+        raise QueryError(grpc.StatusCode.INVALID_ARGUMENT, "cursor: is not one that FollowLogs gave; leave it out")
     return arrival
 
 

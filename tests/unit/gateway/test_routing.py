@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
+from services.gateway.http_answers import http_error
 from services.gateway.routing import Routing
 from tests.unit.gateway.test_gate import NO_PATHS, PATHS, ROUTES
 
@@ -34,3 +38,27 @@ def test_few_routes_are_compared_with_a_path_of_mlflow() -> None:
 def test_a_path_that_begins_with_a_variable_is_refused() -> None:
     with pytest.raises(ValueError, match=r"/\{any\}/x begins with a variable"):
         Routing([Route("/{any}/x", lambda _: None)])
+
+
+@pytest.mark.parametrize(
+    ("path", "instead"),
+    [
+        ("/v1/jbos", "did you mean /v1/jobs?"),
+        ("/v1/jobs/", "did you mean /v1/jobs?"),
+        ("/v1/jobs/j3slnqfnuxknb4/log", "did you mean /v1/jobs/{job_id}/logs?"),
+        ("/v1/deployments/scorer/replica", "did you mean /v1/deployments/{deployment_id}/replicas?"),
+        ("/v1/runs/x/zzzzzzzzzzzz", "there are /v1/runs, /v1/runs/{run_id}"),
+        ("/zzz", "; / lists all paths"),
+        ("/v1/" + "x" * 200, "; / lists all paths"),
+    ],
+)
+async def test_a_path_that_is_none_is_told_with_those_that_are_near(path: str, instead: str) -> None:
+    application = Starlette(exception_handlers={HTTPException: http_error})
+    application.router = ROUTING
+    transport = httpx.ASGITransport(app=application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        answer = await client.get(path)
+    text = answer.json()["error"]["message"]
+    assert answer.status_code == 404
+    assert instead in text
+    assert len(text) < 1_500

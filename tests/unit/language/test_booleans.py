@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 from events.language.base import Model
 from events.language.booleans import booleans_for_numbers
@@ -55,7 +56,7 @@ def test_what_may_be_a_boolean_stays_one(decode: Decode) -> None:
 
 class Inner(Model):
     numbers: tuple[float, ...] = ()
-    named: dict[str, int] = {}
+    named: dict[str, int] = Field(default_factory=dict)
     either: bool | float | None = None
 
 

@@ -11,12 +11,16 @@ import asyncpg
 import grpc
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+from google.rpc.error_details_pb2 import BadRequest  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
+from events.language.common import FieldError
 from events.process.channels import accepted, client_options, server_options
-from events.process.retry_hint import retry_seconds
+from events.process.retry_hint import DETAILS, retry_seconds
 from events.queries import guard
 from events.queries.guard import Guarded, passing
 from events.queries.queries import QueryError
+from events.queries.status import errors_in
 from forgelog_pb.jobs.v1.queries_pb2 import FollowLogsRequest, GetJobRequest
 from forgelog_pb.query.v1.options_pb2 import ReadOptions
 
@@ -237,6 +241,18 @@ async def test_the_past_does_not_wait_for_what_comes() -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     assert service.tables is not None
     assert service.tables.asked == 0
+
+
+async def test_a_field_that_is_wrong_is_named_in_the_details_too() -> None:
+    wrong = QueryError(grpc.StatusCode.INVALID_ARGUMENT, "page.limit: is -1; give 0 or more")
+    async with Service(always=wrong) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.ask()
+    trailing: Any = caught.value.trailing_metadata()
+    assert errors_in(trailing) == (FieldError(field="page.limit", problem="is -1", hint="give 0 or more"),)
+    (detail,) = Status.FromString(dict(trailing)[DETAILS]).details
+    (violation,) = BadRequest.FromString(detail.value).field_violations
+    assert (violation.field, violation.description) == ("page.limit", "is -1; give 0 or more")
 
 
 async def test_a_quiet_stream_says_that_it_was_accepted() -> None:

@@ -175,10 +175,10 @@ def test_descending_pages_go_on_below() -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"page": {"limit": 10_001}}, "page.limit is 10001; ask for 1 to 10000 rows"),
-        ({"page": {"cursor": "?"}}, "page.cursor is not one that this list returned; start without a cursor"),
-        ({"page": {"cursor": OF_ATTEMPTS}}, "page.cursor is not one that this list"),
-        ({"queue": "gpu", "page": {"cursor": OF_ALL}}, "page.cursor is of a list with other filters; ask for each"),
+        ({"page": {"limit": 10_001}}, "page.limit: is 10001; ask for 1 to 10000 rows"),
+        ({"page": {"cursor": "?"}}, "page.cursor: is not one that this list returned; start without a cursor"),
+        ({"page": {"cursor": OF_ATTEMPTS}}, "page.cursor: is not one that this list"),
+        ({"queue": "gpu", "page": {"cursor": OF_ALL}}, "page.cursor: is of a list with other filters; ask for each"),
         ({"statuses": [99]}, "statuses: 99 is no JobStatus; take one of pending, queued, scheduled, "),
     ],
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -15,7 +17,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from events.log.envelope import Position
 from events.queries.listing import INT4, INT8, next_cursor, page
-from events.queries.queries import CLOCKS_DIFFER, QueryError, read_options
+from events.queries.queries import CLOCKS_DIFFER, QueryError, ReadModel, read_options
 from events.queries.requests import MAX_ENTRIES, MAX_TEXT, check_request
 from forgelog_pb.jobs.v1.queries_pb2 import ListJobsRequest
 from forgelog_pb.query.v1.options_pb2 import ReadOptions
@@ -143,7 +145,7 @@ def test_a_cursor_is_for_the_filters_that_it_came_of() -> None:
     again = ListJobsRequest(labels={"size": "l", "team": "vision"}, queue="gpu", page={"cursor": cursor}, options=later)
     assert page(again, KEYS) == (100, ROW), "a page may have another size, and other options"
     for other in ({}, {"queue": "cpu"}, {"queue": "gpu"}):
-        with pytest.raises(QueryError, match=r"page\.cursor is of a list with other filters; ask for each") as caught:
+        with pytest.raises(QueryError, match=r"page\.cursor: is of a list with other filters; ask for each") as caught:
             asked(cursor, **other)
         assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -178,7 +180,7 @@ def test_a_cursor_is_for_the_filters_that_it_came_of() -> None:
 )
 def test_a_forged_cursor_is_refused(content: bytes) -> None:
     cursor = base64.urlsafe_b64encode(content).decode() or "="
-    with pytest.raises(QueryError, match=r"page\.cursor is not one that this list returned") as caught:
+    with pytest.raises(QueryError, match=r"page\.cursor: is not one that this list returned") as caught:
         asked(cursor)
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -194,3 +196,18 @@ def test_a_garbled_cursor_is_refused(text: str) -> None:
 def test_a_position_that_no_log_has_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="is not a position"):
         Position.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("jobs/0@9", "lacks its topic's kind; write events.jobs/0@9"),
+        ("commands.jobs/1@3", "is where a command stands; give the positions of its events"),
+        ("events.jobs", "is not a position"),
+    ],
+)
+async def test_a_position_that_nobody_would_wait_for_is_refused(text: str, says: str) -> None:
+    nothing: Any = SimpleNamespace(listeners=[])
+    with pytest.raises(QueryError, match=re.escape(says)) as caught:
+        await ReadModel(nothing, nothing).wait_for([text])
+    assert [error.field for error in caught.value.fields] == ["options.at_least"]
