@@ -17,7 +17,7 @@ from events.language.pipelines.graph import MOST_ERRORS, graph_errors
 from events.language.pipelines.parameters import ParameterSpec, ParameterType, spec_problems, typed
 from events.language.pipelines.pipeline import PipelineSpec, secrets_of
 from events.language.pipelines.sinks import WriteMode
-from events.language.pipelines.sources import LatePolicy, Streaming
+from events.language.pipelines.sources import QUARANTINE, LatePolicy, Streaming
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.transformations import chain_problems
 
@@ -83,6 +83,10 @@ def _of_stage(
     elif stage.sink is not None and len(stage.inputs) != 1:
         problem = f"has no transformation, and {len(stage.inputs)} inputs; what it writes can't be told"
         yield _error(f"{path}.transformations", problem, "give one input, or a transformation")
+    if stage.sink is not None and stage.sink.dataset.endswith(QUARANTINE):
+        own = stage.sink.dataset.removesuffix(QUARANTINE)
+        problem = f"is {stage.sink.dataset!r}, the rows that rules set aside from {own}: its own stages keep them"
+        yield _error(f"{path}.sink.dataset", problem, f"name another dataset, such as {own}-refused")
     if stage.parallelism is not None and stage.for_each is None:
         yield _error(f"{path}.parallelism", "is nothing of a stage without for_each", "leave it out, or give for_each")
     wanted = stage.resources
@@ -118,6 +122,11 @@ def _of_triggers(spec: PipelineSpec) -> Iterator[FieldError]:
     read = {(source.connection.url, source.topic) for _, source in sources if source.topic}
     watching: dict[tuple[str, str], str] = {}
     for number, trigger in enumerate(spec.triggers):
+        for at, dataset in enumerate(trigger.dataset.datasets if trigger.dataset is not None else ()):
+            if dataset.endswith(QUARANTINE):
+                problem = f"is {dataset!r}, which has no versions of its own"
+                hint = f"name {dataset.removesuffix(QUARANTINE)}: its versions bring the rows that rules set aside"
+                yield _error(f"spec.triggers[{number}].dataset.datasets[{at}]", problem, hint)
         if (topic := trigger.topic) is None:
             continue
         place = (topic.connection.url, topic.topic)

@@ -6,6 +6,7 @@ import pytest
 
 from events.language.base import Command
 from events.language.common import ErrorCode, Refused
+from events.language.pipelines.checks import spec_errors
 from events.language.pipelines.commands import (
     ActivatePipeline,
     DefinePipeline,
@@ -21,6 +22,7 @@ from events.language.pipelines.events import (
     PipelineResumed,
     PipelineRetired,
 )
+from events.language.pipelines.pipeline import PipelineSpec
 from tests.unit.pipelines.desk import ID, PROJECT, Desk, spec
 
 
@@ -95,3 +97,18 @@ def test_what_can_not_be_is_refused(given: list[Command] | None, command: Comman
             desk.send(each)
     with pytest.raises(Refused, match=told):
         desk.send(command)
+
+
+def test_a_quarantine_is_neither_written_by_a_stage_nor_waited_for() -> None:
+    """It is a part of its dataset's versions."""
+    raw = {"raw": {"source": {"type": "file_system", "path": "/in/*.csv"}}}
+    stage = {"id": "load", "inputs": raw, "sink": {"type": "dataset", "dataset": "orders.quarantine"}}
+    trigger = {"name": "refused", "dataset": {"datasets": ["orders", "orders.quarantine"]}}
+    errors = spec_errors(PipelineSpec.model_validate({"stages": [stage], "triggers": [trigger]}))
+    assert [(error.field, error.hint) for error in errors] == [
+        (
+            "spec.triggers[0].dataset.datasets[1]",
+            "name orders: its versions bring the rows that rules set aside",
+        ),
+        ("spec.stages[0].sink.dataset", "name another dataset, such as orders-refused"),
+    ]
