@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from forgelog.cli.render import (
     age_column,
     column,
     note,
+    plain,
     print_table,
     show_data,
     show_done,
@@ -227,23 +229,28 @@ _STAGES = [
 def status(
     name: NameArgument, number: OptionalNumber = 0, at: AtOption = None, output: OutputOption = Format.TABLE
 ) -> None:
-    """Show a run with its stages, and triggers that start no runs."""
+    """Show a run with its stages, triggers that start no runs, and how far windows over event time are."""
     moved = moment(at)
 
-    async def work(client: AsyncClient) -> tuple[Any, Any, list[Any], list[str]]:
+    async def work(client: AsyncClient) -> tuple[Any, Any, list[Any], list[str], str]:
         pipeline = await client.pipelines.get(name, at=moved)
         if not number and not pipeline["runs"]:
-            return pipeline, None, [], []
+            return pipeline, None, [], [], ""
         row = await client.pipeline_runs.get(name, number, at=moved)
         stages = await client.pipeline_runs.stages(name, row.number, at=moved)
         spec = (await client.pipelines.version(name, row.pipeline_version, at=moved)).spec
-        return pipeline, row, stages, [each["id"] for each in spec["stages"]]
+        why = row["reason"]
+        if row["status"] == "queued":
+            under_way = await client.pipeline_runs.list(name, status=("running", "paused"), at=moved)
+            why = why or told_queue(pipeline, under_way)
+        return pipeline, row, stages, [each["id"] for each in spec["stages"]], why
 
-    pipeline, row, stages, known = with_client(work)
+    pipeline, row, stages, known, why = with_client(work)
     troubles = _troubles(pipeline)
+    of_pipeline = {name: pipeline[name] for name in ("trigger_troubles", "stream_progress")}
     if row is None:
         if output is not Format.TABLE:
-            show_data({name: pipeline[name] for name in ("status", "reason", "runs", "trigger_troubles")}, output)
+            show_data({**{name: pipeline[name] for name in ("status", "reason", "runs")}, **of_pipeline}, output)
             return
         show_fields(
             {"status": pipeline["status"], "why": pipeline["reason"], "runs": "none yet", "triggers": troubles},
@@ -251,13 +258,13 @@ def status(
         )
         return
     if output is not Format.TABLE:
-        show_data({**row, "stages": stages, "trigger_troubles": pipeline["trigger_troubles"]}, output)
+        show_data({**row, "why": why, "stages": stages, **of_pipeline}, output)
         return
     seen = {each["stage_id"] for each in stages}
     order = {id: place for place, id in enumerate(known)}
     fields = {
         "status": row["status"],
-        "why": row["reason"],
+        "why": why,
         "version": row["pipeline_version"],
         "trigger": f"{row['trigger']} {row['trigger_id']}".strip(),
         "parameters": row["parameters"],
@@ -267,6 +274,7 @@ def status(
         "waiting": [id for id in known if id not in seen],
         "note": row["note"],
         "triggers": troubles,
+        "windows": told_windows(pipeline["stream_progress"]),
     }
     show_fields(fields, title=f"{name} run {row['number']}")
     if stages:
@@ -280,6 +288,33 @@ def status(
 def _troubles(pipeline: Any) -> list[str]:
     """Triggers that start no runs, and why."""
     return [f"{each['trigger']} starts no runs: {each['reason']}" for each in pipeline["trigger_troubles"]]
+
+
+def told_queue(pipeline: Any, under_way: Sequence[Any]) -> str:
+    """What a queued run waits for: ``run 3 is running, and execution.max_active_runs is 1``; empty: for nothing."""
+    if pipeline["status"] == "paused":
+        return "the pipeline is paused"
+    others = [each for each in under_way if each["trigger"] != "backfill"]
+    runs = ", ".join(f"run {each['number']} is {each['status']}" for each in others[:5])
+    most = pipeline["spec"]["execution"]["max_active_runs"]
+    return f"{runs}, and execution.max_active_runs is {most}" if runs else ""
+
+
+def told_windows(streams: Iterable[Any]) -> list[str]:
+    """``hours/orders: complete up to 2026-05-09T00:00:35Z; 3 are open, the first ends at 2026-05-09T00:00:40Z``"""
+    found = []
+    for each in streams:
+        mark = plain(each["watermark"])
+        parts = [f"complete up to {mark}" if mark else "none is complete"]
+        if each["open_windows"]:
+            count = each["open_windows"]
+            verb = "is" if count == 1 else "are"
+            parts.append(f"{count:,} {verb} open, the first ends at {plain(each['next_end'])}")
+        if each["held_by"] is not None:
+            parts.append(f"partition {each['held_by']} holds the watermark back")
+        parts.append(f"{each['held_rows']:,} rows are held, {each['late_rows']:,} were late")
+        found.append(f"{each['stage_id']}/{each['input']}: {'; '.join(parts)}")
+    return found
 
 
 def logs(

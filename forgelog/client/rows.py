@@ -1613,6 +1613,8 @@ class PipelineRow(Answer, message="forgelog.pipelines.v1.Pipeline"):
     """How many promises were not kept. 0 to 2147483647."""
     trigger_troubles: list[Answer]
     """Of triggers that start no runs now; the others do."""
+    stream_progress: list[Answer]
+    """How far inputs with windows are."""
     created_at: datetime | None
     updated_at: datetime | None
     retired_at: datetime | None

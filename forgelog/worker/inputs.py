@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,11 +75,14 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
             resolved = _one_file(resolved, str(job.item))
         whole = f"{name} whole" if mine and not by_file else name
         allow(connection, io.allowed_paths(resolved))
-        windows = _has_windows(source)
-        read = f"{whole} records" if windows else whole
+        read, hidden = whole, ()
+        if windows := _has_windows(source):
+            read = f"{whole} records"
+            source, hidden = windowing.with_places(source)
+            resolved = replace(resolved, source=source)
         columns, size = _attach_source(connection, read, source, resolved, inputs, job.most_rows), resolved.bytes
         if windows:
-            columns = _windowed(connection, job, name, read, resolved, inputs)
+            columns = _windowed(connection, job, name, read, resolved, inputs, hidden)
         inputs.read.append(_lineage_input(name, source, resolved))
     if whole != name:
         execute(connection, f"CREATE VIEW {quoted(name)} AS SELECT * FROM {quoted(whole)} LIMIT 1 OFFSET {task}")
@@ -88,14 +91,21 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
 
 
 def _windowed(
-    connection: Any, job: StageJob, name: str, records: str, resolved: io.Resolved, inputs: Inputs
+    connection: Any,
+    job: StageJob,
+    name: str,
+    records: str,
+    resolved: io.Resolved,
+    inputs: Inputs,
+    hidden: Sequence[str] = (),
 ) -> tuple[Column, ...]:
-    """The relation of a source with windows: the rows of those that are complete now. Raises StageError."""
+    """The relation of a source with windows: the rows of those that are complete now. See `windowing.compute`. Raises
+    StageError."""
     source = resolved.source
     assert source.streaming is not None
     given = next((each for each in job.streams if each.input == name), None)
     if job.most_rows:
-        return windowing.all_windows(connection, name, records, source.streaming)
+        return windowing.all_windows(connection, name, records, source.streaming, hidden)
     if (source.connection.url, source.topic) not in job.context().topics:
         problem = "has windows, and the run was given no batch of the topic by a trigger"
         raise StageError("streaming.windows", problem, "activate the pipeline: its trigger's runs compute them")
@@ -103,7 +113,9 @@ def _windowed(
     if given is not None and given.held.rows:
         before = f"{name} held"
         attach_handed_on(connection, before, (given.held,), job.scratch, job.objects)
-    made = windowing.compute(connection, name, records, before, source.streaming, given, tuple(resolved.offsets))
+    made = windowing.compute(
+        connection, name, records, before, source.streaming, given, tuple(resolved.offsets), hidden=hidden
+    )
     held = StageOutput()
     if made.state is not None:
         if made.held_rows:

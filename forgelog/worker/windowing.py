@@ -13,14 +13,14 @@ Times are whole microseconds since 1970 in UTC.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from events.language.pipelines.clock.zones import first_instant, zone_of
 from events.language.pipelines.columns import Column
-from events.language.pipelines.sources import LatePolicy, Streaming
+from events.language.pipelines.sources import DataSource, LatePolicy, Streaming
 from events.language.pipelines.windows import EventWindows, PartitionTime, StreamState, WindowKind
 from forgelog.pipelines.engine.running import describe, execute
 from forgelog.pipelines.engine.sql import quoted
@@ -30,10 +30,17 @@ START, END = "_window_start", "_window_end"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 _DAY = 86_400_000_000
+_FIRST = datetime.min.replace(tzinfo=UTC)
 _NEVER = -(1 << 62)
 """Before any time."""
 _TIMES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_MS", "TIMESTAMP_S", "TIMESTAMP_NS")
 _LATE_RULE = "late"
+_PLACES = (
+    Column(name="_partition", type="INTEGER"),
+    Column(name="_offset", type="BIGINT"),
+    Column(name="_timestamp", type="TIMESTAMP WITH TIME ZONE"),
+)
+"""Columns that say which record of its topic a row is, and the record's own time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +67,10 @@ def moved_on(
     now: datetime,
     delay_seconds: float,
     idle_seconds: float,
-) -> tuple[tuple[PartitionTime, ...], datetime | None]:
-    """How far partitions are after a batch, and the watermark. It never goes back; while a partition that is not idle
-    had no row, and while all are idle, it stays.
+) -> tuple[tuple[PartitionTime, ...], datetime | None, int | None]:
+    """How far partitions are after a batch, the watermark, and the partition that holds it back: the least of those
+    that are not idle. It never goes back; while a partition that is not idle had no row, and while all are idle, it
+    stays.
 
     `seen`: the greatest event time of the batch, by partition. `before`: the watermark until now.
     """
@@ -74,11 +82,13 @@ def moved_on(
         active = now if old is None or new is not None else old.active_at
         after.append(PartitionTime(partition=number, greatest=greatest, active_at=active))
     awake = [each for each in after if (now - each.active_at).total_seconds() < idle_seconds]
-    times = [each.greatest for each in awake if each.greatest is not None]
-    if not awake or len(times) < len(awake):
-        return tuple(after), before
-    mark = min(times) - timedelta(seconds=delay_seconds)
-    return tuple(after), mark if before is None else max(before, mark)
+    if not awake:
+        return tuple(after), before, None
+    least = min(awake, key=lambda each: each.greatest or _FIRST)
+    if least.greatest is None:
+        return tuple(after), before, least.partition
+    mark = least.greatest - timedelta(seconds=delay_seconds)
+    return tuple(after), mark if before is None else max(before, mark), least.partition
 
 
 def days_around(days: Iterable[int], windows: EventWindows) -> list[tuple[int, int]]:
@@ -94,10 +104,20 @@ def _midnight(zone: Any, day: int) -> int:
     return _us(first_instant(zone, wall))
 
 
-def all_windows(connection: Any, name: str, records: str, streaming: Streaming) -> tuple[Column, ...]:
-    """Of a sample: all windows, complete or not."""
+def with_places(source: DataSource) -> tuple[DataSource, tuple[str, ...]]:
+    """A source whose rows say which records they are, since windows tell and hold them by that; and which columns of it
+    the stage has not asked for."""
+    asked = {column.name.lower() for column in source.columns}
+    added = tuple(column for column in _PLACES if asked and column.name not in asked)
+    return source.model_copy(update={"columns": (*source.columns, *added)}), tuple(each.name for each in added)
+
+
+def all_windows(
+    connection: Any, name: str, records: str, streaming: Streaming, hidden: Sequence[str] = ()
+) -> tuple[Column, ...]:
+    """Of a sample: all windows, complete or not. See `compute`."""
     rows = _assigned(connection, name, records, None, streaming)
-    execute(connection, f"CREATE VIEW {quoted(name)} AS {_shown(rows, 'true')}")
+    execute(connection, f"CREATE VIEW {quoted(name)} AS {_shown(rows, 'true', hidden)}")
     return describe(connection, name)
 
 
@@ -110,19 +130,21 @@ def compute(
     state: StreamState | None,
     partitions: tuple[int, ...],
     now: datetime | None = None,
+    hidden: Sequence[str] = (),
 ) -> Windowed:
     """Make the relation `name` of the rows of windows that are complete with this batch. `records` and `held` are the
-    relations of its rows and of those that were kept. Raises StageError."""
+    relations of its rows and of those that were kept; `hidden`: their columns that the stage does not see. Raises
+    StageError."""
     now = now or datetime.now(UTC)
     ((count,),) = execute(connection, f"SELECT count(*) FROM {quoted(records)}")
     rows = _assigned(connection, name, records, held, streaming)
     if not count:
-        execute(connection, f"CREATE VIEW {quoted(name)} AS {_shown(rows, 'false')}")
+        execute(connection, f"CREATE VIEW {quoted(name)} AS {_shown(rows, 'false', hidden)}")
         return Windowed(describe(connection, name))
     found = execute(connection, f"SELECT _partition, max(f_time) FROM {quoted(rows)} WHERE f_new GROUP BY ALL")
     seen = {partition: _time(greatest) for partition, greatest in found}
     before = state.watermark if state is not None else None
-    after, mark = moved_on(
+    after, mark, held_by = moved_on(
         state.partitions if state is not None else (),
         seen,
         partitions,
@@ -139,7 +161,7 @@ def compute(
     if updates:
         changed = f"SELECT f_start FROM {quoted(rows)} WHERE f_new AND f_end <= {old} AND f_end > {old - kept}"
         complete = f"({complete}) OR (f_end <= {old} AND f_start IN ({changed}))"
-    execute(connection, f"CREATE VIEW {quoted(name)} AS {_shown(rows, complete)}")
+    execute(connection, f"CREATE VIEW {quoted(name)} AS {_shown(rows, complete, hidden)}")
     # a row of several windows is held, and counted as late, once
     once = "QUALIFY row_number() OVER (PARTITION BY _partition, _offset) = 1"
     own = "SELECT * EXCLUDE (f_time, f_new, f_start, f_end)"
@@ -151,21 +173,28 @@ def compute(
     execute(connection, f"CREATE TABLE {quoted(late)} AS {query}")
     ((held_rows,),) = execute(connection, f"SELECT count(*) FROM {quoted(keep)}")
     ((late_rows,),) = execute(connection, f"SELECT count(*) FROM {quoted(late)}")
+    sessions = "".join(f", {quoted(each)}" for each in streaming.windows.by) if streaming.windows is not None else ""
+    opened = f"SELECT DISTINCT f_start, f_end{sessions} FROM {quoted(rows)} WHERE f_end > {new}"
+    ((open_windows, next_end),) = execute(connection, f"SELECT count(*), min(f_end) FROM ({opened})")
     left = StreamState(
         input="rows",
         batch=state.batch + 1 if state is not None else 1,
         watermark=mark,
         partitions=after,
         late_rows=late_rows + (state.late_rows if state is not None else 0),
+        open_windows=open_windows,
+        next_end=_time(next_end) if next_end is not None else None,
+        held_by=held_by,
     )
     aside = late if late_rows and streaming.late is LatePolicy.SIDE else None
     return Windowed(describe(connection, name), left, keep, held_rows, aside, late_rows)
 
 
-def _shown(rows: str, condition: str) -> str:
+def _shown(rows: str, condition: str, hidden: Sequence[str]) -> str:
     """What the stage sees of rows in windows."""
+    without = ", ".join(["f_time", "f_new", "f_start", "f_end", *hidden])
     times = f"make_timestamptz(f_start) AS {START}, make_timestamptz(f_end) AS {END}"
-    return f"SELECT * EXCLUDE (f_time, f_new, f_start, f_end), {times} FROM {quoted(rows)} WHERE {condition}"
+    return f"SELECT * EXCLUDE ({without}), {times} FROM {quoted(rows)} WHERE {condition}"
 
 
 def _assigned(connection: Any, name: str, records: str, held: str | None, streaming: Streaming) -> str:

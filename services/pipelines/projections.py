@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeGuard
 
+from events.language.base import Message
 from events.language.pipelines.dataset_messages import DatasetEvent
 from events.language.pipelines.events import PipelineEvent
-from events.language.pipelines.run_events import RunEnded, RunEvent, RunQueued, WorkerEvent
+from events.language.pipelines.run_events import RunEnded, RunEvent, RunQueued, StageCompleted, WorkerEvent
 from events.log.envelope import Recorded
 from events.notices.rows import NOTICES
 from events.projections.projection import Key, Projection, Rows, Table
@@ -19,11 +21,16 @@ from services.pipelines.pipeline import run_rows as runs
 _OF_PIPELINE = (PipelineEvent, RunQueued, RunEnded)
 
 
+def _of_pipeline(event: Message) -> TypeGuard[PipelineEvent | RunQueued | RunEnded | StageCompleted]:
+    """Whether it may change its pipeline's row: of stages, those that leave windows to the next batch."""
+    return isinstance(event, _OF_PIPELINE) or (isinstance(event, StageCompleted) and bool(event.streams))
+
+
 class PipelinesProjection(Projection):
     """Folds events.pipelines."""
 
     context = "pipelines"
-    version = 6
+    version = 7
     tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES, *clock.TABLES, NOTICES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
@@ -33,7 +40,7 @@ class PipelinesProjection(Projection):
             yield from dataset.of_stage(event)
         elif isinstance(event, DatasetEvent):
             yield from dataset.touched(event)
-        if isinstance(event, _OF_PIPELINE):
+        if _of_pipeline(event):
             yield from pipeline.touched(event)
         yield from clock.touched(event)
         yield from notices.touched(recorded)
@@ -45,7 +52,7 @@ class PipelinesProjection(Projection):
             dataset.put_of_stage(recorded, event, rows)
         elif isinstance(event, DatasetEvent):
             dataset.put(recorded, event, rows)
-        if isinstance(event, _OF_PIPELINE):
+        if _of_pipeline(event):
             pipeline.put(recorded, event, rows)
         clock.put(recorded, event, rows)
         notices.put(recorded, rows)

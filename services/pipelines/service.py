@@ -22,6 +22,7 @@ from services.pipelines.pipeline.decide import Pipelines
 from services.pipelines.projections import PROJECTION
 from services.pipelines.queries import PipelineQueriesServicer
 from services.pipelines.run_queries import RunQueriesServicer
+from services.pipelines.triggers.gauges import measure_streams
 from services.pipelines.work_orders import WorkOrders
 from services.pipelines.work_queries import WorkQueriesServicer
 
@@ -44,4 +45,6 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
     ]
 
 
-SERVICE = Service(deciders=deciders, projection=PROJECTION, servicers=servicers, background=(notify, export_lineage))
+SERVICE = Service(
+    deciders=deciders, projection=PROJECTION, servicers=servicers, background=(notify, export_lineage, measure_streams)
+)

@@ -3,72 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import uuid
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from events.language.pipelines.dataset_messages import VersionPublished
 from events.language.pipelines.run_events import RunQueued, WorkerReady, WorkerRequested
 from events.language.pipelines.watch_messages import FilesArrived, TopicAdvanced, TriggerTroubled
-from events.log.access import options_of
 from forgelog import AsyncClient
 from tests import PATIENCE
 from tests.integration.cluster import Cluster
 from tests.integration.test_pipeline_workers import newest
+from tests.integration.topics import connection_of, new_topic, send
 
 pytestmark = pytest.mark.slow
 
 NAME = "comings"
 RECORDS = 60
-
-
-def _options(platform: Cluster) -> dict[str, Any]:
-    settings = platform.settings
-    found = {"bootstrap_servers": settings.kafka}
-    return found | (options_of(settings.kafka_config) if settings.kafka_config else {})
-
-
-def _connection(platform: Cluster) -> dict[str, Any]:
-    """The broker as sources and triggers name it; its password is a secret of the node."""
-    found = _options(platform)
-    names = {"security_protocol": "security_protocol", "sasl_mechanism": "sasl_mechanism"}
-    names |= {"sasl_plain_username": "sasl_username"}
-    made: dict[str, Any] = {"url": found["bootstrap_servers"]}
-    made["options"] = {name: str(found[given]) for given, name in names.items() if given in found}
-    if "sasl_plain_password" in found:
-        secrets = platform.folder / "n0" / "secrets"
-        secrets.mkdir(exist_ok=True, mode=0o700)
-        (secrets / "comings-kafka").write_text(str(found["sasl_plain_password"]))
-        made["secret"] = {"name": "comings-kafka"}
-    return made
-
-
-async def _send(platform: Cluster, topic: str, numbers: range) -> None:
-    producer = AIOKafkaProducer(**_options(platform))
-    await producer.start()
-    try:
-        for number in numbers:
-            await producer.send(topic, json.dumps({"id": number}).encode(), partition=number % 2)
-        await producer.flush()
-    finally:
-        await producer.stop()
-
-
-async def _made(platform: Cluster) -> str:
-    name = f"comings-{uuid.uuid4().hex[:12]}"
-    admin = AIOKafkaAdminClient(**_options(platform))
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name, 2, 1)])
-    finally:
-        await admin.close()
-    return name
 
 
 def spec(connection: dict[str, Any], topic: str, folder: Path) -> dict[str, Any]:
@@ -113,9 +67,9 @@ async def test_records_and_files_that_come_are_read_once_each(
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "old.csv").write_text("id\n0\n")
-    topic = await _made(platform)
-    await _send(platform, topic, range(RECORDS // 2))
-    await client.pipelines.define(NAME, spec(_connection(platform), topic, tmp_path))
+    topic = await new_topic(platform)
+    await send(platform, topic, _records(range(RECORDS // 2)))
+    await client.pipelines.define(NAME, spec(connection_of(platform), topic, tmp_path))
     await client.pipelines.activate(NAME)
     id = (await client.pipelines.get(NAME)).pipeline_id
 
@@ -134,7 +88,7 @@ async def test_records_and_files_that_come_are_read_once_each(
         growing.write(f"{number}\n")
         await asyncio.sleep(0.5)
     growing.close()
-    await _send(platform, topic, range(RECORDS // 2, RECORDS))
+    await send(platform, topic, _records(range(RECORDS // 2, RECORDS)))
     ready = await platform.event(
         WorkerReady,
         lambda event: event.worker != requested.worker and event.worker in _watchers(platform, id),
@@ -154,6 +108,10 @@ async def test_records_and_files_that_come_are_read_once_each(
     shown = await platform.command(tmp_path, "pipeline", "status", NAME)
     assert "broken starts no runs: path:" in " ".join(shown.stdout.split())
     await client.pipelines.retire(NAME)
+
+
+def _records(numbers: range) -> Iterator[tuple[int, dict[str, int]]]:
+    return ((number % 2, {"id": number}) for number in numbers)
 
 
 def _watchers(platform: Cluster, id: str) -> set[str]:

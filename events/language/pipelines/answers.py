@@ -27,6 +27,36 @@ class TriggerTrouble(Model):
     """With what to do."""
 
 
+class StreamProgress(Model):
+    """How far the windows of a stage's input are, after the last batch that was completed."""
+
+    trigger: Identifier
+    """What gives the stage its batches."""
+    stage_id: Identifier
+    input: str
+    topic: str
+    url: str
+    """Where the topic is."""
+    run_id: Identifier
+    """Of the last batch."""
+    at: Timestamp
+    """When that was completed."""
+    batch: _Count
+    """How many batches there were."""
+    watermark: Timestamp | None = None
+    """Windows that end then or before are complete; None: none is."""
+    held_by: _Count | None = None
+    """The partition that holds the watermark back; None: all are idle."""
+    open_windows: _Count = 0
+    """Windows that have rows and are not complete."""
+    next_end: Timestamp | None = None
+    """When the first of them ends: what the watermark has to reach next."""
+    held_rows: Annotated[int, Field(ge=0)] = 0
+    """Rows that are kept for windows that are open, or may be updated."""
+    late_rows: Annotated[int, Field(ge=0)] = 0
+    """Rows that came after their window was complete, of all batches."""
+
+
 class Pipeline(Model):
     """A pipeline, with its newest version."""
 
@@ -61,6 +91,8 @@ class Pipeline(Model):
     """How many promises were not kept."""
     trigger_troubles: tuple[TriggerTrouble, ...] = ()
     """Of triggers that start no runs now; the others do."""
+    stream_progress: tuple[StreamProgress, ...] = ()
+    """How far inputs with windows are."""
     created_at: Timestamp
     updated_at: Timestamp
     retired_at: Timestamp | None = None

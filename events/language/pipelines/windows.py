@@ -107,3 +107,10 @@ class StreamState(Model):
     """The rows of windows that are open, or may be updated."""
     late_rows: Count = 0
     """That came after their window was complete, from the first batch on."""
+    open_windows: Count = 0
+    """How many windows have rows and are not complete."""
+    next_end: Timestamp | None = None
+    """When the first of them ends: what the watermark has to reach next."""
+    held_by: Annotated[int, Field(ge=0, lt=1_000_000)] | None = None
+    """The partition that holds the watermark back: of those that are not idle the one that is least far, or has had no
+    row; None: all are idle."""

@@ -14,7 +14,14 @@ from events.language.pipelines.events import (
     PipelineResumed,
     PipelineRetired,
 )
-from events.language.pipelines.run_events import RunCancelled, RunCompleted, RunEnded, RunFailed, RunQueued
+from events.language.pipelines.run_events import (
+    RunCancelled,
+    RunCompleted,
+    RunEnded,
+    RunFailed,
+    RunQueued,
+    StageCompleted,
+)
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.row_models import table_of
@@ -40,21 +47,26 @@ END_STATUS: Mapping[type[RunEnded], PipelineStatus] = {
 }
 
 
-def touched(event: PipelineEvent | RunQueued | RunEnded) -> Iterable[tuple[Table, Key]]:
+_LISTENING = frozenset({PipelineStatus.ACTIVE.value, PipelineStatus.PAUSED.value})
+"""How a pipeline stands whose triggers listen."""
+
+
+def touched(event: PipelineEvent | RunQueued | RunEnded | StageCompleted) -> Iterable[tuple[Table, Key]]:
     """The rows that an event reads or writes."""
     yield PIPELINES, (event.pipeline_id,)
     if isinstance(event, PipelineDefined):
         yield VERSIONS, (event.pipeline_id, event.pipeline_version)
 
 
-def put(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded, rows: Rows) -> None:
+def put(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded | StageCompleted, rows: Rows) -> None:
     found = rows.get(PIPELINES, (event.pipeline_id,))
     if isinstance(event, PipelineDefined):
         rows.put(PIPELINES, _defined(recorded, event, found))
         rows.put(VERSIONS, _version(recorded, event))
         return
     assert found is not None, "the decider lets nothing come before the definition"
-    change = {**_change(recorded, event), **clock.of_pipeline(event, found), **triggers.of_pipeline(event, found)}
+    change = {**_change(recorded, event), **clock.of_pipeline(event, found)}
+    change |= triggers.of_pipeline(recorded, event, found)
     rows.put(PIPELINES, {**found, **change, "updated_at": recorded.meta.time})
 
 
@@ -72,7 +84,11 @@ def _defined(recorded: Recorded, event: PipelineDefined, found: Row | None) -> R
     if found is not None and found["status"] != PipelineStatus.CANCELLED.value:
         names = {trigger.name for trigger in event.spec.triggers}
         troubles = [each for each in found["trigger_troubles"] if each["trigger"] in names]
-        return {**found, **said, "schedule_problem": "", "trigger_troubles": troubles}
+        progress = found["stream_progress"]
+        if found["status"] in _LISTENING:
+            progress = triggers.still_watched(progress, said["spec"])
+        changed = {"schedule_problem": "", "trigger_troubles": troubles, "stream_progress": progress}
+        return {**found, **said, **changed}
     return PIPELINES.first(
         pipeline_id=event.pipeline_id,
         project=event.project,
@@ -97,7 +113,7 @@ def _version(recorded: Recorded, event: PipelineDefined) -> Row:
     )
 
 
-def _change(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded) -> Row:
+def _change(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded | StageCompleted) -> Row:
     """What an event changes in its pipeline's row."""
     time = recorded.meta.time
     match event:

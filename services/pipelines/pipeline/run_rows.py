@@ -265,7 +265,7 @@ def _result(event: AttemptEvent, row: Any, time: datetime) -> Row:
                 "output": _plain(event.output),
                 "metrics": _plain(event.metrics),
                 "cached_from": event.cached_from,
-                "reason": "",
+                "reason": _windows_wait(event),
                 "failure": None,
                 "ended_at": time,
                 **evaluated,
@@ -283,6 +283,17 @@ def _result(event: AttemptEvent, row: Any, time: datetime) -> Row:
                 "tasks_failed": 0 if again else row["tasks_failed"],
             }
     return {}
+
+
+def _windows_wait(event: StageCompleted) -> str:
+    """Why a batch of a stream has written nothing: what its windows wait for."""
+    ends = [(each.next_end, each.watermark, each.held_by) for each in event.streams if each.next_end is not None]
+    if event.metrics.rows_written or not ends:
+        return ""
+    end, mark, partition = min(ends, key=lambda each: each[0])
+    reached = "there is no watermark yet" if mark is None else f"the watermark is at {mark.isoformat()}"
+    holding = "" if partition is None else f", held back by partition {partition}"
+    return f"no rows: the first open window ends at {end.isoformat()}, and {reached}{holding}"
 
 
 def _worker(recorded: Recorded, event: WorkerEvent, rows: Rows) -> None:

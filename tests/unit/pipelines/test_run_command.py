@@ -15,6 +15,7 @@ from events.language.pipelines.schedule import Schedule
 from events.language.pipelines.sources import DataSource
 from forgelog.cli.pipeline_failures import told_failures
 from forgelog.cli.pipeline_plans import awaited, to_run
+from forgelog.cli.pipeline_runs import told_queue, told_windows
 from forgelog.cli.pipelines import app
 from forgelog.worker.sampling import sampled
 
@@ -148,3 +149,24 @@ def test_a_backfill_s_plan_passes_over_what_has_run() -> None:
 )
 def test_an_activation_s_plan_says_what_each_trigger_awaits(given: dict[str, Any], said: str) -> None:
     assert awaited({"dataset": [], "topic": "", "files": "", **given}) == said
+
+
+def test_windows_are_told_with_what_they_wait_for() -> None:
+    stream = {"stage_id": "hours", "input": "orders", "watermark": None, "open_windows": 0, "next_end": None}
+    stream |= {"held_by": None, "held_rows": 0, "late_rows": 0}
+    end = datetime(2026, 5, 9, 1, tzinfo=UTC)
+    opened = {"watermark": end.replace(hour=0), "open_windows": 1, "next_end": end, "held_by": 3, "held_rows": 1_200}
+    assert told_windows([stream, {**stream, **opened}]) == [
+        "hours/orders: none is complete; 0 rows are held, 0 were late",
+        "hours/orders: complete up to 2026-05-09T00:00:00Z; 1 is open, the first ends at 2026-05-09T01:00:00Z; "
+        "partition 3 holds the watermark back; 1,200 rows are held, 0 were late",
+    ]
+
+
+def test_a_queued_run_says_what_it_waits_for() -> None:
+    pipeline = {"status": "active", "spec": {"execution": {"max_active_runs": 1}}}
+    backfill = {"number": 3, "status": "running", "trigger": "backfill"}
+    running = {"number": 4, "status": "paused", "trigger": "manual"}
+    assert told_queue(pipeline, [backfill, running]) == "run 4 is paused, and execution.max_active_runs is 1"
+    assert told_queue(pipeline, [backfill]) == ""
+    assert told_queue({**pipeline, "status": "paused"}, [running]) == "the pipeline is paused"

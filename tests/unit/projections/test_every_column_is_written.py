@@ -16,8 +16,12 @@ from typing import TypeVar
 
 import pytest
 
-from events.language.base import Model
+from events.language.base import Event, Model
 from events.language.contexts import contexts
+from events.language.pipelines.events import PipelineDefined
+from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.run_events import StageCompleted
+from events.language.pipelines.windows import StreamState
 from events.language.registry import event_types
 from events.log.envelope import Meta, Position, Recorded
 from events.projections.projection import Key, Projection, Row, Table
@@ -72,13 +76,31 @@ def samples(kind: type[M], *, inside: bool = True) -> Iterator[M]:
             yield sample.model_copy(update={one: getattr(sample, other), other: getattr(sample, one)})
 
 
+def fitting(context: str) -> list[Event]:
+    """Events that say something only together, in their order."""
+    if context != "pipelines":
+        return []
+    streaming = {"windows": {"size_seconds": 60}}
+    connection = {"url": "here:9092"}
+    source = {"type": "kafka", "topic": "orders", "connection": connection, "streaming": streaming}
+    spec = {
+        "stages": [{"id": "load", "inputs": {"rows": {"source": source}}}],
+        "triggers": [{"name": "stream", "topic": {"topic": "orders", "connection": connection}}],
+    }
+    left = full(StreamState).model_copy(update={"input": "rows"})
+    return [
+        full(PipelineDefined).model_copy(update={"spec": PipelineSpec.model_validate(spec)}),
+        full(StageCompleted).model_copy(update={"stage_id": "load", "streams": (left,)}),
+    ]
+
+
 def folded(projection: Projection) -> LastRows:
     rows = LastRows()
     kinds = [kind for kind in event_types().values() if kind.context in projection.contexts]
     events = [event for kind in kinds for event in samples(kind)]
     for seed in range(ORDERS):
         random.Random(seed).shuffle(events)
-        for event in events:
+        for event in (*events, *fitting(projection.context)):
             meta = Meta("e1", type(event).type_name(), event.subject(), TIME, "local/default", "ada")
             # A fold may count on what deciders see to, such as that a row is there. It then has its turn in another
             # order; where it never has one, its columns stay unwritten.

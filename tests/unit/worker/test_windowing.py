@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.language.pipelines.sources import Streaming
+from events.language.pipelines.sources import DataSource, Streaming
 from events.language.pipelines.windows import EventWindows, PartitionTime, StreamState
 from forgelog.pipelines.io.context import Resolved
 from forgelog.pipelines.problems import StageError
 from forgelog.worker.inputs import Inputs, _windowed
 from forgelog.worker.job import StageJob
-from forgelog.worker.windowing import Windowed, compute, days_around, moved_on
+from forgelog.worker.windowing import Windowed, compute, days_around, moved_on, with_places
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 5, 9, tzinfo=UTC)
@@ -120,7 +120,7 @@ def test_the_watermark_is_the_least_over_partitions_that_are_not_idle(
     mark: float | None,
     expected: float | None,
 ) -> None:
-    _, found = moved_on(
+    _, found, _ = moved_on(
         before,
         {number: at(time) for number, time in seen.items()},
         partitions,
@@ -308,3 +308,41 @@ def test_a_run_without_a_batch_has_no_windows(tmp_path: Path) -> None:
     assert source is not None
     with pytest.raises(StageError, match="was given no batch of the topic by a trigger"):
         _windowed(None, job, "raw", "records", Resolved(source, job.context(), ()), Inputs())
+
+
+@pytest.mark.parametrize(
+    ("columns", "hidden"),
+    [
+        ([], []),
+        (["at"], ["_partition", "_offset", "_timestamp"]),
+        (["_OFFSET", "at"], ["_partition", "_timestamp"]),
+    ],
+)
+def test_rows_say_which_records_they_are_and_the_stage_sees_what_it_asked_for(
+    columns: list[str], hidden: list[str]
+) -> None:
+    types = {"at": "TIMESTAMPTZ", "_OFFSET": "BIGINT"}
+    given = {"type": "kafka", "topic": "orders", "columns": [{"name": each, "type": types[each]} for each in columns]}
+    source, found = with_places(DataSource.model_validate({**given, "connection": {"url": "here:9092"}}))
+    assert list(found) == hidden
+    assert [column.name for column in source.columns] == [*columns, *hidden]
+    with duckdb.connect() as connection:
+        rows = 'SELECT 0 AS _partition, 7::BIGINT AS _offset, now() AS _timestamp, make_timestamptz(0) AS "at"'
+        connection.execute(f"CREATE TABLE new AS {rows}")
+        made = compute(connection, "win", "new", None, streaming(), None, (0,), hidden=found)
+        seen = {"_partition", "_offset", "_timestamp", "at", "_window_start", "_window_end"} - set(hidden)
+        assert {column.name for column in made.columns} == seen
+        assert {"_partition", "_offset"} <= {
+            each for each, *_ in connection.execute(f'DESCRIBE "{made.held}"').fetchall()
+        }
+
+
+def test_what_is_open_and_what_holds_it_is_told() -> None:
+    stream = Stream(streaming(), partitions=(0, 1))
+    stream.batch([(0, 0, 5), (0, 1, 31), (1, 0, 12), (1, 1, 33)])
+    assert stream.state is not None
+    assert (stream.state.watermark, stream.state.held_by) == (at(21), 0)
+    assert (stream.state.open_windows, stream.state.next_end) == (1, at(40))
+    stream.batch([(0, 2, 1_000), (1, 2, 45)])
+    assert (stream.state.watermark, stream.state.held_by) == (at(35), 1)
+    assert (stream.state.open_windows, stream.state.next_end) == (3, at(40))
