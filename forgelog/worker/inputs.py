@@ -75,7 +75,8 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
             resolved = _one_file(resolved, str(job.item))
         whole = f"{name} whole" if mine and not by_file else name
         allow(connection, io.allowed_paths(resolved))
-        read, hidden = whole, ()
+        read = whole
+        hidden: tuple[str, ...] = ()
         if windows := _has_windows(source):
             read = f"{whole} records"
             source, hidden = windowing.with_places(source)

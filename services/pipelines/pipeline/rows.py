@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from events.language.pipelines.answers import Pipeline, PipelineVersion
 from events.language.pipelines.enums import PipelineStatus
@@ -72,7 +73,7 @@ def put(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded | StageC
 
 def _defined(recorded: Recorded, event: PipelineDefined, found: Row | None) -> Row:
     time = recorded.meta.time
-    said = {
+    said: dict[str, Any] = {
         "owner": recorded.meta.actor,
         "version": event.pipeline_version,
         "spec": event.spec.model_dump(mode="json"),
