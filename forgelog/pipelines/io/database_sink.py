@@ -8,7 +8,7 @@ publication finds the row. Readers see all of the version or nothing, as the dat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -60,10 +60,15 @@ class DatabasePlace:
         self, sink: DataSink, attempt: str, local: Path, files: Sequence[CommitFile], columns: Sequence[Column]
     ) -> None:
         staged = self.aside(attempt)
-        with self._session() as session:
-            session.run(f"DROP TABLE IF EXISTS {table_name(staged)}")
-            session.load(staged, columns, [local / file.path for file in files])
-            session.commit()
+        try:
+            with self._session() as session:
+                session.run(f"DROP TABLE IF EXISTS {table_name(staged)}")
+                session.load(staged, columns, [local / file.path for file in files])
+                session.commit()
+        except BaseException:
+            with suppress(StageError):  # what has gone wrong is said; another attempt clears away what stays
+                self._clear(staged)
+            raise
 
     def publish(self, sink: DataSink, manifest: CommitManifest, version: int) -> Published:
         with self._session() as session:
@@ -74,7 +79,7 @@ class DatabasePlace:
                 "PRIMARY KEY (sink, version))"
             )
             if (found := self._published(session, manifest, version)) is not None:
-                session.run(f"DROP TABLE IF EXISTS {table_name(self.aside(manifest.attempt))}")
+                self._clear_staged(session, manifest)
                 session.commit()
                 return found
             self._merge(session, sink, manifest)
@@ -83,9 +88,7 @@ class DatabasePlace:
             # behind the row of the version: in MySQL, whatever changes a table commits what came before
             if sink.metadata:
                 session.describe(self._table, sink.metadata)
-            session.run(f"DROP TABLE {table_name(self.aside(manifest.attempt))}")
-            for each in earlier(manifest.attempt):
-                session.run(f"DROP TABLE IF EXISTS {table_name(self.aside(each))}")
+            self._clear_staged(session, manifest)
             session.commit()
         return Published(version, self.base, manifest.rows, manifest.bytes)
 
@@ -136,9 +139,17 @@ class DatabasePlace:
         chosen = ", ".join(value(name) for name in names)
         session.run(f"INSERT INTO {target} ({sql.names(names)}) SELECT {chosen} FROM {source}")
 
+    def _clear_staged(self, session: Session, manifest: CommitManifest) -> None:
+        """What was staged for a version that is published: by its attempt, and by those before it."""
+        for each in (manifest.attempt, *earlier(manifest.attempt)):
+            session.run(f"DROP TABLE IF EXISTS {table_name(self.aside(each))}")
+
     def discard(self, manifest: CommitManifest) -> None:
+        self._clear(self.aside(manifest.attempt))
+
+    def _clear(self, staged: str) -> None:
         with self._session() as session:
-            session.run(f"DROP TABLE IF EXISTS {table_name(self.aside(manifest.attempt))}")
+            session.run(f"DROP TABLE IF EXISTS {table_name(staged)}")
             session.commit()
 
     @contextmanager

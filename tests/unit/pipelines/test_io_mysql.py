@@ -10,11 +10,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from events.language.pipelines.connections import Connection
+from events.language.pipelines.manifests import CommitManifest
+from events.language.pipelines.sinks import DataSink
 from events.language.pipelines.sources import DataSource
-from forgelog.pipelines.io import publish
+from forgelog.pipelines.io import publish, write_aside
 from forgelog.pipelines.io.database_urls import database_url
 from forgelog.pipelines.io.mysql import MysqlSession, _security, connect_mysql
 from forgelog.pipelines.problems import StageError
@@ -27,6 +30,10 @@ SECRETS = {"shop": json.dumps({"password": mariadb.PASSWORD})}
 
 class Rows(Table):
     """A place that is read as it is written."""
+
+    def stage(self, attempt: str, query: str, **given: Any) -> tuple[DataSink, CommitManifest]:
+        sink = self.sink(**given)
+        return sink, write_aside(duckdb.connect(), query, sink, attempt, self.contexts)
 
     def read(self, **more: Any) -> list[tuple[Any, ...]]:
         source = DataSource.model_validate(self.place | more)
@@ -77,7 +84,8 @@ def test_broken_off_before_any_statement_it_is_published_once_by_the_next(
     place: Rows, url: str, metadata: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     place.publish(1, FIRST)
-    sink, manifest = place.write(NEXT, mode="append", metadata=metadata)
+    place.stage("clean.1", NEXT)  # an attempt whose worker was lost
+    sink, manifest = place.stage("clean.2", NEXT, mode="append", metadata=metadata)
     real, left, failed = MysqlSession.run, 0, 0
 
     def run(self: MysqlSession, statement: str) -> Any:
@@ -109,6 +117,22 @@ def test_broken_off_before_any_statement_it_is_published_once_by_the_next(
     assert sorted(tables) == ["forgelog_commits", "t"], "what was staged is gone"
     comment = ask(url, tmp_path, "SELECT table_comment FROM information_schema.tables WHERE table_name = 't'")
     assert comment == [(json.dumps(metadata) if metadata else "",)]
+
+
+def test_rows_that_can_t_be_staged_leave_no_table(
+    place: Rows, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In MySQL a table is there once it is made, whatever comes of the transaction."""
+    load = MysqlSession.load
+
+    def failing(self: MysqlSession, table: str, *given: Any) -> None:
+        load(self, table, *given)
+        raise ConnectionResetError("the server is full")
+
+    monkeypatch.setattr(MysqlSession, "load", failing)
+    with pytest.raises((StageError, ConnectionResetError), match="the server is full"):
+        place.stage("clean.1", FIRST)
+    assert ask(url, tmp_path, "SHOW TABLES") == []
 
 
 def test_a_late_publication_says_so_and_changes_nothing(place: Rows) -> None:
