@@ -15,7 +15,7 @@ from events.language.pipelines.windows import StreamState
 from events.language.pipelines.work import StageOutput
 from forgelog.pipelines import io, quality
 from forgelog.pipelines.engine import allow
-from forgelog.pipelines.engine.running import execute
+from forgelog.pipelines.engine.running import describe, execute
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.problems import StageError
 from forgelog.worker import windowing
@@ -42,8 +42,8 @@ class Inputs:
     bytes: int = 0
     streams: list[StreamState] = field(default_factory=list)
     """Of inputs with windows: what is left to the next batch."""
-    late: list[str] = field(default_factory=list)
-    """Relations of rows that came after their windows, where they go aside."""
+    aside: list[quality.OfInput] = field(default_factory=list)
+    """Rows that rules of sources have set aside, and those that came after their windows, where they go aside."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """Of windows: see `StageMetrics`."""
     rejected: int = 0
@@ -81,7 +81,7 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
             read = f"{whole} records"
             source, hidden = windowing.with_places(source)
             resolved = replace(resolved, source=source)
-        columns, size = _attach_source(connection, read, source, resolved, inputs, job.most_rows), resolved.bytes
+        columns, size = _attach_source(connection, name, read, resolved, inputs, job.most_rows), resolved.bytes
         if windows:
             columns = _windowed(connection, job, name, read, resolved, inputs, hidden)
         inputs.read.append(_lineage_input(name, source, resolved))
@@ -127,7 +127,8 @@ def _windowed(
         inputs.metrics["held_rows"] = inputs.metrics.get("held_rows", 0) + made.held_rows
         inputs.metrics["watermark"] = min(marks).isoformat() if marks else None
     if made.late is not None:
-        inputs.late.append(made.late)
+        rules, reasons = f"['{windowing.LATE_RULE}']", f"['{windowing.LATE_REASON}']"
+        inputs.aside.append(quality.rows_of_input(name, made.late, describe(connection, made.late), rules, reasons))
     return made.columns
 
 
@@ -176,9 +177,10 @@ def _one_file(resolved: io.Resolved, url: str) -> io.Resolved:
 
 
 def _attach_source(
-    connection: Any, name: str, source: DataSource, resolved: io.Resolved, inputs: Inputs, most_rows: int
+    connection: Any, input: str, name: str, resolved: io.Resolved, inputs: Inputs, most_rows: int
 ) -> tuple[Column, ...]:
-    """The relation of a source: of the rows that its rules let pass."""
+    """The relation `name` of an input's source: of the rows that its rules let pass."""
+    source = resolved.source
     read = f"{name} read" if source.rules else name
     columns = io.attach(connection, f"{name} full" if most_rows else read, resolved)
     if most_rows:
@@ -189,6 +191,8 @@ def _attach_source(
     checked = quality.check(connection, read, source.rules)
     inputs.outcomes += checked.outcomes
     inputs.rejected += checked.quarantined
+    if checked.quarantine is not None:
+        inputs.aside.append(quality.rows_of_source(input, checked, columns))
     if (error := checked.error()) is not None:
         raise error
     execute(connection, f"CREATE VIEW {quoted(name)} AS SELECT * FROM {quoted(checked.clean)}")

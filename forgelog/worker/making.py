@@ -139,7 +139,7 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     context = job.context()
     manifest = io.write_aside(connection, _all(found.clean), stage.sink, job.name, context, asked.required)
     refused = None
-    if (rows := _aside(found.quarantine, inputs.late)) is not None:
+    if (rows := quality.with_rows_of_inputs(connection, found, inputs.aside)) is not None:
         beside = quarantine_of(stage.sink, manifest.base)
         refused = io.write_aside(connection, rows, beside, job.name, context)
     prepared = {
@@ -151,12 +151,6 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     }
     metrics |= {"rows_written": manifest.rows, "bytes_written": manifest.bytes}
     return {"prepared": prepared, **said}
-
-
-def _aside(quarantine: str | None, late: Sequence[str]) -> str | None:
-    """The rows that rules have set aside, and those that came late; None if there are none."""
-    relations = [*([quarantine] if quarantine is not None else []), *late]
-    return " UNION ALL BY NAME ".join(map(_all, relations)) or None
 
 
 def quarantine_of(sink: DataSink, base: str) -> DataSink:

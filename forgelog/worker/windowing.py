@@ -34,7 +34,7 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 _NEVER = -(1 << 62)
 """Before any time."""
 _TIMES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_MS", "TIMESTAMP_S", "TIMESTAMP_NS")
-_LATE_RULE = "late"
+LATE_RULE, LATE_REASON = "late", "came after its window was complete"
 _PLACES = (
     Column(name="_partition", type="INTEGER"),
     Column(name="_offset", type="BIGINT"),
@@ -168,8 +168,7 @@ def compute(
     keep, late = f"{name} kept", f"{name} late"
     execute(connection, f"CREATE TABLE {quoted(keep)} AS {own} FROM {quoted(rows)} WHERE f_end > {new - kept} {once}")
     was_late = f"f_new AND f_end <= {old}"
-    reasons = f"['{_LATE_RULE}'] AS _rules, ['came after its window was complete'] AS _reasons"
-    query = f"{own}, {reasons} FROM {quoted(rows)} WHERE {was_late} {once}"
+    query = f"{own} FROM {quoted(rows)} WHERE {was_late} {once}"
     execute(connection, f"CREATE TABLE {quoted(late)} AS {query}")
     ((held_rows,),) = execute(connection, f"SELECT count(*) FROM {quoted(keep)}")
     ((late_rows,),) = execute(connection, f"SELECT count(*) FROM {quoted(late)}")

@@ -137,7 +137,8 @@ async def test_windows_of_a_worker_that_is_killed_at_each_point_are_those_of_one
         assert states[-1].watermark == EPOCH + timedelta(seconds=1_000 - DELAY)
         published = platform.all(VersionPublished, lambda event, name=name: event.dataset_id == name)
         assert [event.dataset_version for event in published] == list(range(1, len(states) + 1))
-        assert newest(Path(f"{published[-1].location}.quarantine"), "id") == [(2_000,), (2_001,)]
+        aside = newest(Path(f"{published[-1].location}.quarantine"), "_rules, _input, (_row->>'id')::INT AS id")
+        assert aside == [(["late"], "raw", 2_000), (["late"], "raw", 2_001)]
     retried = platform.all(StageRetrying, lambda event: event.pipeline_id in (KILLED, CALM))
     assert [(event.pipeline_id, event.failure.kind) for event in retried] == [(KILLED, "lost")] * 2, (
         "what is prepared is published without another attempt"

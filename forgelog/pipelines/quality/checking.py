@@ -24,6 +24,10 @@ RULES_COLUMN = "_rules"
 """Of the quarantine: the ids of the rules that a row failed, ``VARCHAR[]``."""
 REASONS_COLUMN = "_reasons"
 """Of the quarantine: why, for people, in the order of the rules."""
+INPUT_COLUMN = "_input"
+"""Of a row that was set aside before a stage has read it: the stage's input."""
+ROW_COLUMN = "_row"
+"""The same row as JSON: its columns are those of the source, and need not be the stage's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,7 @@ class Checked:
     clean: str
     """Name of the relation of the rows that go on, with the columns of the table."""
     quarantine: str | None
-    """Name of the relation of the rows that do not: with `RULES_COLUMN` and `REASONS_COLUMN` besides. None: there is no
-    such row."""
+    """Name of the relation of the rows that do not, with `quarantine_columns`. None: there is no such row."""
     quarantined: int
     """Rows in quarantine."""
     failing: DataQualityRule | None
@@ -202,9 +205,10 @@ def _divided(
     quarantine = None
     if quarantined:
         quarantine = _free_name(connection, f"{checked}_quarantine")
-        said = ", ".join(
-            f"{_failed(asked, told)} AS {identifier(_free_column(name, columns))}"
-            for name, told in ((RULES_COLUMN, lambda rule: rule.rule_id), (REASONS_COLUMN, reason))
+        rules, reasons, input, row = map(identifier, added_columns(columns))
+        said = (
+            f"{_failed(asked, lambda rule: rule.rule_id)} AS {rules}, {_failed(asked, reason)} AS {reasons}, "
+            f"CAST(NULL AS VARCHAR) AS {input}, CAST(NULL AS VARCHAR) AS {row}"
         )
         flags = ", ".join(identifier(one.flag) for one in asked if one.of_rows)
         connection.execute(
@@ -218,8 +222,13 @@ def _divided(
 
 def quarantine_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     """The columns of a table's quarantine."""
-    told = (Column(name=_free_column(name, columns), type="VARCHAR[]") for name in (RULES_COLUMN, REASONS_COLUMN))
-    return (*columns, *told)
+    types = ("VARCHAR[]", "VARCHAR[]", "VARCHAR", "VARCHAR")
+    return (*columns, *(Column(name=name, type=type) for name, type in zip(added_columns(columns), types, strict=True)))
+
+
+def added_columns(columns: Sequence[Column]) -> tuple[str, ...]:
+    """What the four columns are called that a quarantine has beside those of its table."""
+    return tuple(_free_column(name, columns) for name in (RULES_COLUMN, REASONS_COLUMN, INPUT_COLUMN, ROW_COLUMN))
 
 
 def _failed(asked: Sequence[_Rule], told: Callable[[DataQualityRule], str]) -> str:

@@ -153,6 +153,35 @@ def test_rules_of_a_source_set_rows_aside_before_anything_reads_them(bench: Benc
     assert done["metrics"]["rejected_rows"] == 1
 
 
+def test_rows_of_a_source_that_are_set_aside_are_kept_beside_those_of_the_stage(bench: Bench) -> None:
+    """As JSON: their columns are the source's, and the stage's may have other types under the same names."""
+    paid = {"rule_id": "paid", "type": "range", "columns": ["price"], "minimum": "0", "threshold": 0.1}
+    cheap = {"rule_id": "cheap", "type": "custom", "expression": "price <> 'dear'", "threshold": 0.1}
+    dear = {"name": "price", "expression": "CASE WHEN price > 3 THEN 'dear' ELSE 'cheap' END"}
+    stage = bench.cleaning(
+        inputs={"raw": bench.source(rules=[paid])},
+        transformations=[{"type": "map", "map": {"columns": [dear]}}],
+        rules=[cheap],
+    )
+    done = bench.perform(stage)
+    aside = done["prepared"]["quarantine"]
+    assert done["metrics"]["rejected_rows"] == aside["rows"] == 2
+    assert [column["name"] for column in aside["columns"]] == [
+        *(column["name"] for column in done["prepared"]["manifest"]["columns"]),
+        *("_rules", "_reasons", "_input", "_row"),
+    ]
+    files = [str(Path(aside["aside"].removeprefix("file://")) / file["path"]) for file in aside["files"]]
+    with duckdb.connect() as connection:
+        query = "SELECT id, price, _rules, _input, _row FROM read_parquet($1) ORDER BY id NULLS FIRST"
+        of_source, of_stage = connection.execute(query, [files]).fetchall()
+    assert of_source[:4] == (None, None, ["paid"], "raw")
+    assert json.loads(of_source[4])["price"] < 0
+    assert of_stage[1:] == ("dear", ["cheap"], None, None)
+
+    alone = bench.perform({**stage, "rules": []}, attempt=2)["prepared"]["quarantine"]
+    assert (alone["rows"], alone["columns"]) == (1, aside["columns"]), "whichever rows there are"
+
+
 def test_a_critical_rule_leaves_nothing_behind(bench: Bench) -> None:
     rules = [{"rule_id": "paid", "type": "range", "columns": ["price"], "minimum": "0", "severity": "critical"}]
     done = bench.perform(bench.cleaning(transformations=[], rules=rules))

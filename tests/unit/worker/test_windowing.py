@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -294,7 +295,10 @@ def test_rows_of_open_windows_go_to_the_next_batch_with_the_watermark(tmp_path: 
             connection.execute(f"CREATE TABLE records AS SELECT {columns} FROM (VALUES {values}) AS v(o, t)")
             _windowed(connection, job, "raw", "records", resolved, inputs)
             assert connection.execute("SELECT count(*) FROM raw").fetchall() == [(complete,)]
-            assert [len(connection.execute(f'FROM "{name}"').fetchall()) for name in inputs.late] == [late] * bool(late)
+            found = [connection.execute(each.query).fetchall() for each in inputs.aside]
+            assert [[(rules, json.loads(row)["_offset"]) for rules, _, row in rows] for rows in found] == (
+                [[(["late"], 3)]] * late
+            )
         (state,) = inputs.streams
         assert (state.input, state.held.rows, state.late_rows) == ("raw", held, late)
         assert inputs.metrics["held_rows"] == held
