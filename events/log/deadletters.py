@@ -177,7 +177,8 @@ def _letter(raw: Raw, origin: str) -> DeadLetterRecord:
         whole=not size,
         at=datetime.fromtimestamp(raw.timestamp / 1000, UTC),
         key=(raw.key or b"").decode(errors="replace"),
-        headers=[header for header in raw.headers if not header[0].startswith("fl_")],
+        # A producer's header may have no value.
+        headers=[(name, content or b"") for name, content in own_headers(raw)],
         value=raw.value or b"",
     )
 

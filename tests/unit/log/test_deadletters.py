@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from events.log.deadletters import Gathered, NotReplayable, origin_of
@@ -44,6 +46,13 @@ def test_a_record_that_names_no_place_hides_no_letter() -> None:
     foreign = Raw("deadletter.jobs", 0, 0, 1_767_225_600_000, b"", b"value", [("fl_position", b"\xff")])
     found = gathered(foreign, letter(1, "commands.jobs/0@5")).letters
     assert [each.origin for each in found] == ["\ufffd", "commands.jobs/0@5"]
+
+
+def test_a_header_without_a_value_hides_no_letter() -> None:
+    """It is valid in Kafka; the list of letters ended in an error at it."""
+    headers: list[tuple[str, Any]] = [("ce_id", None), ("fl_position", b"commands.jobs/0@5")]
+    (found,) = gathered(Raw("deadletter.jobs", 0, 0, 1_767_225_600_000, b"", b"value", headers)).letters
+    assert found.headers == [("ce_id", b"")]
 
 
 @pytest.mark.parametrize("origin", ["commands.jobs/1@5", "logs.jobs/0@7"])
