@@ -90,7 +90,7 @@ _TIMES = ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "da
 
 def field_errors(error: ValidationError, model: type[Model]) -> tuple[FieldError, ...]:
     """One `FieldError` per problem, at most `MAX_ERRORS`."""
-    return tuple(_field_error(item, model) for item in refusals_of(error)[:MAX_ERRORS])
+    return tuple(field_error(item, model) for item in refusals_of(error)[:MAX_ERRORS])
 
 
 def refused(error: ValidationError, model: type[Model]) -> Refused:
@@ -238,7 +238,8 @@ def _unknown(type_name: str) -> Refused:
     return Refused(ErrorCode.NOT_FOUND, f"there is no command type {type_name[:200]!r}; {hint}")
 
 
-def _field_error(item: Mapping[str, Any], model: type[Model]) -> FieldError:
+def field_error(item: Mapping[str, Any], model: type[BaseModel]) -> FieldError:
+    """One of pydantic's errors about a model, in words for people."""
     place, kind, value = item["loc"], item["type"], item.get("input")
     context: Mapping[str, Any] = item.get("ctx", {})
     is_key = bool(place) and place[-1] == "[key]"

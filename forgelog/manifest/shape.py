@@ -77,6 +77,12 @@ SCALARS: dict[type[BaseModel], str] = {
 _UNITS: dict[str, Callable[[str], float]] = {"_bytes": parse_bytes, "_seconds": parse_duration}
 
 
+_OF_THE_LANGUAGE = frozenset(
+    ("string_pattern_mismatch", "string_too_short", "string_too_long", "too_short", "too_long", "string_unicode")
+)
+"""Refusals that a command's own words tell best; of others the place is known better here."""
+
+
 @dataclass
 class Shaper:
     """Collects the problems and the places of one document."""
@@ -95,7 +101,7 @@ class Shaper:
         try:
             return model.model_validate(data)
         except ValidationError as error:
-            self.problems += [*self._refusals(error)]
+            self.problems += [*self._refusals(error, model)]
             return None
 
     def _fields(self, node: Node, model: type[BaseModel], path: Path, result: dict[str, Any]) -> None:
@@ -222,8 +228,10 @@ class Shaper:
     def _add(self, node: Node, path: Path, text: str, hint: str = "") -> None:
         self.problems.append(problem(node, text, hint, _dotted(path)))
 
-    def _refusals(self, error: ValidationError) -> Iterable[Problem]:
+    def _refusals(self, error: ValidationError, model: type[BaseModel]) -> Iterable[Problem]:
         """A model's own refusals, at the places of the values."""
+        from events.language.problems import field_error  # it knows all contexts, and most documents have no errors
+
         for item in refusals_of(error):
             path = tuple(part for part in item["loc"])
             if any(known.field == _dotted(path) for known in self.problems):
@@ -232,14 +240,16 @@ class Shaper:
                 node = self._place(path[:-1])
                 yield problem(node, f"{_short(str(path[-1]))!r} is missing", _missing_hint(path), _dotted(path[:-1]))
                 continue
+            if item["type"] in _OF_THE_LANGUAGE:
+                said = field_error(item, model)
+                yield problem(self._place(path), said.problem, said.hint, _dotted(path))
+                continue
             message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            if item["type"] == "string_pattern_mismatch":
-                message = f"{shown(item['input'])} does not fit {item['msg'].rsplit(' ', 1)[-1]}"
-            elif item["msg"].startswith("Input should be "):
+            if item["msg"].startswith("Input should be "):
                 message = f"should be {message}"
             node = self._place(path)
             hint = f"it is {node.text}" if _showable(node.text) and node.text not in message else ""
-            if path and str(path[-1]).endswith("_bytes") and node.text.isdigit():
+            if path and str(path[-1]).endswith("_bytes") and node.text.isdigit() and int(node.text):
                 hint = f"{node.text} is a number of bytes; did you mean {node.text}Gi?"
             yield problem(node, message, hint, _dotted(path))
 

@@ -139,6 +139,9 @@ class TestMistakes:
     def test_a_key_in_the_wrong_place_is_shown_the_right_one(self) -> None:
         assert "write it below 'resources'" in one_error("name: a\ncommand: x\nmemory: 4Gi\n")
 
+    def test_a_program_without_a_name_is_none(self) -> None:
+        assert "command: is empty; give at least 1 character" in one_error('name: a\ncommand: ""\n')
+
     @pytest.mark.parametrize(
         ("line", "said"),
         [
@@ -154,10 +157,10 @@ class TestMistakes:
             ("array: 100000", "array.size: should be less than or equal to 10000; it is 100000"),
             ("max_runtime: soon", "'soon' is not a duration"),
             ("env: [A=1]", "environment.variables: needs to be a map"),
-            ("env: {1A: x}", "'1A' does not fit"),
+            ("env: {1A: x}", "key '1A' is not allowed here; use letters, digits and '_', no digit first"),
             ("env: {A: }", 'write "" for an empty text'),
             ("args: x", "args: needs to be a list"),
-            ("labels: {k: 'a b'}", "metadata.labels.k: 'a b' does not fit"),
+            ("labels: {k: 'a b'}", "metadata.labels.k: 'a b' is not allowed here; a label's value has at most 63 letters"),
             ("kind: Pod", "kind 'Pod' is not known; the kinds are Dataset, Deployment, Job"),
             ("kind: job", "kind 'job' is not known; did you mean 'Job'?"),
             ("kind: [Job]", "kind '' is not known; the kinds are Dataset, Deployment, Job"),
@@ -167,7 +170,7 @@ class TestMistakes:
             ("depends_on: [Some Thing]", "'Some Thing' is no job of this file and not an id"),
             ("depends_on: [{kind: after_ok}]", "names no job"),
             ("depends_on: [{job: b, kind: after_oke}]", "did you mean 'after_ok'?"),
-            ("queue: '!'", "queue: '!' does not fit"),
+            ("queue: '!'", "queue: '!' is not allowed here; use 1 to 128 lower-case letters"),
             ("x: !!python/object:os.system []", "unknown key 'x'"),
             ("env: {A: !secret x}", "tag '!secret' is not supported"),
         ],

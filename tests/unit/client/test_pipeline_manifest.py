@@ -42,7 +42,7 @@ def test_an_input_is_written_as_the_id_of_a_stage() -> None:
         ("stages: [{id: a}]", "has no name"),
         ("name: Daily!\nstages: [{id: a}]", "'Daily!' is no name of a pipeline"),
         ("name: daily", "'stages' is missing"),
-        ("name: daily\nstages: []", "at least 1 item"),
+        ("name: daily\nstages: []", "stages: is empty; give at least 1 entry"),
         ("name: daily\nstage: [{id: a}]", "did you mean 'stages'?"),
         ("- 1", "a pipeline is a map of keys"),
     ],

@@ -163,3 +163,14 @@ def test_where_a_task_is_called() -> None:
     assert ports_text("10.0.0.7", {"http": 20_001, "grpc": 20_002}) == "http 10.0.0.7:20001, grpc 10.0.0.7:20002"
     assert ports_text("fd00::7", {"http": 20_001}) == "http [fd00::7]:20001"
     assert (ports_text("10.0.0.7", {}), ports_text("", {})) == ("10.0.0.7", "")
+
+
+def test_a_manifest_that_can_t_be_read_is_told_before_what_reads_it_is_there() -> None:
+    with pytest.raises(InvalidInput, match=r"^can't read /nope\.yaml: No such file or directory$"):
+        described_by(["/nope.yaml"], name="", job_id="", upload=False, **NOTHING)
+
+
+@pytest.mark.parametrize("program", ["", "/", "./"])
+def test_a_program_without_a_name_gives_the_job_one(program: str) -> None:
+    described = described_by([program, "a"], name="", job_id="", upload=False, **NOTHING)
+    assert described == {"name": "job", "command": [program, "a"]}
