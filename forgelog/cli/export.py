@@ -20,13 +20,15 @@ def export(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to; '-' is standard output (jsonl only).")
     ],
-    from_: Annotated[
+    since: Annotated[
         str | None,
-        typer.Option("--from", metavar="TIME", help="Start: '1d ago', '2026-05-09' [default: the log's beginning]."),
+        typer.Option(
+            "--since", "--from", metavar="TIME", help="Start: '1d ago', '2026-05-09' [default: the log's beginning]."
+        ),
     ] = None,
-    to: Annotated[
+    until: Annotated[
         str | None,
-        typer.Option("--to", metavar="TIME", help="End, exclusive [default: the log's end]."),
+        typer.Option("--until", "--to", metavar="TIME", help="End, exclusive [default: the log's end]."),
     ] = None,
     format: Annotated[
         ExportFormat | None, typer.Option("--format", help="[default: by the file's name, else jsonl]")
@@ -37,12 +39,12 @@ def export(
 ) -> None:
     """Write the events of a span of time with their envelopes to a file, oldest first.
 
-    --from is inclusive, --to is exclusive, so adjacent spans share no event. The file is written completely or not at
-    all, and only you can read it.
+    --since is inclusive, --until is exclusive, so adjacent spans share no event. The file is written completely or not
+    at all, and only you can read it.
     """
-    since, until = moment(from_, "--from"), moment(to, "--to")
-    if since and until and since >= until:
-        raise InvalidInput("--to: is not after --from; give a later time")
+    begin, end = moment(since, "--since"), moment(until, "--until")
+    if begin and end and begin >= end:
+        raise InvalidInput("--until: is not after --since; give a later time")
     if output in {*Format}:
         raise InvalidInput(
             f"--output: names the file to write, and {output} is a format of other commands; give --output "
@@ -63,8 +65,8 @@ def export(
                 async for events in exported(
                     settings,
                     contexts,
-                    since=since,
-                    until=until,
+                    since=begin,
+                    until=end,
                     types=types,
                     projects=projects,
                     progress=progress.update,

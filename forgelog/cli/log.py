@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,10 +13,9 @@ import typer
 from events.language.contexts import contexts
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, run, with_client
+from forgelog.cli.event_table import event_columns
 from forgelog.cli.render import (
-    Column,
     Format,
-    column,
     note,
     show_data,
     show_line,
@@ -26,7 +25,7 @@ from forgelog.cli.render import (
     text_of,
     write,
 )
-from forgelog.cli.tables import clock, cut
+from forgelog.cli.tables import cut
 from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -363,38 +362,6 @@ def watch(
         run(work)
     except* KeyboardInterrupt:
         raise typer.Exit(130) from None
-
-
-def _type(event: Mapping[str, Any]) -> str:
-    return str(event["type"]).rsplit(".", 1)[-1]
-
-
-def _summary(event: Mapping[str, Any]) -> str:
-    """The body on one line: short values only, without fields that other columns show."""
-    data = event["data"] if isinstance(event["data"], dict) else {}
-    left_out = {"job_id", "project", "owner", "queue", "pool", "launch", "request", "spec"}
-    parts = []
-    for key, value in data.items():
-        if key in left_out or value in (None, "", [], {}):
-            continue
-        text = text_of(value)
-        parts.append(f"{key}={cut(text, 48)}")
-    return cut(" ".join(parts), 160)
-
-
-def event_columns(today: date) -> list[Column]:
-    """Times of another day than `today` have their date."""
-
-    def time(event: Mapping[str, Any]) -> str:
-        return clock(event["time"], today) if isinstance(event["time"], datetime) else ""
-
-    return [
-        Column("Time", time),
-        Column("Position", lambda event: str(event["position"]).removeprefix("events."), rank=3),
-        Column("Event", _type),
-        column("By", "actor", rank=2),
-        Column("What", _summary, rank=1, least=16),
-    ]
 
 
 COMMANDS = {"history": history, "replay": replay, "watch": watch}

@@ -615,7 +615,7 @@ async def test_an_auditor_verifies_with_the_public_key_and_saved_heads(forgelog:
 async def test_export_writes_a_file_that_other_tools_read(forgelog: Cli, sweep: str, tmp_path: Path) -> None:
     lines, table = tmp_path / "day.jsonl", tmp_path / "day.parquet"
     until = datetime.now(UTC).isoformat()
-    done = await forgelog("export", "--from", "1d ago", "--to", until, "-c", "jobs", "-o", str(lines))
+    done = await forgelog("export", "--since", "1d ago", "--to", until, "-c", "jobs", "-o", str(lines))
     assert done.code == 0, done
     assert (await forgelog("export", "--to", until, "-c", "jobs", "-o", str(table))).code == 0
     events = [json.loads(line) for line in lines.read_text().splitlines()]
@@ -735,7 +735,7 @@ async def test_a_manifest_s_mistake_is_shown_at_its_place(forgelog: Cli, tmp_pat
         ),
         (["export", "-o", "-", "--format", "parquet"], 2, "standard output takes jsonl only"),
         (["export", "-o", "json"], 2, "--output: names the file to write, and json is a format of other commands"),
-        (["export", "-o", "-", "--from", "1h ago", "--to", "2h ago"], 2, "--to: is not after --from"),
+        (["export", "-o", "-", "--from", "1h ago", "--to", "2h ago"], 2, "--until: is not after --since"),
         (["export", "-o", "/nowhere/x"], 2, "--output: /nowhere/x can't be written: No such file or directory"),
         (["export", "-o", "-", "--project", "x"], 2, "--project: 'x' is no project"),
         (["history", "--flow"], 2, "--flow needs the id of a command"),

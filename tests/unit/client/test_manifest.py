@@ -160,7 +160,10 @@ class TestMistakes:
             ("env: {1A: x}", "key '1A' is not allowed here; use letters, digits and '_', no digit first"),
             ("env: {A: }", 'write "" for an empty text'),
             ("args: x", "args: needs to be a list"),
-            ("labels: {k: 'a b'}", "metadata.labels.k: 'a b' is not allowed here; a label's value has at most 63 letters"),
+            (
+                "labels: {k: 'a b'}",
+                "metadata.labels.k: 'a b' is not allowed here; a label's value has at most 63 letters",
+            ),
             ("kind: Pod", "kind 'Pod' is not known; the kinds are Dataset, Deployment, Job"),
             ("kind: job", "kind 'job' is not known; did you mean 'Job'?"),
             ("kind: [Job]", "kind '' is not known; the kinds are Dataset, Deployment, Job"),
