@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from events.language.deployments.endpoint_types import EndpointType
-from events.language.deployments.enums import ReplicaStatus, RolloutStrategy
+from events.language.deployments.enums import DeploymentStatus, ReplicaStatus, RolloutStrategy
 from events.language.deployments.events import DeploymentEvent, RoutingChanged
 from events.language.deployments.models import DeploymentSpec
 from events.language.deployments.routing import (
@@ -67,7 +67,8 @@ def _told(state: Deployment, id: str, now: datetime) -> dict[str, Any]:
         "shadow": None if state.terminating else state.rules.shadow,
         "retries": policy.retries,
         "concurrency": policy.concurrency,
-        "cold_start_seconds": policy.cold_start_seconds,
+        # Of what has failed no replica is expected, so nobody is to wait for one.
+        "cold_start_seconds": 0.0 if state.status is DeploymentStatus.FAILED else policy.cold_start_seconds,
         "keys": endpoint_keys.table(state, now),
         "observability": spec.observability,
         "terminated": state.terminating,

@@ -63,17 +63,23 @@ class Holding(external_auth_pb2_grpc.AuthorizationServicer):  # type: ignore[mis
         self._demanded(deployment)
         try:
             async with asyncio.timeout(table.cold_start_seconds), self._moved:
-                await self._moved.wait_for(lambda: deployment not in self._tables.now or self._ready(deployment, port))
+                await self._moved.wait_for(lambda: not self._waited_for(deployment) or self._ready(deployment, port))
         except TimeoutError:
-            words = f"no replica was ready within {table.cold_start_seconds:g} s; come again in a second"
-            return _refusal(503, code_pb2.UNAVAILABLE, words)
+            return _refusal(503, code_pb2.UNAVAILABLE, _never_ready(table.cold_start_seconds))
         finally:
             self.held[deployment] -= 1
             if not self.held[deployment]:
                 del self.held[deployment]
         if deployment not in self._tables.now:
             return _refusal(404, code_pb2.NOT_FOUND, "the deployment has ended")
+        if not self._ready(deployment, port):
+            return _refusal(503, code_pb2.UNAVAILABLE, _never_ready(0.0))
         return _PASS
+
+    def _waited_for(self, deployment: str) -> bool:
+        """Whether a replica of it may get ready."""
+        table = self._tables.now.get(deployment)
+        return table is not None and table.cold_start_seconds > 0
 
     def _ready(self, deployment: str, port: str) -> bool:
         """Whether Envoy knows of a replica that can serve it."""
@@ -86,6 +92,12 @@ class Holding(external_auth_pb2_grpc.AuthorizationServicer):  # type: ignore[mis
 _PASS = external_auth_pb2.CheckResponse(
     status=status_pb2.Status(code=code_pb2.OK), ok_response=external_auth_pb2.OkHttpResponse()
 )
+
+
+def _never_ready(seconds: float) -> str:
+    if not seconds:
+        return "no replica is ready, and none is waited for; `forgelog deployments show` says how it stands"
+    return f"no replica was ready within {seconds:g} s; come again in a second"
 
 
 def _refusal(status: int, code: int, words: str) -> Any:

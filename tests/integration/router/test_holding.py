@@ -50,3 +50,17 @@ async def test_nobody_waits_in_vain_for_long(router: Rig, ended: bool) -> None:
         else:
             words = {"error": "no replica was ready within 0.1 s; come again in a second"}
             assert (answer.status_code, answer.headers["retry-after"], answer.json()) == (503, "1", words)
+
+
+async def test_nobody_waits_for_a_replica_of_a_deployment_that_has_failed(router: Rig) -> None:
+    async with router.client() as client:
+        table = router.table(revision(1, 10_000), cold_start_seconds=3_600)
+        path = f"/serve/local/default/{table['name']}/"
+        await router.put(table)
+        waiting = asyncio.create_task(client.get(path))
+        await until(lambda: router.companion.holding.held[table["deployment_id"]] == 1)
+        await router.put({**table, "cold_start_seconds": 0.0})
+        for answer in (await waiting, await client.get(path)):
+            assert answer.status_code == 503
+            assert "none is waited for" in answer.json()["error"]
+        assert router.demanded[table["deployment_id"]] == 2

@@ -46,6 +46,7 @@ from tests.unit.deployments.desk import (
     released,
     requested,
     statuses,
+    tables,
     version,
 )
 
@@ -137,11 +138,13 @@ def test_a_model_that_there_is_not_fails_the_deployment_and_a_later_update_saves
     desk = Desk()
     desk.create(DeploymentSpec(model=ModelChoice(name="digits", number=9)))
     rejected = desk.resolve(1, problem="digits/9: there is no such version")
-    assert names(rejected) == ["RevisionRejected", "DeploymentStatusChanged"]
-    assert rejected[-1].status is S.FAILED  # type: ignore[attr-defined]
-    assert rejected[-1].reason == "digits/9: there is no such version"  # type: ignore[attr-defined]
+    assert names(rejected) == ["RevisionRejected", "DeploymentStatusChanged", "RoutingChanged"]
+    assert rejected[1].status is S.FAILED  # type: ignore[attr-defined]
+    assert rejected[1].reason == "digits/9: there is no such version"  # type: ignore[attr-defined]
+    assert tables(rejected)[-1].cold_start_seconds == 0  # no replica is expected, so no request waits for one
     updated = desk.update("serve-digits")
     assert statuses(updated) == ["updating"]
+    assert tables(updated)[-1].cold_start_seconds == 60
     assert statuses(desk.all_ready(2)) == ["running"]
 
 
@@ -163,7 +166,7 @@ def test_a_model_whose_server_could_not_be_told_of_it_is_rejected() -> None:
         },
     )
     desk.create(spec)
-    (rejected, _) = desk.resolve(1, version())
+    (rejected, *_) = desk.resolve(1, version())
     assert isinstance(rejected, RevisionRejected)
     assert "shorten the scripts" in rejected.reason
 
