@@ -41,12 +41,13 @@ def render(text: str, specs: Mapping[str, ContextSpec]) -> str:
         else _SERVICE.format(name=name, command=specs[name].package, instance=f"{name}-0")
         for name, hosted in found.items()
     )
-    return _put(_put(text, "addresses", f"  FORGELOG_SERVICES: {addresses}\n"), "contexts", services)
+    return put(put(text, "addresses", f"  FORGELOG_SERVICES: {addresses}\n"), "contexts", services)
 
 
-def _put(text: str, part: str, content: str) -> str:
+def put(text: str, part: str, content: str, target: str = TARGET) -> str:
+    """A file with one of its generated parts anew. Raises GenerationError when the lines around it are missing."""
     around = re.compile(rf"(^ *# BEGIN {part}\b[^\n]*\n).*?(^ *# END {part}$)", re.DOTALL | re.MULTILINE)
     found, count = around.subn(lambda match: match[1] + content + match[2], text)
     if count != 1:
-        raise GenerationError(f"{TARGET} has {count} parts between `# BEGIN {part}` and `# END {part}`; it needs one")
+        raise GenerationError(f"{target} has {count} parts between `# BEGIN {part}` and `# END {part}`; it needs one")
     return found

@@ -47,7 +47,7 @@ def types_protos() -> Mapping[Path, str]:
 def documents() -> Mapping[Path, str]:
     """Every committed document that is generated, with the text it should have."""
     found: dict[Path, str] = {}
-    for module in ("statemachines", "reference", "event_places", "rows", "compose", "commands"):
+    for module in ("statemachines", "reference", "event_places", "rows", "compose", "scrapes", "commands"):
         if importlib.util.find_spec(f"proto.{module}") is not None:
             render: Callable[[], Mapping[str, str]] = importlib.import_module(f"proto.{module}").documents
             found.update({ROOT / name: text for name, text in render().items()})

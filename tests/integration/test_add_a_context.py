@@ -45,11 +45,22 @@ MOST_LINES = 5
 PROGRAM = "program.py"
 """A file of the page that is no part of the context: it uses it."""
 
-COPIED = ("events", "services", "forgelog", "forgelog_pb", "proto", "docs/reference", "tests/golden", "tests/unit")
+COPIED = (
+    "events",
+    "services",
+    "forgelog",
+    "forgelog_pb",
+    "proto",
+    "deploy/prometheus",
+    "docs/reference",
+    "tests/golden",
+    "tests/unit",
+)
 FILES = ("docker-compose.yml", "pyproject.toml", "tests/__init__.py")
 
 GENERATED = (
     "docker-compose.yml",
+    "deploy/prometheus/prometheus.yml",
     "docs/reference/*",
     "forgelog/cli/commands.py",
     "forgelog/client/rows.py",
