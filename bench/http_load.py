@@ -17,6 +17,19 @@ from typing import cast
 import uvloop
 
 
+def whole(answer: bytes) -> bool:
+    """Whether an answer of HTTP/1.1 has all of its body, which has a length or comes in chunks."""
+    head, mark, body = answer.partition(b"\r\n\r\n")
+    if not mark:
+        return False
+    before, named, length = head.lower().rpartition(b"content-length:")
+    if named:
+        return len(body) >= int(length.split(b"\r\n", 1)[0])
+    if b"transfer-encoding: chunked" not in before + length:
+        raise ValueError(f"an answer without the length of its body: {head[:200]!r}")
+    return body.endswith(b"0\r\n\r\n")
+
+
 class Connection(asyncio.Protocol):
     """Sends the request again as soon as its answer is whole."""
 
@@ -37,16 +50,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, mark, body = self._buffer.partition(b"\r\n\r\n")
-        if not mark:
+        if not whole(self._buffer):
             return
-        length = head.lower().rpartition(b"content-length:")[2].split(b"\r\n", 1)[0]
-        if len(body) < int(length):
-            return
-        self._buffer = b""
         now = time.perf_counter()
         self.times.append(now - self._sent)
-        self.failed += not head.startswith(b"HTTP/1.1 200")
+        self.failed += not self._buffer.startswith(b"HTTP/1.1 200")
+        self._buffer = b""
         if now < self._until:
             self._send()
         else:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,11 @@ PATIENCE = 180.0
 PEERS = Path(__file__).parents[1] / "build" / "peers" / "serving" / "bin"
 
 
-def _request(path: str, body: Any) -> bytes:
+def _request(path: str, body: Any, more: Mapping[str, str] = MappingProxyType({})) -> bytes:
     text = json.dumps(body).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
-    )
-    return head.encode() + text
+    headers = {"Host": "bench", "Content-Type": "application/json", "Content-Length": str(len(text)), **more}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + text
 
 
 def load(port: int, request: bytes, connections: int) -> Mapping[str, float]:
