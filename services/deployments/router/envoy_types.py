@@ -23,6 +23,7 @@ except ImportError as error:
 
 _HELD = (
     "config.route.v3.route_components",
+    "config.trace.v3.opentelemetry",
     "extensions.access_loggers.file.v3.file",
     "extensions.filters.http.cors.v3.cors",
     "extensions.filters.http.ext_authz.v3.ext_authz",

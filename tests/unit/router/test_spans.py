@@ -6,6 +6,7 @@ import pytest
 
 from services.deployments.router.bootstrap import bootstrap
 from services.deployments.router.listeners import listener
+from services.deployments.router.messages import LISTENER, parse
 from services.deployments.router.records import record
 from services.deployments.router.routes import ways
 from services.deployments.router.spans import collector, sampled
@@ -27,6 +28,7 @@ def test_a_listener_traces_nothing_by_itself_and_no_path_is_in_a_span() -> None:
     made = listener("main", "127.0.0.1", 7080, secure=False, hops=0, log="l", traced=True)
     told = made["filter_chains"][0]["filters"][0]["typed_config"]["tracing"]
     assert (told["random_sampling"], told["max_path_tag_length"]) == ({"value": 0}, 0)
+    assert parse(LISTENER, made).body.type_url.endswith(LISTENER)  # all that stands in it is known
     plain = listener("main", "127.0.0.1", 7080, secure=False, hops=0, log="l")
     assert "tracing" not in plain["filter_chains"][0]["filters"][0]["typed_config"]
 
