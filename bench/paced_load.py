@@ -81,6 +81,9 @@ class Connection(asyncio.Protocol):
         self._due = due
         self._transport.write(self._target.request)
 
+    def close(self) -> None:
+        self._transport.close()
+
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         if whole(self._buffer):
@@ -97,26 +100,30 @@ class Connection(asyncio.Protocol):
 async def run(what: dict[str, Any]) -> list[dict[str, float]]:
     loop = asyncio.get_running_loop()
     broken: list[BaseException] = []
-    loop.set_exception_handler(lambda _, context: broken.append(context.get("exception") or OSError(context["message"])))
+    loop.set_exception_handler(
+        lambda _, context: broken.append(context.get("exception") or OSError(context["message"]))
+    )
     targets = [Target(each["port"], each["request"].encode("latin-1")) for each in what["targets"]]
     for target in targets:
         for _ in range(what["connections"]):
             await loop.create_connection(lambda target=target: Connection(target), "127.0.0.1", target.port)  # type: ignore[misc]
     in_turn = [order for number in range(what["blocks"] + 1) for order in (targets if number % 2 else targets[::-1])]
-    due = loop.time()
+    began = loop.time()
     for number, target in enumerate(in_turn):
         target.counting = number >= len(targets)
-        until = due + what["block_seconds"]
-        while due < until:
+        requests = round(what["block_seconds"] * what["rate"])
+        for due in (began + each / what["rate"] for each in range(requests)):
             if (left := due - loop.time()) > 0:
                 await asyncio.sleep(left)
             target.due(due)
-            due += 1 / what["rate"]
         while target.in_flight and not broken:  # the next block begins with nothing in flight
             await asyncio.sleep(0.001)
         if broken:
             raise broken[0]
-        due = max(due, loop.time())
+        began = max(began + what["block_seconds"], loop.time())
+    for target in targets:
+        for connection in [*target.free]:
+            connection.close()
     return [target.told() for target in targets]
 
 

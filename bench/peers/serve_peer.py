@@ -25,8 +25,21 @@ class Digits:
         return {"label": label.tolist()}
 
 
+def start() -> None:
+    """Start Ray. It gives its own processes 30 s, which they may not have on a busy machine."""
+    for left in (2, 1, 0):
+        try:
+            ray.init(num_cpus=4, include_dashboard=False, logging_level="error", log_to_driver=False)
+        except Exception:
+            ray.shutdown()
+            if not left:
+                raise
+        else:
+            return
+
+
 if __name__ == "__main__":
-    ray.init(num_cpus=4, include_dashboard=False, logging_level="error", log_to_driver=False)
+    start()
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
     serve.run(Digits.bind(os.environ["MODEL"]), route_prefix="/infer")
     print("ready", flush=True)
