@@ -130,17 +130,20 @@ def _revision(
 
 def _endpoints(spec: DeploymentSpec, ready: list[RoutedReplica]) -> tuple[RoutedEndpoint, ...]:
     """Those that every ready replica has the port of: replicas of an earlier revision may lack one. A model server's
-    requests change nothing, so one may be sent to another replica; of a command nobody knows."""
+    requests change nothing, so one may be sent to another replica; of a command nobody knows. The model server's ports
+    follow from what is spoken there."""
     endpoints = spec.endpoints or tuple(
-        RoutedEndpoint(
-            name=each.value,
-            type=each,
-            replica_port=_GRPC_PORT if each is EndpointType.GRPC else spec.port_names()[0],
-            idempotent=not spec.command,
-        )
+        RoutedEndpoint(name=each.value, type=each, replica_port=_port(spec, each), idempotent=not spec.command)
         for each in spec.endpoint_types()
     )
+    if not spec.command:
+        endpoints = tuple(each.model_copy(update={"replica_port": _port(spec, each.type)}) for each in endpoints)
     return tuple(each for each in endpoints if all(each.replica_port in replica.ports for replica in ready))
+
+
+def _port(spec: DeploymentSpec, type: EndpointType) -> str:
+    """Where a protocol is spoken, if nothing else is said."""
+    return _GRPC_PORT if type is EndpointType.GRPC else spec.port_names()[0]
 
 
 def weights(state: Deployment, ready: Mapping[int, int]) -> dict[int, int]:
