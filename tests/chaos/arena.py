@@ -87,7 +87,7 @@ class Arena:
                 "FAKETIME_CACHE_DURATION": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
                 # The servers keep the true time: what is tried here is the platform's own use of a clock.
-                "FAKETIME_SKIP_CMDS": "java,postgres",
+                "FAKETIME_SKIP_CMDS": "java,postgres,envoy",
             }
         # The supervisor hands its environment down to every process of the platform.
         for name, value in environment.items():

@@ -15,6 +15,7 @@ from tests.chaos.arena import AGENTS, PATIENCE, SERVERS, Arena
 from tests.chaos.broken import TAKING, defect, defect_in_dump, defect_in_take, forged_event
 from tests.chaos.checks import Log
 from tests.chaos.losing import LOG_LOST, log_lost
+from tests.chaos.served import serving_killed
 from tests.chaos.workload import Workload
 from tests.integration.cluster import FORGELOG
 
@@ -348,6 +349,7 @@ def attacks(*, disk: bool, clocks: bool) -> list[tuple[str, Attack, int]]:
         ("defect in a snapshot", defect_in_dump, 1),
         (TAKING, defect_in_take, 1),
         ("hostile tasks", hostile_tasks, 2),
+        ("kill what serves", serving_killed, 2),
         (LOG_LOST, log_lost, 1),
         ("nothing", nothing, 1),
     ]

@@ -16,6 +16,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from events.language.common import CommandNoted, CommandRejected
+from events.language.deployments.enums import DeploymentStatus
+from events.language.deployments.events import DeploymentStatusChanged
+from events.language.deployments.steering import ReportDemand, ReportTraffic, ReportUsage
 from events.language.experiments import RunEnded, RunNotAdmitted
 from events.language.jobs import (
     ExitReason,
@@ -31,6 +34,7 @@ from events.language.jobs import (
 from events.language.resources import (
     AllocationBound,
     AllocationReleased,
+    HeartbeatNode,
     NodeRegistered,
     total,
 )
@@ -47,6 +51,10 @@ from tests.chaos.arena import Arena
 from tests.chaos.workload import Workload
 
 ENDS = (JobCompleted, JobFailed, JobCancelled)
+QUIET = {kind.type_name() for kind in (HeartbeatNode, ReportDemand, ReportTraffic, ReportUsage)}
+"""Commands that leave no trace where they change nothing."""
+SERVICE = "dep."
+"""How the ids of jobs begin that are replicas of deployments: their processes tell the witness of no end."""
 
 
 @dataclass
@@ -104,7 +112,7 @@ async def settled(arena: Arena, log: Log, load: Workload, seconds: float) -> lis
                     await log.read(arena)
                 accepted = {record.data.job_id for record in log.of(JobSubmitted)}  # type: ignore[attr-defined]
                 open_ = log.ended(accepted | {wanted.job for wanted in load.wanted})
-                if not open_ and not live_allocations(log) and not living_runs(log, load):
+                if not open_ and not live_allocations(log) and not living_runs(log, load) and not serving(log, load):
                     return []
                 await asyncio.sleep(0.2)
     except TimeoutError:
@@ -112,6 +120,7 @@ async def settled(arena: Arena, log: Log, load: Workload, seconds: float) -> lis
             *(f"job {job} has not ended {seconds:.0f} s after the attack: {story(log, job)}" for job in sorted(open_)),
             *(f"allocation {id} is not released" for id in live_allocations(log)),
             *(f"run {id} has not ended" for id in living_runs(log, load)),
+            *(f"deployment {id} has not ended" for id in serving(log, load)),
         ]
 
 
@@ -153,7 +162,7 @@ def outcomes(log: Log, load: Workload) -> Iterator[str]:
             yield f"command {id} was decided more than once: at {sorted(places)}"
     forwarded = {raw.get("fl_forwarded") for raw in log.commands.values()}
     for place, raw in log.commands.items():
-        if place in parts or raw.get("ce_type") == b"forgelog.resources.v1.HeartbeatNode":
+        if place in parts or (raw.get("ce_type") or b"").decode("utf-8", "replace") in QUIET:
             continue
         if place in log.letters:
             continue  # with nobody to answer
@@ -248,13 +257,23 @@ def processes(log: Log, witness: Path) -> Iterator[str]:
     for key in exited - set(starts):
         yield f"the log says that {key} ran to its end; no process was seen"
     for key in exited - ends:
-        if key in starts:
+        if key in starts and not key[0].startswith(SERVICE):
             yield f"the log says that {key} ran to its end; its process did not say so"
 
 
 def living_runs(log: Log, load: Workload) -> list[str]:
     """Runs of the users that have not ended, or are not known."""
     return sorted(load.runs - {record.data.run_id for record in log.of(RunEnded, RunNotAdmitted)})  # type: ignore[attr-defined]
+
+
+def serving(log: Log, load: Workload) -> list[str]:
+    """Deployments of the users that have not ended, or are not known."""
+    ended = {
+        record.data.deployment_id  # type: ignore[attr-defined]
+        for record in log.of(DeploymentStatusChanged)
+        if record.data.status is DeploymentStatus.TERMINATED  # type: ignore[attr-defined]
+    }
+    return sorted(load.deployments - ended)
 
 
 def live_allocations(log: Log) -> list[str]:

@@ -9,11 +9,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from forgelog.embedded.process import EmbeddedError
-from tests.chaos import checks, derived
+from tests.chaos import checks, derived, served
 from tests.chaos.arena import PATIENCE, Arena, can_mount, clock_library, describe
 from tests.chaos.attacks import attacks, deck
 from tests.chaos.broken import TAKING
@@ -70,6 +71,7 @@ async def play(
     async with Arena(folder, disk=disk, clock=clocks) as arena:
         witness.mkdir()
         log, everyone = checks.Log(), Workload(arena, witness, chance)
+        others = (served.changing,) if find_spec("envoy") else ()
         positions = derived.Positions(arena)
         health = Health(arena)
         watching = asyncio.gather(positions.watch(), health.watch())
@@ -81,7 +83,7 @@ async def play(
                 kind, attack = next(cards)
                 disk_was_full = disk_was_full or kind == "full disk"
                 this = Round(seed, number, kind)
-                load = Workload(arena, witness, random.Random(chance.getrandbits(64)))
+                load = Workload(arena, witness, random.Random(chance.getrandbits(64)), others)
                 started = time.monotonic()
                 users = asyncio.create_task(load.run())
                 await asyncio.sleep(chance.uniform(0.2, 2.5))
@@ -95,7 +97,7 @@ async def play(
                     witness = folder / f"witness-{number}"  # what still ends writes to the old one
                     witness.mkdir()
                     log, everyone = checks.Log(), Workload(arena, witness, chance)
-                    load = Workload(arena, witness, random.Random(chance.getrandbits(64)))
+                    load = Workload(arena, witness, random.Random(chance.getrandbits(64)), others)
                     positions.begin()
                     users = asyncio.create_task(load.run())
                 attacked = time.monotonic()
@@ -160,6 +162,7 @@ async def _aftermath(
     everyone.printed |= load.printed
     everyone.runs |= load.runs
     everyone.cut_short |= load.cut_short
+    everyone.deployments |= load.deployments
     if not this.problems:
         this.problems += await checks.settled(arena, log, everyone, PATIENCE)
     this.problems += positions.problems
@@ -178,6 +181,7 @@ async def _whole(arena: Arena, log: checks.Log, load: Workload, witness: Path, d
         *checks.lives(log, load, disk_was_full),
         *checks.allocations(log),
         *checks.answers(log, load),
+        *served.histories(log),
     ]
     found += await derived.output(arena, load)
     found += await derived.chain(arena)

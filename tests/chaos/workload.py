@@ -11,9 +11,10 @@ import random
 import signal
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ class Workload:
     arena: Arena
     witness: Path
     random: random.Random
+    others: Sequence[Callable[[Workload], Awaitable[None]]] = ()
+    """Users beside its own."""
     wanted: list[Wanted] = field(default_factory=list)
     commands: dict[str, int] = field(default_factory=dict)
     """Id of each command published to Kafka directly → how often, once Kafka said so."""
@@ -86,6 +89,8 @@ class Workload:
     """Jobs of whose output an operator passed over a part."""
     runs: set[str] = field(default_factory=set)
     """Runs that programs have begun; the platform ends those that their programs leave."""
+    deployments: set[str] = field(default_factory=set)
+    """Deployments that users have begun, each of which they end."""
     working: list[asyncio.Task[None]] = field(default_factory=list)
     """Users that an attack called in."""
     busy: set[str] = field(default_factory=set)
@@ -176,6 +181,7 @@ class Workload:
     async def run(self) -> None:
         """All users at once."""
         users: list[Callable[[], Any]] = [
+            *(partial(user, self) for user in self.others),
             self.singles,
             self.array,
             self.flaky,
@@ -193,9 +199,10 @@ class Workload:
 
     async def _later(self, user: Callable[[], Any]) -> None:
         await asyncio.sleep(self.random.uniform(0, 2))
-        self.busy.add(user.__name__)
+        name = getattr(user, "func", user).__name__
+        self.busy.add(name)
         await user()
-        self.busy.discard(user.__name__)
+        self.busy.discard(name)
 
     async def singles(self) -> None:
         for number in range(self.random.randint(2, 5)):
