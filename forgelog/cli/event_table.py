@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -17,21 +17,28 @@ def _type(event: Mapping[str, Any]) -> str:
     return str(event["type"]).rsplit(".", 1)[-1]
 
 
+_LEFT_OUT = frozenset(("job_id", "project", "owner", "queue", "pool", "launch", "request", "spec"))
+"""What other columns show, or what is long."""
+
+
 def _summary(event: Mapping[str, Any]) -> str:
-    """The body on one line: short values only, without fields that other columns show; a text, such as a reason, whole
-    and last."""
+    """The body on one line: short values only."""
+    parts = [f"{key}={cut(text_of(value), _MOST_VALUE)}" for key, value in _values(event) if not _is_text(value)]
+    return cut(" ".join(parts), 160)
+
+
+def _texts(event: Mapping[str, Any]) -> str:
+    """The body's texts, such as a reason."""
+    return " ".join(f"{key}={cut(text_of(value), _MOST_TEXT)}" for key, value in _values(event) if _is_text(value))
+
+
+def _values(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     data = event["data"] if isinstance(event["data"], dict) else {}
-    left_out = {"job_id", "project", "owner", "queue", "pool", "launch", "request", "spec"}
-    parts, texts = [], []
-    for key, value in data.items():
-        if key in left_out or value in (None, "", [], {}):
-            continue
-        text = text_of(value)
-        if isinstance(value, str) and width_of(text) > _MOST_VALUE:
-            texts.append(f"{key}={cut(text, _MOST_TEXT)}")
-        else:
-            parts.append(f"{key}={cut(text, _MOST_VALUE)}")
-    return " ".join([cut(" ".join(parts), 160), *texts]).lstrip()
+    return ((key, value) for key, value in data.items() if key not in _LEFT_OUT and value not in (None, "", [], {}))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and width_of(value) > _MOST_VALUE
 
 
 def event_columns(today: date) -> list[Column]:
@@ -45,5 +52,5 @@ def event_columns(today: date) -> list[Column]:
         Column("Position", lambda event: str(event["position"]).removeprefix("events."), rank=3),
         Column("Event", _type),
         column("By", "actor", rank=2),
-        Column("What", _summary, rank=1, least=16, wrap=True),
+        Column("What", _summary, rank=1, least=16, more=_texts),
     ]

@@ -79,6 +79,9 @@ class Column:
     """Characters that a long text may be shortened to; None shows it whole."""
     wrap: bool = False
     """Wrap a long text into several lines instead of cutting it."""
+    more: Callable[[Mapping[str, Any]], object] | None = None
+    """A text that belongs to the cell, such as a reason: it is never cut, and stands below the cell where the two don't
+    fit into one line."""
 
 
 def column(
@@ -157,11 +160,12 @@ def lines_of(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, width: int | None, colour: bool = False
 ) -> list[str]:
     """The lines of a table, its titles first, in `width` columns at most (as far as ids allow)."""
-    cells = [[text_of(item.cell(row)) for item in columns] for row in rows]
+    cells = [[_cell(item, row) for item in columns] for row in rows]
     natural = [
-        max([width_of(item.title), *(width_of(line[index]) for line in cells)]) for index, item in enumerate(columns)
+        max([width_of(item.title), *(width_of(_whole(line[index])) for line in cells)])
+        for index, item in enumerate(columns)
     ]
-    empty = [bool(rows) and not any(line[index] for line in cells) for index in range(len(columns))]
+    empty = [bool(rows) and not any(_whole(line[index]) for line in cells) for index in range(len(columns))]
     widths = fit(columns, natural, empty, width)
     titles = [item.title.upper() for item in columns]
     lines = [_joined(titles, columns, widths)]
@@ -181,8 +185,8 @@ class Stream:
 
     def lines(self, row: Mapping[str, Any]) -> list[str]:
         """The lines of the next row."""
-        cells = [text_of(item.cell(row)) for item in self._columns]
-        self._natural = [max(before, width_of(text)) for before, text in zip(self._natural, cells, strict=True)]
+        cells = [_cell(item, row) for item in self._columns]
+        self._natural = [max(before, width_of(_whole(cell))) for before, cell in zip(self._natural, cells, strict=True)]
         widths = fit(self._columns, self._natural, [False] * len(cells), self._width)
         return _row(cells, self._columns, widths, self._colour)
 
@@ -218,13 +222,32 @@ def fit(columns: Sequence[Column], natural: Sequence[int], empty: Sequence[bool]
     return shown
 
 
-def _row(cells: Sequence[str], columns: Sequence[Column], widths: Mapping[int, int], colour: bool) -> list[str]:
+_Cell = tuple[str, str]
+"""Its text, and what belongs to it."""
+
+
+def _cell(item: Column, row: Mapping[str, Any]) -> _Cell:
+    return text_of(item.cell(row)), "" if item.more is None else text_of(item.more(row))
+
+
+def _whole(cell: _Cell) -> str:
+    return " ".join(filter(None, cell))
+
+
+def _parts(item: Column, cell: _Cell, width: int) -> list[str]:
+    """A cell's lines."""
+    text, more = cell
+    if width_of(_whole(cell)) <= width:
+        return [_whole(cell)]
+    shown = (textwrap.wrap(text, width) or [""]) if item.wrap and width_of(text) > width else [text]
+    return [*([] if more and not text else shown), *textwrap.wrap(more, width)]
+
+
+def _row(cells: Sequence[_Cell], columns: Sequence[Column], widths: Mapping[int, int], colour: bool) -> list[str]:
     """A row's line; several where a cell is wrapped."""
     parts = [
-        (textwrap.wrap(text, widths[index]) or [""])
-        if item.wrap and index in widths and width_of(text) > widths[index]
-        else [text]
-        for index, (item, text) in enumerate(zip(columns, cells, strict=True))
+        _parts(item, cell, widths[index]) if index in widths else [""]
+        for index, (item, cell) in enumerate(zip(columns, cells, strict=True))
     ]
     lines = []
     for number in range(max(len(part) for part in parts)):
