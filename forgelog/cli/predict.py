@@ -49,7 +49,7 @@ def predict(
         from forgelog.client import predicting
 
         given = _given(inputs, file)
-        asked = dict(predicting.read_input(each, "--parameter") for each in parameters or ())
+        asked = predicting.read_pairs(parameters or (), "--parameter")
         key = None if key_file is None else predicting.key_of_file(key_file, "--key-file")
         return await predicting.predict(
             name,
@@ -99,7 +99,7 @@ def _given(inputs: list[str] | None, file: Path | None) -> Any:
     if (file is None) == (not inputs):
         raise InvalidInput("give the inputs: either --input name=JSON for each, or --file FILE (- for stdin)")
     if file is None:
-        return dict(predicting.read_input(each, "--input") for each in inputs or ())
+        return predicting.read_pairs(inputs or (), "--input")
     try:
         text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -216,8 +216,12 @@ def read_inputs(text: bytes, where: str) -> Any:
     """Inputs in a file: a request of the protocol, or a map from names to values. Raises `InvalidInput`."""
     import orjson
 
+    from events.log.repeats import repeated_key
+
     try:
         found = orjson.loads(text)
+        if (twice := repeated_key(text)) is not None:
+            raise InvalidInput(f"{where}: key {quoted(twice)} is given twice in one object; give it once")
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"{where}: is no JSON: {error}") from None
     if not isinstance(found, dict):
@@ -227,6 +231,17 @@ def read_inputs(text: bytes, where: str) -> Any:
             f"{where}: has inputs, and not each of them has name, shape, datatype and data; write those, or just "
             '{"x": [[1, 2]]}'
         )
+    return found
+
+
+def read_pairs(texts: Iterable[str], option: str) -> dict[str, Any]:
+    """All of an option that is given once for each name. Raises `InvalidInput`."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, value = read_input(text, option)
+        if name in found:
+            raise InvalidInput(f"{option}: {quoted(name)} is given twice; give it once")
+        found[name] = value
     return found
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from events.language.common import shown
+from events.language.common import Refused, shown
+from events.log.repeats import refuse_repeats
 from forgelog.serve.classification import classified
 from forgelog.serve.engine import Answer, Engine, InferRequest
 from forgelog.serve.problems import Fault, ServingError, invalid
@@ -61,6 +62,9 @@ def read_json(body: bytes | memoryview) -> dict[str, Any]:
     """A JSON object. Raises `ServingError`."""
     try:
         found = orjson.loads(body)
+        refuse_repeats(body if isinstance(body, bytes) else bytes(body))
+    except Refused as refused:
+        raise invalid(refused.message) from None
     except orjson.JSONDecodeError as error:
         raise invalid(f"the body is no JSON: {error}") from None
     if not isinstance(found, dict):

@@ -55,6 +55,8 @@ _WORDS: Mapping[str, str] = {
 }  # fmt: skip
 """A signature's word for a type → datatype: those of numpy, of MLflow, and of ONNX."""
 
+_MOST_LENGTH = (1 << 40) - 1
+"""Longest dimension of a request's shape."""
 _MAX_DIMENSIONS = 32
 _FEW = 4096
 """Elements; products of more are computed by several threads."""
@@ -77,8 +79,9 @@ def checked_shape(name: str, shape: Any) -> tuple[int, ...]:
     if not isinstance(shape, list | tuple) or len(shape) > _MAX_DIMENSIONS:
         raise invalid(f"input {shown(name)}: shape should be a list of at most {_MAX_DIMENSIONS} whole numbers")
     for length in shape:
-        if type(length) is not int or not 0 <= length < 1 << 40:
-            raise invalid(f"input {shown(name)}: shape has {shown(length)}; give whole numbers, 0 or more")
+        if type(length) is not int or not 0 <= length <= _MOST_LENGTH:
+            hint = f"give whole numbers from 0 to {_MOST_LENGTH}"
+            raise invalid(f"input {shown(name)}: shape has {shown(length)}; {hint}")
     return tuple(shape)
 
 

@@ -76,6 +76,8 @@ DEEP = b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
         (b"[]", "the body should be a JSON object"),
         (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 64], "data": [NaN]}]}', "the body is no JSON"),
         (DEEP, "the body is no JSON"),
+        (b'{"inputs": [], "inputs": []}', "key 'inputs' is given twice in one object"),
+        (b'{"inputs": [{"name": "x", "shape": [1], "n\\u0061me": "y"}]}', "key 'name' is given twice in one object"),
         ({}, "inputs should be a list"),
         ({"inputs": {}}, "inputs should be a list"),
         ({"inputs": [7]}, "inputs has 7"),

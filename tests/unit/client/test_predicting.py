@@ -275,3 +275,11 @@ def test_what_is_no_router_is_refused_and_not_shown(given: str) -> None:
     with pytest.raises(InvalidInput, match="is not the address of a router") as caught:
         find_router(given)
     assert "secret" not in str(caught.value)
+
+
+def test_what_is_given_twice_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"^x\.json: key 'x' is given twice in one object; give it once$"):
+        predicting.read_inputs(b'{"x": 1, "x": 2}', "x.json")
+    with pytest.raises(InvalidInput, match=r"^--input: 'x' is given twice; give it once$"):
+        predicting.read_pairs(["x=1", "y=2", "x=3"], "--input")
+    assert predicting.read_pairs(["x=1", "y=[2]"], "--input") == {"x": 1, "y": [2]}
