@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,13 +15,13 @@ from forgelog.cli.nodes import pairs
 from forgelog.cli.pipeline_failures import told_failures
 from forgelog.cli.pipeline_plans import show_plan
 from forgelog.cli.pipeline_samples import MOST_ROWS, ROWS, Asked, show_sample
+from forgelog.cli.pipeline_waits import told_wait, told_windows
 from forgelog.cli.render import (
     Column,
     Format,
     age_column,
     column,
     note,
-    plain,
     print_table,
     show_data,
     show_done,
@@ -30,7 +29,7 @@ from forgelog.cli.render import (
     show_rows,
     write,
 )
-from forgelog.errors import InvalidInput, NotFound
+from forgelog.errors import InvalidInput
 from forgelog.pipelines.declaring.files import is_file
 
 if TYPE_CHECKING:
@@ -126,18 +125,7 @@ async def _ended(client: AsyncClient, name: str, number: int, *, tell: bool) -> 
 async def _awaited(client: AsyncClient, name: str, number: int) -> str:
     """What a run waits for of which no stage is under way; empty if it does not wait."""
     row = await client.pipeline_runs.get(name, number)
-    if row.status == "queued":
-        return f"it waits for runs before it: forgelog pipeline runs {name}"
-    if row.status != "running" or row.current_stages:
-        return ""
-    for worker in await client.pipeline_runs.workers(name):
-        if worker["ended_at"] is None and worker["released_at"] is None and not worker["ready"]:
-            job = worker["worker"]
-            try:
-                return f"it waits for a worker (forgelog why {job}): {(await client.jobs.why(job))['message']}"
-            except NotFound:
-                return f"it waits for a worker, whose job {job} is asked for"
-    return ""
+    return await told_wait(client, name, await client.pipelines.get(name), row)
 
 
 async def _in_order(client: AsyncClient, name: str, row: Any) -> list[Any]:
@@ -239,10 +227,7 @@ def status(
         row = await client.pipeline_runs.get(name, number, at=moved)
         stages = await client.pipeline_runs.stages(name, row.number, at=moved)
         spec = (await client.pipelines.version(name, row.pipeline_version, at=moved)).spec
-        why = row["reason"]
-        if row["status"] == "queued":
-            under_way = await client.pipeline_runs.list(name, status=("running", "paused"), at=moved)
-            why = why or told_queue(pipeline, under_way)
+        why = row["reason"] or await told_wait(client, name, pipeline, row, at=moved)
         return pipeline, row, stages, [each["id"] for each in spec["stages"]], why
 
     pipeline, row, stages, known, why = with_client(work)
@@ -288,33 +273,6 @@ def status(
 def _troubles(pipeline: Any) -> list[str]:
     """Triggers that start no runs, and why."""
     return [f"{each['trigger']} starts no runs: {each['reason']}" for each in pipeline["trigger_troubles"]]
-
-
-def told_queue(pipeline: Any, under_way: Sequence[Any]) -> str:
-    """What a queued run waits for: ``run 3 is running, and execution.max_active_runs is 1``; empty: for nothing."""
-    if pipeline["status"] == "paused":
-        return "the pipeline is paused"
-    others = [each for each in under_way if each["trigger"] != "backfill"]
-    runs = ", ".join(f"run {each['number']} is {each['status']}" for each in others[:5])
-    most = pipeline["spec"]["execution"]["max_active_runs"]
-    return f"{runs}, and execution.max_active_runs is {most}" if runs else ""
-
-
-def told_windows(streams: Iterable[Any]) -> list[str]:
-    """``hours/orders: complete up to 2026-05-09T00:00:35Z; 3 are open, the first ends at 2026-05-09T00:00:40Z``"""
-    found = []
-    for each in streams:
-        mark = plain(each["watermark"])
-        parts = [f"complete up to {mark}" if mark else "none is complete"]
-        if each["open_windows"]:
-            count = each["open_windows"]
-            verb = "is" if count == 1 else "are"
-            parts.append(f"{count:,} {verb} open, the first ends at {plain(each['next_end'])}")
-        if each["held_by"] is not None:
-            parts.append(f"partition {each['held_by']} holds the watermark back")
-        parts.append(f"{each['held_rows']:,} rows are held, {each['late_rows']:,} were late")
-        found.append(f"{each['stage_id']}/{each['input']}: {'; '.join(parts)}")
-    return found
 
 
 def logs(

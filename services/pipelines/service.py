@@ -17,6 +17,7 @@ from services.pipelines.clock.queries import ClockQueriesServicer
 from services.pipelines.dataset.decide import Datasets
 from services.pipelines.dataset.queries import DatasetQueriesServicer
 from services.pipelines.lineage_export import export_lineage
+from services.pipelines.making_room import make_room
 from services.pipelines.notice_queries import PipelineNoticeQueriesServicer
 from services.pipelines.pipeline.decide import Pipelines
 from services.pipelines.projections import PROJECTION
@@ -46,5 +47,8 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
 
 
 SERVICE = Service(
-    deciders=deciders, projection=PROJECTION, servicers=servicers, background=(notify, export_lineage, measure_streams)
+    deciders=deciders,
+    projection=PROJECTION,
+    servicers=servicers,
+    background=(notify, export_lineage, measure_streams, make_room),
 )

@@ -12,7 +12,14 @@ import duckdb
 import pytest
 
 from events.language.pipelines.dataset_messages import VersionPublished
-from events.language.pipelines.run_events import RunCompleted, RunEnded, RunFailed, StageDispatched, StageFailed
+from events.language.pipelines.run_events import (
+    RunCompleted,
+    RunEnded,
+    RunFailed,
+    StageDispatched,
+    StageFailed,
+    WorkerReleased,
+)
 from events.process import faults
 from forgelog import AsyncClient
 from forgelog.errors import NotFound, Refused
@@ -187,3 +194,19 @@ async def test_rows_that_are_set_aside_are_a_dataset_and_required_columns_have_v
     assert [column.nullable for column in (await known("aside-rows", 3)).columns] == [True, False]
     await client.pipelines.retire("aside")
     await client.pipelines.retire("aside-look")
+
+
+async def test_an_idle_worker_gives_way_to_one_of_another_pipeline_that_finds_no_place(
+    platform: Cluster, client: AsyncClient
+) -> None:
+    """It would stay for an hour else, and the node has no room for both."""
+    (node,) = await client.nodes.list()
+    execution = {"keep_warm_seconds": 3_600, "worker": {"cpus": node["capacity"]["cpus"] * 0.6}}
+    for name in ("warm-first", "warm-second"):
+        await client.pipelines.define(name, {"stages": [{"id": "nothing"}], "execution": execution})
+        run = await _run(client, name)
+        assert isinstance(await platform.event(RunEnded, lambda event, run=run: event.run_id == run), RunCompleted)
+    released = platform.all(WorkerReleased, lambda event: event.pipeline_id == "warm-first")
+    assert [each.reason for each in released] == ["pipe.warm-second.w1 waits for its place"]
+    for name in ("warm-first", "warm-second"):
+        await client.pipelines.retire(name)

@@ -66,7 +66,8 @@ class Execution(Model):
     max_workers: int = Field(default=4, ge=1, le=1_000)
     """Workers at a time. There are as many as there are stages to work on, at most so many."""
     keep_warm_seconds: float = Field(default=60.0, ge=0, le=86_400)
-    """How long a worker without a stage stays. It keeps its CPUs and its memory, which other jobs then lack."""
+    """How long a worker without a stage stays. It keeps its CPUs and its memory, which other jobs then lack. To a
+    worker of another pipeline that finds no place it gives way sooner."""
     worker: WorkerResources = WorkerResources()
     queue: Identifier = DEFAULT_QUEUE
     """Of the jobs that its workers are."""

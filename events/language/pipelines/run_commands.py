@@ -91,6 +91,14 @@ class ReportWorkerReady(OfPipeline):
     worker: Identifier
 
 
+class ReleaseWorker(OfPipeline):
+    """Let a worker go before its time, if it has nothing to do: another one waits for its place. Of one that works, or
+    is gone, nothing changes."""
+
+    worker: Identifier
+    reason: Reason = ""
+
+
 class StageReport(Command):
     """What a worker tells of a stage. One about an attempt that is not its own any more is refused as ``aborted``."""
 

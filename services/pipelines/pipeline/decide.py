@@ -58,6 +58,7 @@ from events.language.pipelines.run_commands import (
     CancelRun,
     OfRun,
     PauseRun,
+    ReleaseWorker,
     ReportStageEnded,
     ReportStagePrepared,
     ReportStageProgress,
@@ -109,7 +110,7 @@ from events.log.ids import named_id
 from events.process.settings import Settings
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
 from services.pipelines.clock import decide as backfills
-from services.pipelines.pipeline import commits, hearing, reports, runs, stepping
+from services.pipelines.pipeline import commits, dispatching, hearing, reports, runs, stepping
 from services.pipelines.pipeline.fold import evolve
 from services.pipelines.pipeline.state import Pipeline
 from services.pipelines.refusals import forbidden
@@ -142,6 +143,7 @@ class Pipelines(Decider[Pipeline]):
         StartBackfill,
         CancelBackfill,
         ReportWorkerReady,
+        ReleaseWorker,
         ReportStageStarted,
         ReportStageProgress,
         ReportStageResolved,
@@ -237,6 +239,8 @@ class Pipelines(Decider[Pipeline]):
         match command:
             case RunPipeline():
                 return runs.asked(state, command, context)
+            case ReleaseWorker():
+                return _let_go(state, command)
             case OfRun():
                 return runs.steered(state, command, context)
             case StartBackfill():
@@ -354,3 +358,11 @@ def _ready(state: Pipeline, command: ReportWorkerReady) -> Sequence[Event]:
         problem = f"{command.worker} is no worker of pipeline {command.pipeline_id} any more"
         raise refused(ErrorCode.ABORTED, "worker", problem, "end")
     return [] if worker.ready else [WorkerReady(pipeline_id=command.pipeline_id, worker=command.worker)]
+
+
+def _let_go(state: Pipeline, command: ReleaseWorker) -> Sequence[Event]:
+    worker = state.workers.get(command.worker)
+    if worker is None or not worker.ready or dispatching.idle_until(state, worker) is None:
+        return []
+    reason = command.reason or "its place is needed"
+    return [WorkerReleased(pipeline_id=command.pipeline_id, worker=command.worker, reason=reason)]

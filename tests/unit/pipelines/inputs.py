@@ -39,6 +39,7 @@ from events.language.pipelines.pipeline import Execution, PipelineSpec
 from events.language.pipelines.run_commands import (
     CancelRun,
     PauseRun,
+    ReleaseWorker,
     ReportStageEnded,
     ReportStagePrepared,
     ReportStageProgress,
@@ -188,6 +189,7 @@ pipelines = st.one_of(
     st.builds(
         lambda id, number: ReportWorkerReady(pipeline_id=id, worker=f"pipe.{id}.w{number}"), IDS, st.integers(1, 3)
     ),
+    st.builds(lambda id, number: ReleaseWorker(pipeline_id=id, worker=f"pipe.{id}.w{number}"), IDS, st.integers(1, 3)),
     _about().map(lambda about: ReportStageStarted(**about)),
     _about().map(lambda about: ReportStageResolved(**about, cache_key="4f" * 32)),
     _about().map(lambda about: ReportStageProgress(**about, metrics=StageMetrics(rows_read=1))),

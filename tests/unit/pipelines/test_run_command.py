@@ -15,7 +15,7 @@ from events.language.pipelines.schedule import Schedule
 from events.language.pipelines.sources import DataSource
 from forgelog.cli.pipeline_failures import told_failures
 from forgelog.cli.pipeline_plans import awaited, to_run
-from forgelog.cli.pipeline_runs import told_queue, told_windows
+from forgelog.cli.pipeline_waits import coming_worker, told_queue, told_windows
 from forgelog.cli.pipelines import app
 from forgelog.worker.sampling import sampled
 
@@ -170,3 +170,12 @@ def test_a_queued_run_says_what_it_waits_for() -> None:
     assert told_queue(pipeline, [backfill, running]) == "run 4 is paused, and execution.max_active_runs is 1"
     assert told_queue(pipeline, [backfill]) == ""
     assert told_queue({**pipeline, "status": "paused"}, [running]) == "the pipeline is paused"
+
+
+def test_of_workers_the_newest_is_waited_for_that_is_not_ready() -> None:
+    gone = {"worker": "w1", "watches": False, "ready": False, "ended_at": 1, "released_at": None}
+    watcher = {**gone, "worker": "w2", "watches": True, "ended_at": None}
+    ready = {**watcher, "worker": "w3", "watches": False, "ready": True}
+    coming = {**ready, "worker": "w4", "ready": False}
+    assert coming_worker([watcher, coming, ready, gone]) == "w4"
+    assert coming_worker([watcher, ready, gone]) == ""
