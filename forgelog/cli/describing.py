@@ -71,16 +71,16 @@ def described_by(
         if given or name:
             wrong = ", ".join(sorted(given) + (["name"] if name else []))
             raise InvalidInput(f"{wrong}: options describe a command, not a manifest; write them into {words[0]}")
-        _refuse_unreadable(words[0])
+        _refuse_missing(words[0])
         return words[0]
     return {"name": name or Path(words[0]).name or "job", "command": list(words), **given}
 
 
-def _refuse_unreadable(path: str) -> None:
+def _refuse_missing(path: str) -> None:
     """What reads manifests takes long to import; that there is no such file is told before. Raises `InvalidInput`."""
     try:
         if path != "-":
-            Path(path).open("rb").close()
+            Path(path).stat()
     except OSError as error:
         raise InvalidInput(f"can't read {path}: {error.strerror or error}") from None
 

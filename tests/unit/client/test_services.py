@@ -165,7 +165,7 @@ def test_where_a_task_is_called() -> None:
     assert (ports_text("10.0.0.7", {}), ports_text("", {})) == ("10.0.0.7", "")
 
 
-def test_a_manifest_that_can_t_be_read_is_told_before_what_reads_it_is_there() -> None:
+def test_a_manifest_that_is_not_there_is_told_before_what_reads_it_is_imported() -> None:
     with pytest.raises(InvalidInput, match=r"^can't read /nope\.yaml: No such file or directory$"):
         described_by(["/nope.yaml"], name="", job_id="", upload=False, **NOTHING)
 
