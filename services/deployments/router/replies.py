@@ -34,6 +34,12 @@ def local_replies() -> Resource:
                 "a key of this deployment is needed, in the header authorization (Bearer) or x-api-key: "
                 "%LOCAL_REPLY_BODY%",
             ),
+            # Envoy's own words of these are few, and of a path none.
+            _status(
+                400,
+                "the request is no HTTP that can be read in one way only, in its path, its headers or its length "
+                "(%RESPONSE_CODE_DETAILS%)",
+            ),
             _status(413, "the body is longer than the endpoint takes"),
             _status(
                 403,
