@@ -119,16 +119,25 @@ async def settled(arena: Arena, log: Log, load: Workload, seconds: float) -> lis
         return [
             *(f"job {job} has not ended {seconds:.0f} s after the attack: {story(log, job)}" for job in sorted(open_)),
             *(f"allocation {id} is not released" for id in live_allocations(log)),
-            *(f"run {id} has not ended" for id in living_runs(log, load)),
+            *(f"run {id} has not ended: {story_of_run(log, id)}" for id in living_runs(log, load)),
             *(f"deployment {id} has not ended" for id in serving(log, load)),
         ]
 
 
 def story(log: Log, job: str) -> str:
     """A job's events in order, in short."""
-    return ", ".join(
-        f"{type(r.data).__name__}@{r.position}" for r in log.records if getattr(r.data, "job_id", None) == job
-    )
+    return _story(record for record in log.records if getattr(record.data, "job_id", None) == job)
+
+
+def story_of_run(log: Log, run: str) -> str:
+    """A run's events in order, in short, and those of its job."""
+    own = [record for record in log.records if getattr(record.data, "run_id", None) == run]
+    process = next((found for record in own if (found := getattr(record.data, "process", None))), None)
+    return _story(own) + (f"; its job: {story(log, process.job_id)}" if process is not None else "")
+
+
+def _story(records: Iterable[Recorded]) -> str:
+    return ", ".join(f"{type(record.data).__name__}@{record.position}" for record in records)
 
 
 def outcomes(log: Log, load: Workload) -> Iterator[str]:
