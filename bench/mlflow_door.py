@@ -262,6 +262,7 @@ async def figures(settings: Settings, runs: int) -> list[Figure]:
     folder = Path(tempfile.mkdtemp(prefix="forgelog-bench-"))
     try:
         async with cluster(settings, folder, nodes=0, gateway=True) as platform, AsyncExitStack() as stack:
+            platform.watch_no_more()
             others = await peers(settings, folder / "peers", stack)
             return compared(await measure(platform, others, folder, runs))
     finally:
