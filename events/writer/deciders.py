@@ -118,6 +118,11 @@ class Deciders:
                 found += [Concerned(decider.aggregate, key) for key in route(event)]
         return found
 
+    @property
+    def routed(self) -> frozenset[type[Event]]:
+        """Types of events that are routed."""
+        return frozenset(self._routed)
+
     def reacts(self, event: type[Event]) -> bool:
         """Whether events of this type go to the `react` of any decider."""
         return event is CommandRejected or any(decider.reacts(event) for decider, _ in self._routed.get(event, ()))

@@ -36,6 +36,7 @@ from events.writer.deciders import OneOrMore, gathered
 from events.writer.dispatch import Dispatcher
 from events.writer.encoding import DeadLetter, Forward, Unit
 from events.writer.hearing import Hearing
+from events.writer.noise import Reading
 from events.writer.own_topic import OwnTopic
 from events.writer.partition import Partition
 from events.writer.questions import Ask
@@ -88,6 +89,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._ended = 0
         """Appends that have ended, also by an error."""
         self._hearing = Hearing()
+        self._reading = Reading(deciders)
         self._check_at = 0.0
         self._heard_of = False
         """Whether the consumer has metadata of the commands' topic; a slow broker may send it late."""
@@ -240,7 +242,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                 commands = commands or asyncio.create_task(
                     consumer.getmany(timeout_ms=60_000, max_records=_MOST_RECORDS)
                 )
-                events = events or asyncio.create_task(tail.poll_raw(60.0))
+                events = events or asyncio.create_task(self._reading.next(tail, 60.0))
                 waiting: set[asyncio.Task[Any]] = {commands, events, changed}
                 if self._appending is not None:
                     waiting.add(self._appending)
