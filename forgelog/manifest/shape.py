@@ -24,6 +24,7 @@ from events.language.pipelines.formats import DataFormat
 from events.language.pipelines.schedule import Schedule
 from events.language.pipelines.stages import StageInput, StageRetry
 from events.language.refusals import refusals_of
+from events.language.wording import field_error
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
 from forgelog.units import parse_bytes, parse_cpus, parse_duration
@@ -230,8 +231,6 @@ class Shaper:
 
     def _refusals(self, error: ValidationError, model: type[BaseModel]) -> Iterable[Problem]:
         """A model's own refusals, at the places of the values."""
-        from events.language.problems import field_error  # it knows all contexts, and most documents have no errors
-
         for item in refusals_of(error):
             path = tuple(part for part in item["loc"])
             if any(known.field == _dotted(path) for known in self.problems):

@@ -34,7 +34,8 @@ from events.language.common import (
 )
 from events.language.convert import from_message
 from events.language.objects import ObjectRef
-from events.language.problems import WHOLE, command_class, refused, validate_data, validate_json
+from events.language.problems import command_class, refused, validate_data, validate_json
+from events.language.wording import WHOLE
 from events.log import topics
 from events.log.ids import new_command_id, payload_digest, with_assigned_id
 from events.log.outcomes import Outcome, Outcomes

@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from events.language.problems import close_to
+from events.language.wording import close_to
 from services.gateway import metrics
 from services.gateway.errors import HTTP_STATUS, DoorError, as_json, code_name, defect
 from services.gateway.forward import Relayed

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from events.language.common import MAX_COMMAND_BYTES, shown
 from events.language.convert import to_dict
-from events.language.problems import close_to
+from events.language.wording import close_to
 from services.gateway.commands import Body, Checked, Door, Parsed
 from services.gateway.errors import HTTP_STATUS, DoorError
 from services.gateway.http_answers import json_response

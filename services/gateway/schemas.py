@@ -16,8 +16,8 @@ import forgelog_pb
 from events.language.asyncapi import all_types, asyncapi, schema_of
 from events.language.common import shown
 from events.language.json_schemas import command_definitions
-from events.language.problems import close_to
 from events.language.registry import command_types
+from events.language.wording import close_to
 from events.process.settings import Settings
 from services.gateway.errors import DoorError
 

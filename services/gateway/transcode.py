@@ -23,8 +23,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from events.language.common import FieldError
 from events.language.convert import to_dict
-from events.language.problems import WHOLE, close_to, shown_json
 from events.language.proto_names import enum_prefix
+from events.language.wording import WHOLE, close_to, shown_json
 from events.process.numbers import with_words
 from services.gateway.errors import DoorError
 

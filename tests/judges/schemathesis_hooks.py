@@ -15,8 +15,8 @@ import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.generation.meta import CONTENT_TYPE_PROBES, CoveragePhaseData, CoverageScenario
 
-from events.language.problems import WHOLE
 from events.language.registry import aggregates_of, command_types
+from events.language.wording import WHOLE
 from tests.judges.schemathesis_once import Once, Property, each_form_once, each_shape_once, values_of
 
 COMMANDS = "/v1/commands"

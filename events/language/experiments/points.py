@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from events.language.common import ErrorCode, FieldError, Refused, is_identifier, printable, shown
-from events.language.problems import MAX_ERRORS, WHOLE, close_to
+from events.language.problems import MAX_ERRORS
+from events.language.wording import WHOLE, close_to
 
 MAX_BATCH_POINTS = 10_000
 MAX_BATCH_BYTES = 1_000_000
