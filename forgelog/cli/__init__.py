@@ -131,6 +131,11 @@ def command_of(words: Sequence[str]) -> str | None:
     return None
 
 
+def spelled_out(words: Sequence[str]) -> list[str]:
+    """A command line in which ``help COMMAND`` is the help of that command, as other programs have it."""
+    return [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -148,6 +153,7 @@ def main() -> None:
 
     keep_private()
     look_seldom()
+    sys.argv[1:] = spelled_out(sys.argv[1:])
     command = command_of(sys.argv[1:])
     try:
         # Shell completion calls this with an empty command line and needs all commands.

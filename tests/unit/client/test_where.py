@@ -13,7 +13,7 @@ import pytest
 
 from events.process.identity import Identity
 from forgelog import AsyncClient, InvalidInput, Unavailable
-from forgelog.cli import command_of
+from forgelog.cli import command_of, spelled_out
 from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
 from forgelog.errors import ForgelogError
@@ -157,6 +157,20 @@ def test_options_go_before_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 )
 def test_the_command_is_found_behind_the_options(typed: str, command: str | None) -> None:
     assert command_of(typed.split()) == command
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("help", "--help"),
+        ("help queue create", "queue create --help"),
+        ("run -- help", "run -- help"),
+        ("--data x help", "--data x help"),
+        ("", ""),
+    ],
+)
+def test_help_is_a_command_too(typed: str, meant: str) -> None:
+    assert spelled_out(typed.split()) == meant.split()
 
 
 @pytest.mark.parametrize("command", ["ps", "run -- true", "watch", "rebuild jobs", "audit verify"])
