@@ -60,10 +60,10 @@ def _refused(
         return _committed(names, stage, event.dataset_id, event.dataset_version)  # it has to be published all the same
     kind = FailureKind.RULE if event.cause is CommitRefusal.QUALITY else FailureKind.COMMIT
     failure = StageFailure(kind=kind, field="sink", problem=event.reason or f"refused: {event.cause}")
-    again = event.cause in _AGAIN
+    again, changed = event.cause in _AGAIN, event.cause is CommitRefusal.RULES
     assert stage.commit is not None, "it was asked for"
     outcomes = stage.commit.outcomes
-    return failed(state, run, names, failure, now, outcomes=outcomes, retried=again)
+    return failed(state, run, names, failure, now, outcomes=outcomes, retried=again, excused=changed)
 
 
 def _completed(names: dict[str, Any], stage: Stage, event: VersionPublished) -> StageCompleted:

@@ -17,7 +17,9 @@ from events.language.pipelines.work import FailureKind, StageFailure, StageMetri
 from services.pipelines.pipeline.state import Pipeline, Run
 
 FREE_LOSSES = 2
-"""Losses of its worker that are no fault of a stage."""
+"""Losses of its worker, and other ends of its attempts, that are no fault of a stage."""
+EXCUSED_SECONDS = 1.0
+"""Before another attempt of a stage that was in no fault: what it did not know is in the tables then."""
 PUBLISHING_RETRIES = 10
 """Retries of putting a version into its place: it is committed, so it has to get there."""
 
@@ -43,8 +45,10 @@ def failed(
     metrics: StageMetrics | None = None,
     outcomes: Sequence[RuleOutcome] = (),
     retried: bool = True,
+    excused: bool = False,
 ) -> Event:
-    """What follows. `names`: run_id, pipeline_id and stage_id. `retried`: whether another attempt can help."""
+    """What follows. `names`: run_id, pipeline_id and stage_id. `retried`: whether another attempt can help. `excused`:
+    whether it is no fault of the stage, so that another attempt is free as after a loss."""
     stage_id = names["stage_id"]
     stage, spec = run.stages[stage_id], state.graph(run.version).stages[stage_id]
     metrics = metrics or stage.metrics
@@ -53,10 +57,12 @@ def failed(
     retry = spec.retry
     if stage.dataset_version and kind is not None:
         kind, retry = RetryOn.ERROR, StageRetry(max=PUBLISHING_RETRIES)
-    if kind is not None and (not retry.on or kind in retry.on):
-        free = kind is RetryOn.LOST and stage.losses < FREE_LOSSES
+    if kind is not None and (excused or not retry.on or kind in retry.on):
+        free = (excused or kind is RetryOn.LOST) and stage.losses < FREE_LOSSES
         if free or stage.retries < retry.max:
-            wait = 0.0 if free else pause(retry, stage.retries, f"{names['run_id']}.{stage_id}.{stage.attempt}")
+            wait = pause(retry, stage.retries, f"{names['run_id']}.{stage_id}.{stage.attempt}")
+            if free:
+                wait = EXCUSED_SECONDS if excused else 0.0
             return StageRetrying(
                 **about,
                 failure=failure,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -728,6 +729,15 @@ def test_a_dataset_may_refuse(cause: CommitRefusal, version: int, then: list[str
     desk = writing(retry=StageRetry(max=1))
     refused = CommitRefused(**OF_STAGE, cause=cause, reason="total is gone", dataset_version=version)
     assert kinds(desk.hear(refused)) == then
+
+
+def test_a_change_of_rules_or_contract_is_no_fault_of_the_attempt_that_did_not_know_it() -> None:
+    """Its tables were behind: another attempt is made soon, though the stage has no retries."""
+    desk = writing()
+    refused = CommitRefused(**OF_STAGE, cause=CommitRefusal.RULES, reason="they are others now")
+    (retrying,) = desk.hear(refused)
+    assert isinstance(retrying, StageRetrying)
+    assert (retrying.counted, retrying.retry_at - desk.now) == (False, timedelta(seconds=1))
 
 
 def test_a_stage_that_writes_can_not_end_without_a_version() -> None:
