@@ -341,18 +341,15 @@ class Runner:
         stand still. Raises KafkaError, OSError, and LookupError while no place is followed."""
         if self._tail is None:
             raise LookupError(f"{self._tables} are not read from the log")
-        ends = await self._tail.ends()
         return [
             Position(topics.events(context), number, end - 1)
-            for (context, number), end in ends.items()
+            for (context, number), end in (await self._tail.ends()).items()
             if end and not self.stops.cause_of(topics.events(context), number)
         ]
 
     async def wait_for(self, wanted: Sequence[Position], timeout: float) -> list[Position]:
-        """Wait until these positions are in the tables; returns those that are not after `timeout` seconds.
-
-        Positions of topics that this projection does not read hold at once.
-        """
+        """Wait until these positions are in the tables; returns those that are not after `timeout` seconds. Positions
+        of topics that this projection does not read hold at once."""
         contexts = self.projection.contexts
 
         def missing() -> list[Position]:
