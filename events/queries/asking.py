@@ -49,9 +49,9 @@ class Asking:
         for channel in channels.values():
             await channel.close()
 
-    async def ask(self, question: Question, at_least: str) -> Any:
+    async def ask(self, question: Question, at_least: Sequence[str]) -> Any:
         """The answer; a `Refused` where the service gives no other. Raises Unanswered."""
-        answer = await self._ask(question, [at_least] if at_least else [])
+        answer = await self._ask(question, at_least)
         if isinstance(answer, Refused):  # the tables may be behind: the whole log decides
             answer = await self._ask(question, await self._newest(question.context))
         return answer

@@ -92,8 +92,12 @@ class Question(NamedTuple):
     method: str
     """The name of the method, for example ``GetJob``."""
     request: Any
-    """The method's message. If an event of that context caused the own event, the runtime sets `options.at_least` to
-    the position of that event."""
+    """The method's message. The runtime sets its `options.at_least`: to the event of that context that caused the own
+    event, if one did, and to what this partition has heard of `subject`."""
+    subject: str = ""
+    """The id of the aggregate there that the question is about, if this partition hears of it (`Decider.react`): what
+    was heard before the own event is in the answer, and what comes later will be heard. Empty: what was heard may be
+    missing."""
 
 
 class Decider(Generic[S]):

@@ -23,7 +23,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -33,8 +33,11 @@ from aiokafka.errors import KafkaError
 
 from events.language.registry import recorded_types
 from events.log import topics
+from events.log.envelope import Position
+from events.log.partitioner import partition_of
 from events.log.positions import ReaderPosition
 from events.log.publish import Outgoing, Publisher
+from events.log.tail import Tail
 from events.log.wire import Raw, value_of
 from events.process import faults
 from events.process.settings import Settings
@@ -127,9 +130,11 @@ class Dispatcher:
         partitions: Mapping[int, Partition],
         stops: Stops,
         ask: Ask | None = None,
+        tail: Callable[[], Tail | None] = lambda: None,
     ) -> None:
-        """`partitions`: those that the writer holds now. `ask`: see `Writer`."""
+        """`partitions`: those that the writer holds now. `ask`: see `Writer`. `tail`: by which it reads events now."""
         self._ask = ask
+        self._tail = tail
         self._deciders = deciders.dispatching
         self._settings = settings
         self._partitions = partitions
@@ -319,6 +324,16 @@ class Dispatcher:
             return None
         return orders_of(decider, recorded, self._context, place.asked.answers.result())
 
+    def _heard(self, place: _Place, question: Question) -> str:
+        """See `questions.Heard`."""
+        places = () if (tail := self._tail()) is None else tail.positions
+        count = sum(context == question.context for context, _ in places)
+        if not question.subject or not count:
+            return ""
+        topic, number = topics.events(question.context), partition_of(question.subject, count)
+        until = place.partition.resume_of(topic, number).offset
+        return str(Position(topic, number, until - 1)) if until else ""
+
     def _begin(self, place: _Place, raw: Raw, questions: Sequence[Question]) -> _Asked:
         if (ask := self._ask) is None:
             raise DeciderError(f"{self._context} consults {questions[0].context}, but its writer has nobody to ask")
@@ -333,7 +348,7 @@ class Dispatcher:
                 self._stops.add(name, error, raw, number=place.partition.number, kind="orders")
 
         async def answered() -> list[Any]:
-            found = await answers(ask, questions, raw, failed)
+            found = await answers(ask, questions, raw, failed, lambda question: self._heard(place, question))
             if asked.trouble:
                 self._stops.lift(name)
             faults.point(faults.AFTER_ANSWER)

@@ -24,17 +24,23 @@ class Unanswered(Exception):
     """The service gives no answer now. The text says why, for people."""
 
 
-Ask = Callable[[Question, str], Awaitable[Any]]
-"""Sends a question. The second argument is the position that the answer must include (`at_least`); empty for none.
-Returns the response, or a `Refused` as a value. Raises Unanswered."""
+Ask = Callable[[Question, Sequence[str]], Awaitable[Any]]
+"""Sends a question. The second argument are the positions that the answer must include (`at_least`). Returns the
+response, or a `Refused` as a value. Raises Unanswered."""
+
+Heard = Callable[[Question], str]
+"""The last position in its subject's place that the partition which asks has heard; empty if there is none."""
 
 
-async def answers(ask: Ask, questions: Sequence[Question], raw: Raw, failed: Callable[[Unanswered], None]) -> list[Any]:
+async def answers(
+    ask: Ask, questions: Sequence[Question], raw: Raw, failed: Callable[[Unanswered], None], heard: Heard
+) -> list[Any]:
     """The answers to the questions of the own event `raw`, in their order. Waits without a limit; calls `failed` after
     each try without an answer."""
     found = []
     for question in questions:
-        pause, at_least = AGAIN, _known(raw, question.context)
+        pause, known = AGAIN, (_known(raw, question.context), heard(question))
+        at_least = list(dict.fromkeys(position for position in known if position))
         while True:
             try:
                 found.append(await ask(question, at_least))

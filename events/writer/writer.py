@@ -76,7 +76,9 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.assignment = Assignment(deciders, settings, self.partitions, self.appender, self.clock, snapshots)
         self._handler = self.assignment.handler
         orders = deciders.dispatching
-        self.dispatcher = Dispatcher(deciders, settings, self.partitions, self.stops, ask) if orders else None
+        self.dispatcher = (
+            Dispatcher(deciders, settings, self.partitions, self.stops, ask, lambda: self._tail) if orders else None
+        )
         self._changed = asyncio.Event()
         self._appending: asyncio.Task[None] | None = None
         """The append that is under way."""

@@ -130,8 +130,8 @@ class JobLinks(Decider[Links]):
         assert isinstance(event, JobLinked)
         attempts = ListAttemptsRequest(job_id=event.job_id, task=event.task)
         return [
-            Question("jobs", JobQueriesStub, "ListAttempts", attempts),
-            Question("jobs", JobQueriesStub, "GetJob", GetJobRequest(job_id=event.job_id)),
+            Question("jobs", JobQueriesStub, "ListAttempts", attempts, event.job_id),
+            Question("jobs", JobQueriesStub, "GetJob", GetJobRequest(job_id=event.job_id), event.job_id),
         ]
 
     def answered(self, event: Event, question: Question, answer: Any, at: DecisionContext) -> Sequence[Order]:

@@ -248,7 +248,9 @@ def test_what_a_process_has_come_to_before_its_run_began_counts(attempt: dict[st
     (linked,) = (event for event in desk.events if isinstance(event, JobLinked))
     links = JobLinks()
     context = DecisionContext(LATER, "i", "owner", PROJECT, "j1")
-    question = next(each for each in links.dispatch(linked, context) if isinstance(each, Question))
+    questions = [each for each in links.dispatch(linked, context) if isinstance(each, Question)]
+    assert {each.subject for each in questions} == {"j1"}, "what the link was too late to hear is in the answers"
+    question = questions[0]
     answer = pb.ListAttemptsResponse(attempts=[to_message({"task": 0, "attempt": 1, "node_id": "n1", **attempt})])
     (order,) = links.answered(linked, question, answer, context)
     desk.send(order.command)

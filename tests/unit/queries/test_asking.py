@@ -61,7 +61,7 @@ async def test_what_tables_lack_that_are_behind_is_no_answer(
 ) -> None:
     service, asking = behind
     monkeypatch.setattr(Asking, "_newest", newest)
-    assert isinstance(await asking.ask(QUESTION, "events.jobs/0@2"), GetJobResponse)
+    assert isinstance(await asking.ask(QUESTION, ["events.jobs/0@2"]), GetJobResponse)
     assert service.asked == [["events.jobs/0@2"], NEWEST]
 
 
@@ -71,7 +71,7 @@ async def test_what_the_whole_log_lacks_is_not_there(
     service, asking = behind
     service.there = False
     monkeypatch.setattr(Asking, "_newest", newest)
-    refused = await asking.ask(QUESTION, "")
+    refused = await asking.ask(QUESTION, [])
     assert isinstance(refused, Refused)
     assert (refused.code, refused.message) == (ErrorCode.NOT_FOUND, "there is no job tea")
     assert service.asked == [[], NEWEST]
@@ -86,4 +86,4 @@ async def test_without_the_log_nothing_is_known_not_to_be_there(
     monkeypatch.setattr("aiokafka.AIOKafkaConsumer.start", away)
     _, asking = behind
     with pytest.raises(Unanswered, match="whether the tables of jobs are behind is not known"):
-        await asking.ask(QUESTION, "")
+        await asking.ask(QUESTION, [])

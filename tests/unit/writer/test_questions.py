@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from events.language.common import CommandNoted, CommandRejected, ErrorCode, Refused
 from events.language.jobs import JobSubmitted, SubmitJob
+from events.log.partitioner import partition_of
+from events.log.positions import ReaderPosition
 from events.log.publish import Outgoing
 from events.log.wire import Raw
 from events.process.settings import Settings
@@ -131,10 +134,10 @@ class Jobs:
 
     def __init__(self) -> None:
         self.up = asyncio.Event()
-        self.asked: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, Sequence[str]]] = []
 
-    async def ask(self, question: Question, at_least: str) -> Any:
-        self.asked.append((question.request.job_id, at_least))
+    async def ask(self, question: Question, at_least: Sequence[str]) -> Any:
+        self.asked.append((question.request.job_id, tuple(at_least)))
         if not self.up.is_set():
             raise Unanswered("the jobs service does not answer")
         return job(f"as-{question.request.job_id}")
@@ -173,7 +176,7 @@ async def test_a_service_that_is_down_delays_the_orders_of_one_partition_and_is_
         rest = (await published.count(4))[2:]
     assert [each.spec.command for each in rest] == ["as-leaves", "true"], "in the order of their events"
     assert len(stops) == 0
-    assert set(jobs.asked) == {("leaves", "")}
+    assert set(jobs.asked) == {("leaves", ())}
 
 
 async def test_what_answered_raises_stops_the_orders_at_that_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +229,41 @@ async def test_an_answer_knows_of_what_led_to_the_question() -> None:
     seen = Jobs()
     seen.up.set()
     of_job = Raw("events.errands", 0, 1, 0, b"tea", b"{}", (("fl_cause", b"events.jobs/3@17|4|0/1"),))
-    await questions.answers(seen.ask, [question], of_job, lambda _: None)
-    await questions.answers(seen.ask, [question], asked.errands.raws[0], lambda _: None)
-    assert seen.asked == [("leaves", "events.jobs/3@17"), ("leaves", "")]
+    await questions.answers(seen.ask, [question], of_job, lambda _: None, lambda _: "")
+    await questions.answers(seen.ask, [question], asked.errands.raws[0], lambda _: None, lambda _: "")
+    await questions.answers(seen.ask, [question], of_job, lambda _: None, lambda _: "events.jobs/1@5")
+    await questions.answers(seen.ask, [question], of_job, lambda _: None, lambda _: "events.jobs/3@17")
+    assert [at_least for _, at_least in seen.asked] == [
+        ("events.jobs/3@17",),
+        (),
+        ("events.jobs/3@17", "events.jobs/1@5"),
+        ("events.jobs/3@17",),
+    ]
+
+
+class Hearing(Errands):
+    """Asks about a job that it hears of."""
+
+    def dispatch(self, event: Any, at: Any) -> Sequence[Any]:
+        found = super().dispatch(event, at)
+        return [each._replace(subject="leaves") if isinstance(each, Question) else each for each in found]
+
+
+@pytest.mark.parametrize(("heard", "known"), [(7, "@6"), (0, "")])
+async def test_an_answer_knows_what_was_heard_of_its_subject_before(
+    monkeypatch: pytest.MonkeyPatch, heard: int, known: str
+) -> None:
+    """What the partition has passed without a look it never hears again: the answer must have it."""
+    published, jobs, both = Published(monkeypatch), Jobs(), Both()
+    jobs.up.set()
+    both.run("tea", like="leaves")
+    place = partition_of("leaves", 4)
+    for number in range(4):
+        both.errands.partition.passed("events.jobs", number, ReaderPosition(heard if number == place else 90))
+    tail: Any = SimpleNamespace(positions={(name, number): None for name in ("errands", "jobs") for number in range(4)})
+    deciders, partitions = Deciders(Hearing()), {0: both.errands.partition}
+    sends = Dispatcher(deciders, Settings(kafka="nowhere:1"), partitions, Stops(stops_log), jobs.ask, lambda: tail)
+    sends.hear(both.errands.raws)
+    async with running(sends):
+        await published.count(1)
+    assert jobs.asked == [("leaves", (f"events.jobs/{place}{known}",) if known else ())]
