@@ -32,4 +32,17 @@ CHANGES: tuple[Change, ...] = (
         },
         ("2026-11-26",),
     ),
+    Change(
+        "a wrong field is named apart from the text",
+        "A client finds the field of an INVALID_ARGUMENT in `errors`, and need not look for it in the text.",
+        "answers/by//v1/runs/r-first/seal*/body/error/errors",
+        lambda _: [
+            {
+                "field": "options.as_of",
+                "problem": "what is stored is held against the seal now",
+                "hint": "leave it out",
+            }
+        ],
+        ("2026-11-27-experiments",),
+    ),
 )
