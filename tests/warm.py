@@ -40,7 +40,9 @@ VARIABLE = "WARM_PYTHON"
 NUMBER = struct.Struct("i")
 AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC", "TZ", "GRPC_", "OTEL_", "FORGELOG_CONTEXTS", "FORGELOG_FAULTS")
 """How the names of variables begin that are read when the interpreter starts, or when modules are imported."""
-SET_LATER = {"PYTHONUNBUFFERED"}
+SET_LATER = {"PYTHONUNBUFFERED", "GRPC_VERBOSITY", "OTEL_RESOURCE_ATTRIBUTES"}
+"""Of these, what `Program` sees to, and what is read when the first channel or span is made: Forgelog's client and
+MLflow's set such variables in the process that they run in, so some workers have them."""
 ROOT = Path(__file__).parents[1]
 PYTHON = (sys.executable, "-IS", str(ROOT / "tests/warm_python.py"))
 """Stands for ``python`` where a process of this checkout is started by its words."""
@@ -147,6 +149,7 @@ def preload() -> None:
         import_module(f"forgelog.cli.{module}")
     for name in (
         "events.service",
+        "forgelog.client",
         "services.gateway.server",
         "services.gateway.routes",
         "services.resources.agent.agent",

@@ -1,9 +1,12 @@
-"""This machine's name, as names of the platform have it."""
+"""This machine's name, as names of the platform have it, and the names by which its own programs call it."""
 
 from __future__ import annotations
 
 import re
 import socket
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+"""As an HTTP authority has them."""
 
 
 def plain_hostname(otherwise: str) -> str:

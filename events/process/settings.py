@@ -32,6 +32,15 @@ _CATALOGUE = re.compile(rf"https?://(?:{_HOST})(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9.
 _COLLECTOR = re.compile(rf"(?:https?://)?(?:{_HOST})(?::[0-9]{{1,5}})?/?")
 
 
+def host_names(value: Any) -> tuple[str, ...]:
+    """Those of a list, or of a text with commas between. Raises ValueError."""
+    hosts = [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+    for host in hosts:
+        if not re.fullmatch(_HOST, host):
+            raise ValueError("should be host names or addresses without ports, commas between, IPv6 in brackets")
+    return tuple(hosts)
+
+
 class SettingsError(ValueError):
     """An environment variable is missing or can't be used; the text names it and says what it should be. It never has
     the value."""
@@ -256,11 +265,7 @@ class Settings(BaseSettings):
     @field_validator("gateway_hosts", mode="before")
     @classmethod
     def _parse_hosts(cls, value: Any) -> Any:
-        hosts = [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
-        for host in hosts:
-            if not re.fullmatch(_HOST, host):
-                raise ValueError("should be host names or addresses without ports, commas between, IPv6 in brackets")
-        return tuple(hosts)
+        return host_names(value)
 
     @field_validator("listen", "gateway")
     @classmethod

@@ -8,9 +8,8 @@ import re
 from collections.abc import Iterable
 
 from events.language.common import shown
+from events.process.hostnames import LOOPBACK
 from events.process.settings import Settings, split_address
-
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 NOT_OURS = "is no name of this gateway"
 HINT = "use 127.0.0.1 or localhost, or name it in FORGELOG_GATEWAY_HOSTS"

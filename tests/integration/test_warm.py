@@ -44,13 +44,24 @@ def program(folder: Path, text: str) -> str:
     return str(folder / "program.py")
 
 
-@pytest.mark.parametrize("at_start", [{}, {"TZ": "Europe/Berlin"}], ids=["forked", "started"])
-def test_it_has_its_words_its_variables_its_folder_and_its_streams(tmp_path: Path, at_start: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("variables", "at_start"),
+    [
+        ({}, False),
+        ({"GRPC_VERBOSITY": "NONE"}, False),
+        ({"GRPC_VERBOSITY": "ERROR", "OTEL_RESOURCE_ATTRIBUTES": "a=b"}, False),
+        ({"TZ": "Europe/Berlin"}, True),
+    ],
+    ids=["forked", "of a client", "read later", "started"],
+)
+def test_it_has_its_words_its_variables_its_folder_and_its_streams(
+    tmp_path: Path, variables: dict[str, str], at_start: bool
+) -> None:
     done = subprocess.run(
         [*warm.PYTHON, program(tmp_path, TELLS), "one", "two words"],
-        cwd=tmp_path, env={**os.environ, "MINE": "é", **at_start}, input="given", capture_output=True, text=True,
+        cwd=tmp_path, env={**os.environ, "MINE": "é", **variables}, input="given", capture_output=True, text=True,
     )  # fmt: skip
-    told = {"words": ["one", "two words"], "folder": str(tmp_path), "mine": "é", "forks": bool(at_start)}
+    told = {"words": ["one", "two words"], "folder": str(tmp_path), "mine": "é", "forks": at_start}
     assert json.loads(done.stdout) == {**told, "name": "__main__", "read": "given", "warm": not at_start}
     assert (done.returncode, done.stderr) == (7, "to errors\n")
 

@@ -60,6 +60,7 @@ class Companion:
         options = Options(
             host=config.host,
             port=config.port,
+            hosts=config.hosts,
             certificate=read_certificate(config),
             hops=config.hops,
             routers=config.routers,

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from events.process.hostnames import plain_hostname
-from events.process.settings import Settings, SettingsError, split_address
+from events.process.hostnames import LOOPBACK, plain_hostname
+from events.process.settings import Settings, SettingsError, host_names, split_address
 
 LISTEN = "127.0.0.1:7080"
+
+_ALL = ("0.0.0.0", "[::]")
+"""Where a server listens at all addresses; nobody is called so."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?")
 
@@ -27,6 +30,8 @@ class Config:
     """Where it keeps its tables, sockets and access log."""
     host: str
     port: int
+    hosts: tuple[str, ...] = ()
+    """By which names it may be called; empty: by any."""
     certificate: tuple[Path, Path] | None = None
     """PEM files of the certificate's chain and of its key; None: no TLS."""
     hops: int = 0
@@ -65,6 +70,7 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         folder=folder,
         host={"localhost": "127.0.0.1"}.get(host, host),
         port=port,
+        hosts=_hosts(environment, host),
         certificate=_certificate(environment),
         hops=_number(environment, "FORGELOG_ROUTER_PROXIES", 0, 0, 100),
         routers=_number(environment, "FORGELOG_ROUTER_SHARE", 1, 1, 1_000),
@@ -92,6 +98,19 @@ def _number(environment: Mapping[str, str], variable: str, default: int, least: 
     if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
         raise SettingsError(f"{variable}: should be a whole number from {least} to {most}")
     return int(text)
+
+
+def _hosts(environment: Mapping[str, str], host: str) -> tuple[str, ...]:
+    """Of who listens on this machine only, by its own names: a web page whose name points here (DNS rebinding) can't
+    but send that one. Others are called as their networks name them, so by any name where none is given."""
+    try:
+        named = host_names(environment.get("FORGELOG_ROUTER_HOSTS", ""))
+    except ValueError as error:
+        raise SettingsError(f"FORGELOG_ROUTER_HOSTS: {error}") from None
+    own = f"[{host}]" if ":" in host else host
+    if not named and own not in LOOPBACK and not own.startswith("127."):
+        return ()
+    return tuple(dict.fromkeys(name.lower() for name in (*LOOPBACK, own, *named) if name not in _ALL))
 
 
 def _certificate(environment: Mapping[str, str]) -> tuple[Path, Path] | None:

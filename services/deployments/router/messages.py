@@ -160,13 +160,13 @@ class Assembly:
         """The routes of an endpoint's own port. Calls of gRPC need no name there."""
         way = made.parts.ways.get(name, Ways())
         if not (paths := made.paths.get(name, {})):
-            return parse(ROUTES, resources.route_configuration(name, way.names.get("", [])))
+            return parse(ROUTES, resources.route_configuration(name, self.options.hosts, way.names.get("", [])))
         return self._routes(name, paths, {}, made.names.get(name, {}).get(""))
 
     def _routes(self, name: str, paths: dict[str, Any], names: dict[str, Any], last: Any = None) -> Packed:
         """`last`: the action for what no path begins."""
         configuration = RouteConfiguration()
-        json_format.ParseDict(resources.route_configuration(name), configuration)
+        json_format.ParseDict(resources.route_configuration(name, self.options.hosts), configuration)
         tree = configuration.virtual_hosts[0].matcher.matcher_tree
         json_format.ParseDict(resources.PATH_INPUT, tree.input)
         for prefix, action in paths.items():

@@ -6,7 +6,7 @@ hundreds of deployments and change one of them each second.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json import dumps
 
@@ -30,6 +30,8 @@ class Options:
 
     host: str = "127.0.0.1"
     port: int = 7080
+    hosts: tuple[str, ...] = ()
+    """By which names the router may be called; empty: by any."""
     certificate: tuple[str, str] | None = None
     """PEM texts of the certificate's chain and of its key, for TLS."""
     hops: int = 0
@@ -159,10 +161,10 @@ def route_action(routes: list[Resource]) -> Resource:
     return {"action": {"name": "route", "typed_config": routed}}
 
 
-def route_configuration(name: str, otherwise: list[Resource] | None = None) -> Resource:
-    """Of a listener, without its ways: `messages` puts them in. `otherwise`: the routes of a port whose endpoint has no
-    paths."""
-    host: Resource = {"name": name, "domains": ["*"]}
+def route_configuration(name: str, hosts: Sequence[str], otherwise: list[Resource] | None = None) -> Resource:
+    """Of a listener, without its ways: `messages` puts them in. `hosts`: see `Options`. `otherwise`: the routes of a
+    port whose endpoint has no paths."""
+    host: Resource = {"name": name, "domains": list(hosts) or ["*"]}
     if otherwise is not None:
         host["routes"] = otherwise
     return {"name": name, "virtual_hosts": [host], "ignore_port_in_host_matching": True}

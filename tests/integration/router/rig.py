@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from events.language.deployments.routing import RoutingTable
 from events.log.positions import Place, ReaderPosition
+from events.process.hostnames import LOOPBACK
 from services.deployments.router.companion import Change, Companion
 from services.deployments.router.config import Config
 from services.deployments.router.envoy import Envoy
@@ -109,7 +110,9 @@ class Rig:
 
     def __init__(self, folder: Path, port: int, config: Config | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.config = config or Config("rig", folder, "127.0.0.1", port, threads=1, drain_seconds=1)
+        self.config = config or Config(
+            "rig", folder, "127.0.0.1", port, hosts=(*LOOPBACK, "a"), threads=1, drain_seconds=1
+        )
         self._verify: ssl.SSLContext | bool = True
         self.demanded: Counter[str] = Counter()
         self.companion = Companion(self.config, replicas_key=SECRET)

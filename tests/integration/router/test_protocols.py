@@ -172,6 +172,9 @@ async def test_the_log_says_what_a_replica_tells_in_its_trailer(router: Rig) -> 
         (b"GET %s HTTP/1.1\r\nhost: a\r\n" + b"".join(b"x-%d: 1\r\n" % n for n in range(200)) + b"\r\n", b"431"),
         (b"GET %s HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 40_000 + b"\r\n\r\n", b"431"),
         (b"\x00\x01\x02\r\n\r\n", b"400"),
+        # a page whose name points to this machine (DNS rebinding)
+        (b"GET %s HTTP/1.1\r\nhost: page.example\r\nconnection: close\r\n\r\n", b"404"),
+        (b"GET %s HTTP/1.1\r\nhost: localhost.page.example:7080\r\nconnection: close\r\n\r\n", b"404"),
     ],
 )
 async def test_hostile_requests_get_to_no_replica(router: Rig, request_: bytes, status: bytes) -> None:

@@ -29,12 +29,31 @@ def test_a_router_needs_to_be_told_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listen", "named", "hosts"),
+    [
+        ("127.0.0.1:7080", "", ("localhost", "127.0.0.1", "[::1]")),
+        ("localhost:7080", "", ("localhost", "127.0.0.1", "[::1]")),
+        ("[::1]:7080", "Models.example, a", ("localhost", "127.0.0.1", "[::1]", "models.example", "a")),
+        ("127.0.0.2:7080", "", ("localhost", "127.0.0.1", "[::1]", "127.0.0.2")),
+        ("0.0.0.0:7080", "", ()),
+        ("10.0.0.7:7080", "", ()),
+        ("0.0.0.0:7080", "models.example", ("localhost", "127.0.0.1", "[::1]", "models.example")),
+        ("10.0.0.7:7080", "models.example", ("localhost", "127.0.0.1", "[::1]", "10.0.0.7", "models.example")),
+    ],
+)
+def test_a_router_of_this_machine_is_called_by_its_names_only(listen: str, named: str, hosts: tuple[str, ...]) -> None:
+    told = {"FORGELOG_ROUTER_LISTEN": listen, "FORGELOG_ROUTER_HOSTS": named}
+    assert load(Settings.load(), told).hosts == hosts
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
         ("FORGELOG_ROUTER_NAME", "Router 1", "lower-case"),
         ("FORGELOG_ROUTER_LISTEN", "7080", "host:port"),
         ("FORGELOG_ROUTER_LISTEN", "127.0.0.1:0", "port 0"),
         ("FORGELOG_ROUTER_PROXIES", "-1", "from 0 to 100"),
+        ("FORGELOG_ROUTER_HOSTS", "models.example:443", "without ports"),
         ("FORGELOG_ROUTER_SHARE", "0", "from 1 to 1000"),
         ("FORGELOG_ROUTER_THREADS", "many", "from 1 to 256"),
         ("FORGELOG_ROUTER_CERT", "tls.crt", "go together"),
