@@ -41,7 +41,6 @@ from events.process.settings import Settings
 from forgelog.embedded.kafka import Kafka
 from forgelog.embedded.postgres import Postgres
 from forgelog.embedded.process import Child, EmbeddedError, wait_ready
-from tests import warm
 
 if TYPE_CHECKING:
     from forgelog import AsyncClient
@@ -161,13 +160,7 @@ async def servers() -> AsyncIterator[Servers]:
 
 @asynccontextmanager
 async def running_servers() -> AsyncIterator[Servers]:
-    """A broker and a Postgres, started here unless the environment names a pair; and what `tests.warm` forks from."""
-    if warm.VARIABLE not in os.environ:
-        with warm.running() as path, pytest.MonkeyPatch.context() as patch:
-            patch.setenv(warm.VARIABLE, str(path))
-            async with running_servers() as running:
-                yield running
-        return
+    """A broker and a Postgres, started here unless the environment names a pair."""
     kafka, postgres = os.environ.get("FORGELOG_TEST_KAFKA"), os.environ.get("FORGELOG_TEST_POSTGRES")
     if kafka and postgres:
         config = os.environ.get("FORGELOG_TEST_KAFKA_CONFIG")

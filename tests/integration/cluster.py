@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -36,14 +37,14 @@ from events.process.settings import Settings
 from forgelog.client.keyed import KeyedChannel
 from forgelog.embedded.kafka_users import AGENT, PRODUCER
 from forgelog.embedded.ports import free_port
-from tests import PATIENCE, warm
+from tests import PATIENCE
 from tests.access import admit_users, as_user, environment
 
 SERVICES = tuple(contexts())
 GATEWAY = "gateway"
 SHARING = processes()[TOGETHER]
 """Contexts of one process, as they are in a platform that is embedded: each process costs its start."""
-FORGELOG = warm.FORGELOG
+FORGELOG = (sys.executable, "-c", "from forgelog.cli import main; main()")
 """The command line of this very checkout."""
 
 
@@ -65,7 +66,7 @@ class Cluster:
         self.seen: list[Recorded] = []
         self.watching: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
-        self._processes: dict[str, warm.Process] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports = {name: free_port() for name in (*SERVICES, GATEWAY, TOGETHER)}
         self._together: tuple[str, ...] = ()
         self._producer: AIOKafkaProducer | None = None
@@ -188,7 +189,13 @@ class Cluster:
             **extra,
         }
         with (self.folder / f"{name}.log").open("ab") as log:
-            self._processes[name] = warm.start(["-m", module, *argv], environment, warm.ROOT, log)
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", module, *argv],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=Path(__file__).parents[2],
+            )
 
     def processes(self) -> list[psutil.Process]:
         """Services and agents."""

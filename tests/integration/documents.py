@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import signal
 import socket
@@ -32,8 +31,6 @@ import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from tests import warm
 
 _BLOCK = re.compile(
     r"(?:<!-- test\n(?P<test>.*?)-->\s*)?^ *```(?P<kind>\w+)\n(?P<text>.*?)^ *```", re.DOTALL | re.MULTILINE
@@ -174,9 +171,6 @@ class Shell:
             start_new_session=True,
         )
         self._number = 0
-        # Pages start it hundreds of times. Not by a function, which `kill $!` would not reach; where a page's own
-        # program starts it, it is the one of the environment.
-        self.run(f"shopt -s expand_aliases; alias forgelog={shlex.quote(shlex.join(warm.FORGELOG))}")
 
     def close(self) -> None:
         assert self._bash.stdin is not None

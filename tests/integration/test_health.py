@@ -167,7 +167,7 @@ async def test_readyz_names_the_context_the_place_and_the_cause(platform: Cluste
         assert "tables events.jobs/" in missing["jobs"]
         assert "the database has not taken what was read" in missing["jobs"]
     assert await answers(200) == {}
-    frozen = platform.process("scheduling")
+    (frozen,) = [each for each in platform.processes() if "services.scheduling" in each.cmdline()]
     frozen.send_signal(signal.SIGSTOP)
     try:
         missing = await answers(503)

@@ -34,7 +34,6 @@ from forgelog.embedded.passfile import without_password
 from forgelog.embedded.process import EmbeddedError
 from forgelog_pb.log.v1.queries_pb2 import GetStatusRequest
 from forgelog_pb.log.v1.queries_pb2_grpc import LogQueriesStub
-from tests import warm
 from tests.access import as_user, librdkafka
 from tests.integration.cluster import Cluster
 
@@ -240,17 +239,12 @@ async def test_the_database_refuses_those_without_the_password(platform: Cluster
 # The agent
 
 
-async def test_an_agent_is_told_no_database_no_service_and_no_other_folder(
-    platform: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_agent_is_told_no_database_no_service_and_no_other_folder(platform: Cluster) -> None:
     """Nor does a program that it starts learn one from it."""
-    monkeypatch.delenv(warm.VARIABLE)  # the kernel shows of a forked process what the forking one was told
-    platform.start_agent("told")
-    agent = platform.process("told")
-    told, argv = agent.environ(), agent.cmdline()
-    platform.kill("told")  # it is no node yet
+    (agent,) = [each for each in platform.processes() if "services.resources.agent" in each.cmdline()]
+    told = agent.environ()
     assert not told.get("FORGELOG_POSTGRES")
     assert "FORGELOG_SERVICES" not in told
     assert Path(told["FORGELOG_DATA"]) == Path(told["FORGELOG_AGENT_DIR"])
     password = librdkafka(platform.settings, AGENT)["sasl.password"]
-    assert password not in str([*told.values(), *argv])
+    assert password not in str([*told.values(), *agent.cmdline()])
