@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterable
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 """As an HTTP authority has them."""
+
+_ANY = ("0.0.0.0", "[::]")
+"""Where a server listens for all addresses; nobody is called so."""
+
+
+def bracketed(host: str) -> str:
+    """A host as an HTTP authority has it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def called(host: str, named: Iterable[str]) -> tuple[str, ...]:
+    """By which names a server may be called that listens at `host`, lower-case, each once: the loopback names, that
+    host, and those that it was given."""
+    every = (*LOOPBACK, bracketed(host), *named)
+    return tuple(dict.fromkeys(name.lower() for name in every if name not in _ANY))
 
 
 def plain_hostname(otherwise: str) -> str:

@@ -8,30 +8,26 @@ import re
 from collections.abc import Iterable
 
 from events.language.common import shown
-from events.process.hostnames import LOOPBACK
+from events.process.hostnames import called
 from events.process.settings import Settings, split_address
 
 NOT_OURS = "is no name of this gateway"
 HINT = "use 127.0.0.1 or localhost, or name it in FORGELOG_GATEWAY_HOSTS"
 
-_ANY = ("0.0.0.0", "[::]")
-"""Where a server listens for all addresses; nobody is called so."""
-
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
 class Hosts:
-    """The names that are taken."""
+    """The names that are taken, lower-case."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = frozenset(name.lower() for name in names)
+        self._names = frozenset(names)
 
     @classmethod
     def of(cls, settings: Settings) -> Hosts:
         """The loopback names, the host that the gateway is told to listen on, and those in FORGELOG_GATEWAY_HOSTS."""
         host, _ = split_address(settings.gateway)
-        own = f"[{host}]" if ":" in host else host
-        return cls([*LOOPBACK, *((own,) if own not in _ANY else ()), *settings.gateway_hosts])
+        return cls(called(host, settings.gateway_hosts))
 
     def problem(self, authority: str) -> str:
         """The problem of a ``host`` or ``host:port``, with any port; empty if it is one of these names."""

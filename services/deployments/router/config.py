@@ -9,13 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from events.process.hostnames import LOOPBACK, plain_hostname
+from events.process.hostnames import LOOPBACK, bracketed, called, plain_hostname
 from events.process.settings import Settings, SettingsError, host_names, split_address
 
 LISTEN = "127.0.0.1:7080"
-
-_ALL = ("0.0.0.0", "[::]")
-"""Where a server listens at all addresses; nobody is called so."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?")
 
@@ -107,10 +104,9 @@ def _hosts(environment: Mapping[str, str], host: str) -> tuple[str, ...]:
         named = host_names(environment.get("FORGELOG_ROUTER_HOSTS", ""))
     except ValueError as error:
         raise SettingsError(f"FORGELOG_ROUTER_HOSTS: {error}") from None
-    own = f"[{host}]" if ":" in host else host
-    if not named and own not in LOOPBACK and not own.startswith("127."):
+    if not named and bracketed(host) not in LOOPBACK and not host.startswith("127."):
         return ()
-    return tuple(dict.fromkeys(name.lower() for name in (*LOOPBACK, own, *named) if name not in _ALL))
+    return called(host, named)
 
 
 def _certificate(environment: Mapping[str, str]) -> tuple[Path, Path] | None:
