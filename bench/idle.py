@@ -8,14 +8,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 import psutil
 
 from bench.report import Figure
-from bench.servers import resident, tree
+from bench.servers import cpu_seconds, resident, tree
 from events.process.settings import Settings
 from forgelog import AsyncClient
 from forgelog.embedded.platform import Choice, Options, Platform
@@ -43,17 +43,6 @@ def _parts(platform: Platform) -> dict[str, list[psutil.Process]]:
         others = {each.pid for pid in pids - {root.pid} for each in tree(psutil.Process(pid)) if name == "supervisor"}
         parts[name] = [each for each in tree(root) if each.pid not in others]
     return parts
-
-
-def _cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    total = 0.0
-    for process in processes:
-        try:
-            times = process.cpu_times()
-            total += times.user + times.system
-        except psutil.NoSuchProcess:
-            continue
-    return total
 
 
 async def _work(address: str, key: str) -> None:
@@ -88,14 +77,14 @@ async def _figures(what: str, added: Sequence[str], runs: int) -> list[Figure]:
             parts = _parts(platform)
             memory = {name: resident(processes) for name, processes in parts.items()}
             every = [process for processes in parts.values() for process in processes]
-            before = {name: _cpu_seconds(processes) for name, processes in parts.items()}
+            before = {name: cpu_seconds(processes) for name, processes in parts.items()}
             shares, began = [], time.perf_counter()
             for _ in range(runs):
-                since, used = time.perf_counter(), _cpu_seconds(every)
+                since, used = time.perf_counter(), cpu_seconds(every)
                 await asyncio.sleep(WINDOW_SECONDS)
-                shares.append(100 * (_cpu_seconds(every) - used) / (time.perf_counter() - since))
+                shares.append(100 * (cpu_seconds(every) - used) / (time.perf_counter() - since))
             seconds = time.perf_counter() - began
-            cpu = {name: 100 * (_cpu_seconds(parts[name]) - used) / seconds for name, used in before.items()}
+            cpu = {name: 100 * (cpu_seconds(parts[name]) - used) / seconds for name, used in before.items()}
         finally:
             await platform.down()
             shutil.rmtree(folder, ignore_errors=True)

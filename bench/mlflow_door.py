@@ -15,7 +15,7 @@ import sys
 import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
@@ -30,7 +30,7 @@ from bench.peers import mlflow_server
 from bench.peers.environment import Unavailable
 from bench.player import Recorded, play
 from bench.report import Figure
-from bench.servers import tree
+from bench.servers import cpu_seconds, tree
 from events.process.settings import Settings
 from forgelog.embedded.passfile import password_in
 from tests.integration.cluster import Cluster, cluster
@@ -185,12 +185,7 @@ def cpu(server: Server, servers: Sequence[Server]) -> float:
     else:
         others = {each.pid for group in theirs.values() for each in group}
         counted = [each for each in here if each.pid not in others]
-    total = 0.0
-    for process in counted:
-        with suppress(psutil.Error):
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
+    return cpu_seconds(counted)
 
 
 def name_of(process: psutil.Process) -> str:

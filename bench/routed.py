@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import psutil
 
-from bench.servers import tree
+from bench.servers import cpu_seconds, tree
 from events.language.jobs import JobStarted
 from events.process.keys import REPLICAS, key_path, read_key
 from events.process.replica_keys import HEADER, replica_key
@@ -45,15 +45,7 @@ class Routed:
 
     def cpu_seconds(self) -> dict[str, float]:
         """What each part has used up to now."""
-        return {name: _cpu_seconds(processes) for name, processes in self.parts.items()}
-
-
-def _cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    total = 0.0
-    for process in processes:
-        used = process.cpu_times()
-        total += used.user + used.system
-    return total
+        return {name: cpu_seconds(processes) for name, processes in self.parts.items()}
 
 
 @asynccontextmanager
