@@ -15,13 +15,12 @@ from typing import Any
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from events.language.pipelines.sources import DataSource
-from events.log.access import options_of
 from forgelog.pipelines.io import IoContext, publish, resolve
 from forgelog.pipelines.problems import StageError
 from tests.conftest import Servers
+from tests.integration.topics import connection, new_topic, options
 from tests.unit.pipelines.dying import (
     REFUSED,
     SURVIVED,
@@ -190,43 +189,20 @@ def test_numbers_that_would_be_rounded_and_questions_that_fail(servers: Servers,
 # -- Kafka
 
 
-def _options(servers: Servers) -> dict[str, Any]:
-    found = {"bootstrap_servers": servers.kafka}
-    return found | (options_of(servers.kafka_config) if servers.kafka_config else {})
-
-
 def _place(servers: Servers, topic: str) -> tuple[dict[str, Any], dict[str, str]]:
     """A topic as sources and sinks name it, and the secret that it takes."""
-    found = _options(servers)
-    names = {"security_protocol": "security_protocol", "sasl_mechanism": "sasl_mechanism"}
-    names |= {"sasl_plain_username": "sasl_username"}
-    options = {name: str(found[given]) for given, name in names.items() if given in found}
-    connection: dict[str, Any] = {"url": servers.kafka, "options": options}
-    if "sasl_plain_password" in found:
-        connection["secret"] = {"name": "kafka"}
-    secrets = {"kafka": str(found.get("sasl_plain_password", ""))}
-    return {"type": "kafka", "topic": topic, "connection": connection}, secrets
+    made, password = connection(servers, "kafka")
+    return {"type": "kafka", "topic": topic, "connection": made}, {"kafka": password}
 
 
 @pytest.fixture
 def topic(servers: Servers) -> str:
-    name = f"places-{uuid.uuid4().hex[:12]}"
-
-    async def make() -> None:
-        client = AIOKafkaAdminClient(**_options(servers))
-        await client.start()
-        try:
-            await client.create_topics([NewTopic(name, 2, 1)])
-        finally:
-            await client.close()
-
-    _apart(make)
-    return name
+    return str(_apart(lambda: new_topic(servers)))
 
 
 def _send(servers: Servers, topic: str, values: list[tuple[int, bytes]]) -> None:
     async def send() -> None:
-        producer = AIOKafkaProducer(**_options(servers))
+        producer = AIOKafkaProducer(**options(servers))
         await producer.start()
         try:
             for partition, value in values:
@@ -241,7 +217,7 @@ def _committed(servers: Servers, topic: str) -> list[tuple[str | None, dict[str,
     """The records that a reader of committed ones sees."""
 
     async def read() -> list[tuple[str | None, dict[str, Any]]]:
-        consumer = AIOKafkaConsumer(**_options(servers), isolation_level="read_committed")
+        consumer = AIOKafkaConsumer(**options(servers), isolation_level="read_committed")
         await consumer.start()
         try:
             places = [TopicPartition(topic, 0), TopicPartition(topic, 1)]

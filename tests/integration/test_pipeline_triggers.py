@@ -67,7 +67,7 @@ async def test_records_and_files_that_come_are_read_once_each(
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "old.csv").write_text("id\n0\n")
-    topic = await new_topic(platform)
+    topic = await new_topic(platform.settings)
     await send(platform, topic, _records(range(RECORDS // 2)))
     await client.pipelines.define(NAME, spec(connection_of(platform), topic, tmp_path))
     await client.pipelines.activate(NAME)

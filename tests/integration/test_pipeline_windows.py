@@ -97,7 +97,7 @@ def spec(connection: dict[str, Any], topic: str, name: str, folder: Path) -> dic
 async def test_windows_of_a_worker_that_is_killed_at_each_point_are_those_of_one_that_is_not(
     platform: Cluster, client: AsyncClient, tmp_path: Path
 ) -> None:
-    topic = await new_topic(platform)
+    topic = await new_topic(platform.settings)
     connection, given = connection_of(platform), batches()
     for name in (KILLED, CALM):
         await client.pipelines.define(name, spec(connection, topic, name, tmp_path))
