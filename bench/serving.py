@@ -36,7 +36,7 @@ BLOCKS, BLOCK_SECONDS = 8, 1.0
 
 def _request(path: str, body: Any, more: Mapping[str, str] = MappingProxyType({})) -> bytes:
     text = json.dumps(body).encode()
-    headers = {"Host": "bench", "Content-Type": "application/json", "Content-Length": str(len(text)), **more}
+    headers = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": str(len(text)), **more}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + text
 
