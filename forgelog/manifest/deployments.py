@@ -23,8 +23,23 @@ from forgelog.manifest import kinds
 from forgelog.manifest.nodes import Node, from_python, problem
 from forgelog.manifest.programs import folder_of, program_of, with_arguments
 from forgelog.manifest.shape import Shaper
+from forgelog.manifest.shorthand import ENVIRONMENT, OF_JOBS, Shorthand
 
 _NAME = TypeAdapter(NewDeploymentName)
+
+_SHORTHAND = OF_JOBS | Shorthand(
+    keys={
+        DeploymentSpec: {
+            **ENVIRONMENT,
+            "queue": ("target", "queue"),
+            "priority": ("target", "priority"),
+            "region": ("target", "region"),
+            "node_selector": ("target", "node_selector"),
+            "tolerations": ("target", "tolerations"),
+            "strategy": ("rollout", "strategy"),
+        }
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +85,7 @@ def _deployment(node: Node, problems: list[Problem]) -> ManifestDeployment | Non
     rest = with_arguments(rest, args, problems)
     if not name and not any(key.text == "name" for key, _ in node.pairs):
         problems.append(problem(node, "has no name", "write for example 'name: digits'", "name"))
-    shaper = Shaper()
+    shaper = Shaper(_SHORTHAND)
     data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), DeploymentSpec)
     spec = shaper.validated(data, DeploymentSpec)
     problems += shaper.problems

@@ -18,16 +18,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from events.language.common import FieldError, shown
 from events.language.pipelines.checks import spec_errors
+from events.language.pipelines.formats import DataFormat
 from events.language.pipelines.pipeline import PipelineName, PipelineSpec
-from events.language.pipelines.stages import StageInput
+from events.language.pipelines.schedule import Schedule
+from events.language.pipelines.stages import StageInput, StageRetry
 from forgelog.errors import Problem
 from forgelog.manifest import kinds
 from forgelog.manifest.nodes import Node, problem
 from forgelog.manifest.programs import folder_of
 from forgelog.manifest.shape import Path, Shaper
+from forgelog.manifest.shorthand import OF_JOBS, Shorthand
 from forgelog.pipelines.checking import can_check, sql_errors
 
 _NAME: TypeAdapter[str] = TypeAdapter(PipelineName)
+
+_SHORTHAND = OF_JOBS | Shorthand(words={StageInput: "stage", StageRetry: "max", DataFormat: "type", Schedule: "cron"})
 
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
@@ -68,7 +73,7 @@ def _pipeline(node: Node, problems: list[Problem]) -> ManifestPipeline | None:
             rest.append((key, value))
     if not name and not any(key.text == "name" for key, _ in node.pairs):
         problems.append(problem(node, "has no name", "write for example 'name: daily-sales'", "name"))
-    shaper = Shaper()
+    shaper = Shaper(_SHORTHAND)
     data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), PipelineSpec)
     spec = shaper.validated(data, PipelineSpec)
     problems += shaper.problems

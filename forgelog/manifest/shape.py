@@ -17,63 +17,17 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from events.language.common import shown
-from events.language.deployments.models import DeploymentSpec
-from events.language.jobs.spec import JobArray, JobResources, JobSpec, RestartPolicy, SecretRef
-from events.language.jobs.spec_service import LivenessProbe, Probe, StartupProbe
-from events.language.pipelines.formats import DataFormat
-from events.language.pipelines.schedule import Schedule
-from events.language.pipelines.stages import StageInput, StageRetry
+from events.language.jobs.spec import JobResources
 from events.language.refusals import refusals_of
 from events.language.wording import field_error
 from forgelog.errors import Problem
 from forgelog.manifest.nodes import Node, problem
+from forgelog.manifest.shorthand import OF_JOBS, Shorthand
 from forgelog.units import parse_bytes, parse_cpus, parse_duration
 
 M = TypeVar("M", bound=BaseModel)
 
 Path = tuple[str | int, ...]
-
-SHORTCUTS: dict[type[BaseModel], dict[str, tuple[str, ...]]] = {
-    JobSpec: {
-        "name": ("metadata", "name"),
-        "description": ("metadata", "description"),
-        "labels": ("metadata", "labels"),
-        "env": ("environment", "variables"),
-        "secrets": ("environment", "secrets"),
-        "working_directory": ("environment", "working_directory"),
-        "bundle": ("environment", "bundle"),
-        "node_selector": ("scheduling", "node_selector"),
-        "tolerations": ("scheduling", "tolerations"),
-        "restart": ("scheduling", "restart"),
-        "max_runtime": ("scheduling", "max_runtime"),
-        "grace": ("scheduling", "grace"),
-    },
-    DeploymentSpec: {
-        "env": ("environment", "variables"),
-        "secrets": ("environment", "secrets"),
-        "working_directory": ("environment", "working_directory"),
-        "bundle": ("environment", "bundle"),
-        "queue": ("target", "queue"),
-        "priority": ("target", "priority"),
-        "region": ("target", "region"),
-        "node_selector": ("target", "node_selector"),
-        "tolerations": ("target", "tolerations"),
-        "strategy": ("rollout", "strategy"),
-    },
-}
-"""Keys people expect at the top, and where they belong."""
-
-SCALARS: dict[type[BaseModel], str] = {
-    JobArray: "size",
-    RestartPolicy: "mode",
-    SecretRef: "name",
-    StageInput: "stage",
-    StageRetry: "max",
-    DataFormat: "type",
-    Schedule: "cron",
-    **dict.fromkeys((Probe, StartupProbe, LivenessProbe), "kind"),
-}
-"""Models that may be written as one word, and the field that word is."""
 
 _UNITS: dict[str, Callable[[str], float]] = {"_bytes": parse_bytes, "_seconds": parse_duration}
 
@@ -88,6 +42,7 @@ _OF_THE_LANGUAGE = frozenset(
 class Shaper:
     """Collects the problems and the places of one document."""
 
+    shorthand: Shorthand = OF_JOBS
     problems: list[Problem] = field(default_factory=list)
     places: dict[Path, Node] = field(default_factory=dict)
 
@@ -108,7 +63,7 @@ class Shaper:
     def _fields(self, node: Node, model: type[BaseModel], path: Path, result: dict[str, Any]) -> None:
         self.places.setdefault(path, node)
         if node.kind != "map":
-            word = SCALARS.get(model)
+            word = self.shorthand.words.get(model)
             if node.kind == "scalar" and word is not None and node.value is not None:
                 node = Node("map", pairs=[(Node("scalar", word, word), node)], line=node.line, column=node.column)
             else:
@@ -119,7 +74,7 @@ class Shaper:
             self._field(key, value, model, path, result)
 
     def _field(self, key: Node, value: Node, model: type[BaseModel], path: Path, result: dict[str, Any]) -> None:
-        target = SHORTCUTS.get(model, {}).get(key.text)
+        target = self.shorthand.keys.get(model, {}).get(key.text)
         if target is not None and (value.kind != "scalar" or value.value is not None):
             inner = _model_of(model.model_fields[target[0]].annotation)
             assert inner is not None, f"shortcut {key.text} leads into no model"
@@ -219,7 +174,7 @@ class Shaper:
 
     def _unknown(self, key: Node, model: type[BaseModel], path: Path) -> None:
         names = [_short(name) for name in model.model_fields]
-        hint = suggest(key.text, [*names, *SHORTCUTS.get(model, {}), *model.model_fields])
+        hint = suggest(key.text, [*names, *self.shorthand.keys.get(model, {}), *model.model_fields])
         if not hint:
             hint = f"keys here are {', '.join(names)}"
             if path == () and key.text in {*JobResources.model_fields, *map(_short, JobResources.model_fields)}:

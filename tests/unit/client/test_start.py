@@ -55,6 +55,19 @@ def test_a_query_needs_grpc_and_no_models() -> None:
     assert loaded(code) == {"grpc", "google.protobuf"}
 
 
+def test_a_manifest_of_jobs_loads_the_language_of_no_other_context() -> None:
+    """However many contexts there are: `submit` and `run` are what people wait for most often."""
+    code = """
+import sys
+from events.language.contexts import contexts
+from forgelog.manifest import parse
+parse("name: train\\ncommand: [echo]\\nrestart: on_failure\\nenv: {A: b}")
+print(*(name for name in contexts() if f"events.language.{name}" in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert done.stdout.split() == ["jobs"]
+
+
 def test_a_program_that_trains_loads_nothing_heavy(tmp_path: Path) -> None:
     """What sends its points is a process of its own; here it is not started."""
     assert (
