@@ -112,7 +112,8 @@ def _parts(platform: Cluster, envoy: psutil.Process) -> dict[str, list[psutil.Pr
 
 async def _answers(port: int) -> None:
     """Wait until the router has the deployment."""
-    request = f"GET /serve/local/default/{NAME}/v2/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    path = f"/serve/local/default/{NAME}/v2/health/ready"
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(OSError):
