@@ -109,6 +109,8 @@ def show_reasons(found: Any) -> None:
         "happened": found["rollout_changed_at"],
         "canary": found["judgement_summary"],
         "judged": found["judged_at"],
+        "crash": found["crash_reason"],
+        "crashed": found["crashed_at"],
         "alerts": [f"{alert['summary']}, since {alert['since']:%Y-%m-%d %H:%M:%S}" for alert in found["firing"]],
     }
     show_fields(fields, title=found["deployment_id"])

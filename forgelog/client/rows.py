@@ -269,6 +269,9 @@ class ReasonsRow(Answer, message="forgelog.deployments.v1.DeploymentReasons"):
     """The last look at a canary."""
     judgement_summary: str
     judged_at: datetime | None
+    crash_reason: str
+    """Of which replica a process ended by itself last, and how."""
+    crashed_at: datetime | None
     firing: list[Answer]
     """Alerts that fire now. At most 100 entries."""
     updated_at: datetime | None

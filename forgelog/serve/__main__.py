@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import uvloop
 
+from events.process import exit_message
 from forgelog.serve.problems import NotServable, missing
 
 
@@ -25,6 +26,7 @@ def main() -> int:
         return uvloop.run(server.serve(start, version("forgelog")))
     except NotServable as problem:
         print(f"error: {problem}", file=sys.stderr, flush=True)
+        exit_message.leave(str(problem))
         return 1
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import uvicorn
 
 from events.language.deployments.endpoint_types import EndpointType
+from events.process import exit_message
 from forgelog.serve import http_protocol
 from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
@@ -86,7 +87,7 @@ async def _load(
     model = await asyncio.to_thread(load_model, files, spec.runtime, spec.model)
 
     def failed(reason: str) -> None:
-        logger.error("the replica ends: %s", reason)
+        _told_end(reason)
         port.code = EXIT_STUCK
         asyncio.get_running_loop().call_later(_STUCK_SECONDS, os._exit, EXIT_STUCK)
 
@@ -98,7 +99,7 @@ async def _load(
 
         def gone(_: object) -> None:
             if not stopping.is_set():
-                logger.error("the replica ends: its program ended with exit code %s", model.process.returncode)
+                _told_end(f"its program ended with exit code {model.process.returncode}")
                 port.code = EXIT_ENDED
                 stopping.set()
 
@@ -198,6 +199,11 @@ def _listening(address: str, port: int) -> Iterator[socket.socket]:
         raise NotServable(f"{_bracketed(address)}:{port} can't be listened on: {error.strerror}") from None
     with found:
         yield found
+
+
+def _told_end(reason: str) -> None:
+    logger.error("the replica ends: %s", reason)
+    exit_message.leave(reason)
 
 
 def _labels(folder: Path) -> list[str]:

@@ -177,12 +177,13 @@ def _replica(state: Deployment, event: ReplicaEvent, time: datetime) -> None:
             replica.address, replica.ports = event.address, dict(event.ports)
         case ReplicaReady():
             replica.status, replica.attempt, replica.served = ReplicaStatus.READY, event.attempt, True
+            replica.problem = ""
             state.failures, state.retry_at = 0, None
             if rollout is not None and new:
                 rollout.behind_since = None
         case ReplicaUnready():
             replica.status = ReplicaStatus.REQUESTED if event.exited else ReplicaStatus.UNREADY
-            replica.attempt = event.attempt
+            replica.attempt, replica.problem = event.attempt, event.reason
             if rollout is not None and new:
                 rollout.crashes += event.crashed
                 rollout.problem = event.reason

@@ -37,6 +37,9 @@ from services.deployments.state import LIVE, Deployment, Replica
 _NO_FAULT = frozenset({ExitReason.STOPPED, ExitReason.LOST})
 """Ends of processes that come from elsewhere."""
 
+_SAID = 600
+"""Characters of what a process says of its end: more than one of them goes into a reason of a rollout's end."""
+
 _WAITING = (ReplicaStatus.STARTED, ReplicaStatus.UNREADY)
 
 
@@ -116,6 +119,7 @@ def _reason(exit: TaskExit, job: str) -> str:
     """How a process ended, in words. Of one that ended by itself its output knows more."""
     if exit.reason is ExitReason.EXITED:
         end = f"signal {exit.signal}" if exit.signal else f"exit code {exit.exit_code}"
-        return f"its process ended with {end}; 'forgelog logs {job}' shows its output"
+        said = f": {exit.message}" if exit.message else ""
+        return f"{f'its process ended with {end}{said}'[:_SAID]}; 'forgelog logs {job}' shows its output"
     words = exit.reason.value.replace("_", " ")
     return f"{words}: {exit.message}" if exit.message else words

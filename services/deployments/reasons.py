@@ -9,6 +9,7 @@ from events.language.deployments.events import (
     DeploymentCreated,
     DeploymentEvent,
     DeploymentScaled,
+    ReplicaUnready,
     RevisionRejected,
     RolloutCompleted,
     RolloutPaused,
@@ -47,16 +48,21 @@ _EVENTS = (
     AlertFired,
     AlertResolved,
 )
+"""Those that change it, and `ReplicaUnready` where that is a crash."""
+
+
+def _tells(event: DeploymentEvent) -> bool:
+    return event.crashed if isinstance(event, ReplicaUnready) else isinstance(event, _EVENTS)
 
 
 def touched(event: DeploymentEvent) -> Iterable[tuple[Table, Key]]:
     """The row that an event reads or writes."""
-    if isinstance(event, _EVENTS):
+    if _tells(event):
         yield REASONS, (event.deployment_id,)
 
 
 def put(recorded: Recorded, event: DeploymentEvent, rows: Rows) -> None:
-    if not isinstance(event, _EVENTS):
+    if not _tells(event):
         return
     id, time = event.deployment_id, recorded.meta.time
     if isinstance(event, DeploymentCreated):
@@ -72,6 +78,8 @@ def _change(event: DeploymentEvent, row: Row, time: datetime) -> Row:
         case DeploymentScaled():
             why = event.reason or f"{event.before} → {event.replicas} replicas: it was asked for"
             return {"replicas_reason": why, "replicas_changed_at": time}
+        case ReplicaUnready():
+            return {"crash_reason": f"replica {event.replica}: {event.reason}", "crashed_at": time}
         case ScalingDecided():
             return {"scaling": event.decision.model_dump(mode="json")}
         case LoadObserved():

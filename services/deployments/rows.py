@@ -242,7 +242,6 @@ def _replica_change(event: ReplicaEvent, row: Row, time: datetime) -> Row:
                 "attempt": event.attempt,
                 "started_at": time,
                 "first_started_at": first,
-                "reason": "",
                 **where,
             }
             return {"status": ReplicaStatus.STARTED.value, **said}

@@ -45,6 +45,8 @@ class Replica:
     """Whether it was ready once: requests may be on their way to it."""
     until: datetime | None = None
     """When it is released, if it drains."""
+    problem: str = ""
+    """Why it was not ready last, until it is."""
 
 
 @dataclass(slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from events.language.deployments.enums import DeploymentStatus
+from events.language.deployments.enums import DeploymentStatus, ReplicaStatus
 from events.language.deployments.events import DeploymentEvent, DeploymentStatusChanged
+from events.language.deployments.models import MAX_REASON
 from events.language.deployments.moves import DEPLOYMENT_MOVES
 from services.deployments.state import Deployment
 
@@ -96,9 +97,16 @@ def _reason(state: Deployment, status: DeploymentStatus) -> str:
         case S.DEGRADED if state.short_since is None:
             return "an alert about its availability fires"
         case S.DEGRADED:
-            return f"{state.ready()} of {state.wanted} replicas are ready"
+            return _with_cause(state, f"{state.ready()} of {state.wanted} replicas are ready")
         case S.FAILED if state.stable:
-            return f"none of {state.wanted} replicas is ready"
+            return _with_cause(state, f"none of {state.wanted} replicas is ready")
         case S.FAILED:
             return state.trouble
     return ""
+
+
+def _with_cause(state: Deployment, reason: str) -> str:
+    """A reason with why one of the replicas is not ready, as far as that is known."""
+    waiting = ((number, each.problem) for number, each in state.live() if each.status is not ReplicaStatus.READY)
+    number, problem = next(((number, problem) for number, problem in waiting if problem), (0, ""))
+    return f"{reason}; replica {number}: {problem}"[:MAX_REASON] if problem else reason

@@ -176,9 +176,10 @@ def test_what_can_not_be_served_says_why(
     monkeypatch.chdir(folder)
     (folder / "wrong.yaml").write_text("batching: {max_size: 0}")
     (folder / "script.yaml").write_text('processing: {pre: "x = 1\\ndef preprocess(:\\n"}')
-    said = refusal(*arguments, **environment)
+    said = refusal(*arguments, **environment, FORGELOG_EXIT_MESSAGE=str(folder / "why"))
     assert words in said
     assert "Traceback" not in said
+    assert said == f"error: {(folder / 'why').read_text()}\n"
 
 
 BACKEND = """

@@ -39,6 +39,9 @@ class DeploymentReasons(Model):
     """The last look at a canary."""
     judgement_summary: str = ""
     judged_at: Timestamp | None = None
+    crash_reason: str = ""
+    """Of which replica a process ended by itself last, and how."""
+    crashed_at: Timestamp | None = None
     firing: tuple[FiringAlert, ...] = Field(default=(), max_length=100)
     """Alerts that fire now."""
     updated_at: Timestamp

@@ -63,6 +63,8 @@ class Task:
     """Where a service's task is called."""
     ports: tuple[tuple[str, int], ...] = ()
     """Name and number of each of a service's ports."""
+    secrets: tuple[str, ...] = ()
+    """Names of the secrets that it was given."""
 
     @property
     def key(self) -> str:
@@ -240,6 +242,7 @@ def attempts_of(record: Recorded, bound: AllocationBound, tasks: list[int], boot
                 causation=record.meta.id,
                 keep=bound.launch.keep,
                 service=bound.launch.service,
+                secrets=tuple(dict.fromkeys(each.name for each in bound.launch.environment.secrets)),
             ),
             bound=bound,
             place=place,

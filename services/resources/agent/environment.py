@@ -12,18 +12,21 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from events.language.jobs import ExitReason
 from events.language.jobs.spec import JobEnvironment
 from events.language.jobs.spec_service import port_variable
 from events.log.ids import deployment_of
 from events.objects.remote import RemoteError, RemoteObjects
+from events.process.exit_message import VARIABLE as EXIT_MESSAGE
 from events.process.keys import KeyFileProblem, read_key
 from events.process.replica_keys import VARIABLE, replica_key
 from events.process.settings import SettingsError
-from services.resources.agent import mlflow_client
-from services.resources.agent.attempts import Attempt, Task
+from services.resources.agent import exit_message, mlflow_client
+from services.resources.agent.attempts import Attempt, Exit, Task
 from services.resources.agent.draining import SPOOL
 
 INHERITED = (
@@ -125,6 +128,7 @@ class Around:
             **{port_variable(name): str(port) for name, port in task.ports},
             "FORGELOG_ALLOCATION": task.allocation_id,
             "FORGELOG_SPOOL": f"{task_folder}/{SPOOL}",
+            EXIT_MESSAGE: f"{task_folder}/{exit_message.FILE}",
             # The driver's numbering is by bus; CUDA's own default is by speed.
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, task.gpus)),
@@ -150,6 +154,28 @@ class Around:
             "max_runtime": launch.max_runtime_seconds,
             "output_bytes": self._output_bytes,
         }
+
+    def told(self, task: Task, exit: Exit) -> Exit:
+        """An end with what the task itself says of it, if it ended by itself and nothing else is said."""
+        if exit.reason is not ExitReason.EXITED or exit.message:
+            return exit
+        return replace(exit, message=self._exit_message(task))
+
+    def _exit_message(self, task: Task) -> str:
+        """Without the values of its secrets; empty if it says nothing."""
+        text = exit_message.read(f"{self._scratch}/{task.key}")
+        if not text:
+            return ""
+        secrets = [self.key_of(task)]
+        for name in task.secrets:
+            try:
+                secrets.append(_read_secret(self._secrets / name).decode("utf-8", "surrogateescape"))
+            except OSError as error:
+                return (
+                    f"what it wrote to {EXIT_MESSAGE} is not told: its secret {name!r}, which must not be in "
+                    f"it, can't be read any more: {error.strerror}"
+                )
+        return exit_message.without(text, secrets)
 
     def key_of(self, task: Task) -> str:
         """The key of a replica's deployment; empty where there is none."""

@@ -355,7 +355,7 @@ class Running:
     # The end
 
     def _ended(self, attempt: Attempt, exit: Exit) -> None:
-        attempt.exit = exit
+        attempt.exit = self._around.told(attempt.task, exit)
         attempt.unsettled = {OUTPUT, SPOOL}
         if not attempt.gone:  # else the log knows already
             attempt.unsettled |= {reports.EXITED, reports.FREED}

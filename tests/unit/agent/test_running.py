@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ import pytest
 
 from events.language.common import DEFAULT_PROJECT
 from events.language.jobs import ExitReason
-from events.language.jobs.spec import JobEnvironment, JobLaunch, JobResources
+from events.language.jobs.spec import JobEnvironment, JobLaunch, JobResources, SecretRef
 from events.language.resources import AllocationBound
 from services.resources.agent import native, proctree, running
 from services.resources.agent.attempts import Attempt, Exit, Stop, Task
@@ -75,13 +75,13 @@ class Node:
         self.running = Running(self.store, around, lambda: True, Folders(self.store, lambda: bundles))
         self.told, self.shipping = Told(), Shipping()
 
-    def attempt(self, script: str, key: str = "a", grace: float = 5.0) -> Attempt:
+    def attempt(self, script: str, key: str = "a", grace: float = 5.0, secrets: Sequence[str] = ()) -> Attempt:
         allocation = f"{key}.{os.getpid()}"  # processes are told by it: another run on this machine has others
         launch = JobLaunch(
             name=key,
             command="sh",
             args=("-c", script),
-            environment=JobEnvironment(),
+            environment=JobEnvironment(secrets=tuple(SecretRef(name=name) for name in secrets)),
             array_size=1,
             grace_seconds=grace,
         )
@@ -96,7 +96,7 @@ class Node:
             resources=JobResources(),
             launch=launch,
         )
-        task = Task(allocation, f"job-{key}", 0, 1, DEFAULT_PROJECT, "boot", grace, 1 << 40)
+        task = Task(allocation, f"job-{key}", 0, 1, DEFAULT_PROJECT, "boot", grace, 1 << 40, secrets=tuple(secrets))
         made = Attempt(task, bound=bound)
         self.running.attempts[made.key] = made
         return made
@@ -151,6 +151,46 @@ async def test_a_task_that_kills_its_warden_fails_untracked(node: Node) -> None:
     exit = await node.ended(attempt)
     assert exit.reason is ExitReason.UNTRACKED
     assert "before it could note how the task ended" in exit.message
+
+
+async def test_what_a_task_says_of_its_end_is_told_without_its_secrets(node: Node) -> None:
+    secret = node.folder / "secrets" / "db"
+    secret.write_text("s3cret-word\n")
+    say = 'printf "no table\\n at db:%s" "$(cat $FORGELOG_SECRETS/db)" >"$FORGELOG_EXIT_MESSAGE"'
+    attempt = node.attempt(f"{say}; exit 3", secrets=["db"])
+    node.running.act(attempt)
+    exit = await node.ended(attempt)
+    assert (exit.reason, exit.exit_code, exit.message) == (ExitReason.EXITED, 3, "no table at db:[redacted]")
+
+
+async def test_nothing_is_told_where_a_secret_is_not_known_any_more(node: Node) -> None:
+    secret = node.folder / "secrets" / "db"
+    secret.write_text("s3cret-word\n")
+    attempt = node.attempt('cat $FORGELOG_SECRETS/db >"$FORGELOG_EXIT_MESSAGE"; rm ../../../secrets/db', secrets=["db"])
+    node.running.act(attempt)
+    message = (await node.ended(attempt)).message
+    assert "its secret 'db', which must not be in it, can't be read any more" in message
+    assert "s3cret" not in message
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ("ln -s /etc/passwd $FORGELOG_EXIT_MESSAGE", ""),
+        ("mkfifo $FORGELOG_EXIT_MESSAGE", ""),
+        ("mkdir $FORGELOG_EXIT_MESSAGE", ""),
+        ("head -c 70000 /dev/zero >$FORGELOG_EXIT_MESSAGE", "64 KiB or more; write a line"),
+        ("printf '\\377\\000x' >$FORGELOG_EXIT_MESSAGE", "x"),
+    ],
+)
+async def test_a_message_that_is_none_harms_nobody(node: Node, left: str, told: str) -> None:
+    attempt = node.attempt(f"{left}; exit 4")
+    node.running.act(attempt)
+    exit = await node.ended(attempt)
+    assert exit.exit_code == 4
+    assert told in exit.message
+    assert "root:" not in exit.message
+    assert "\0" not in attempt.end().message
 
 
 async def test_a_task_that_writes_its_own_end_and_lives_on_is_not_believed(node: Node) -> None:

@@ -8,6 +8,7 @@ from events.language.deployments.alerts import AlertSettings
 from events.language.deployments.answers import Deployment
 from events.language.deployments.canary import CanaryJudgement
 from events.language.deployments.commands import ScaleDeployment, UndoRollout
+from events.language.deployments.events import DeploymentStatusChanged
 from events.language.deployments.reasons import DeploymentReasons
 from events.language.deployments.scaling import ScalingDecision
 from events.language.deployments.steering import SetAlerts
@@ -18,7 +19,7 @@ from services.deployments.reasons import REASONS
 from services.deployments.rows import DEPLOYMENTS
 from services.deployments.scaling.deciding import decide
 from tests.rows import HeldRows
-from tests.unit.deployments.desk import ID, Desk
+from tests.unit.deployments.desk import ID, Desk, command_spec, statuses
 from tests.unit.deployments.test_steering import ZERO, alerts, canary, served
 
 
@@ -68,6 +69,34 @@ def test_a_change_by_hand() -> None:
     assert row(desk)["replicas_reason"] == "1 → 3 replicas: it was asked for"
     desk.send(ScaleDeployment(deployment_id=ID, replicas=2, reason="costs"))
     assert row(desk)["replicas_reason"] == "costs"
+
+
+def test_what_a_process_said_of_its_end_is_said_by_all_that_tell_of_the_deployment() -> None:
+    desk = Desk()
+    desk.create(command_spec(replicas=1))
+    for _ in range(3):
+        desk.hear(desk.started(1))
+        desk.crash(1, "model.pkl is a pickle")
+    ended = "its process ended with exit code 3: model.pkl is a pickle; 'forgelog logs dep.digits.1.1' shows its output"
+    found = row(desk)
+    assert found["crash_reason"] == f"replica 1: {ended}"
+    assert ended in found["rollout_reason"]
+    assert ended in desk.state.trouble
+    assert statuses(desk.events)[-1] == "failed"
+
+
+def test_why_too_few_replicas_are_ready_until_they_are() -> None:
+    desk = Desk()
+    desk.create(command_spec(replicas=1))
+    desk.ready(1)
+    desk.crash(1, "x" * 2_000)
+    desk.hear(desk.started(1))
+    changed = [event for event in desk.wait(20) if isinstance(event, DeploymentStatusChanged)]
+    assert [each.status.value for each in changed] == ["degraded"]
+    assert changed[0].reason.startswith("0 of 1 replicas are ready; replica 1: its process ended with exit code 3: xxx")
+    assert changed[0].reason.endswith("'forgelog logs dep.digits.1.1' shows its output")
+    desk.hear(desk.answers(1))
+    assert desk.replica(1).problem == ""
 
 
 def test_why_a_canary_went_back() -> None:
