@@ -124,12 +124,20 @@ def publish(
     parent: Annotated[
         list[str] | None, typer.Option("--parent", help="fine_tuned=NAME/3: what it was made of, and how (repeatable).")
     ] = None,
+    signature: Annotated[
+        str,
+        typer.Option(
+            "--signature", metavar="FILE", help="What it takes and gives: inputs and outputs, as YAML; - for stdin."
+        ),
+    ] = "",
     metric: MetricOption = None,
     notes: Annotated[str, typer.Option("--notes", help="What is to be known of it.")] = "",
     tag: TagOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Publish a version: files of a run, or of this machine. Returns once each file was compared with its digest."""
+
+    described = _signature(signature)
 
     async def work(client: AsyncClient) -> Any:
         from forgelog.errors import NotFound
@@ -155,6 +163,7 @@ def publish(
                 optimization=optimization,
                 checkpoint_id=checkpoint,
                 parents=parents,
+                **described,
                 metrics=_metrics(metric),
                 notes=notes,
                 tags=pairs(tag),
@@ -280,6 +289,16 @@ def _numbers(texts: list[str] | None) -> dict[str, float]:
         except ValueError:
             raise InvalidInput(f"--metric: {text!r} is no number; write NAME=0.98") from None
     return found
+
+
+def _signature(path: str) -> dict[str, Any]:
+    """What a file says of inputs and outputs; nothing without a file. Raises `ManifestError`."""
+    if not path:
+        return {}
+    from forgelog.manifest import kinds
+    from forgelog.manifest.signatures import SIGNATURE
+
+    return {"signature": kinds.load(path, SIGNATURE)[0]}
 
 
 def _metrics(texts: list[str] | None) -> dict[str, dict[str, float]]:

@@ -51,6 +51,10 @@ class NotServable(Exception):
     """The model can't be served as it is described; the text says why and what to do."""
 
 
+SIGN = "register the version with a signature (forgelog models publish --signature FILE)"
+"""What to do about a model of which nobody knows what it takes or gives."""
+
+
 def missing(package: str, extra: str, what: str) -> NotServable:
     """A library is not installed."""
     return NotServable(f"{what} needs {package}, which is not installed here; pip install 'forgelog[{extra}]'")

@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="the model's files")
     parser.add_argument("--name", help="what requests call the model; the folder's name when left out")
-    parser.add_argument("--runtime", help="onnx, sklearn, torchscript, python; by the files' names when left out")
+    parser.add_argument("--runtime", help="onnx, sklearn, torchscript, mlflow, python; by the files' names if left out")
     parser.add_argument("--class", dest="class_name", metavar="MODULE:CLASS", help="the class of a model in Python")
     parser.add_argument("--spec", metavar="FILE", help="YAML with more of the serving spec, such as batching:")
     parser.add_argument("--host", default="127.0.0.1")

@@ -164,7 +164,7 @@ def test_a_replica_reads_its_spec_and_its_ports_from_the_environment(tmp_path: P
         (("nowhere",), {}, "is no folder"),
         ((".", "--class", "nothing:Model"), {}, "the version has no module nothing"),
         ((".", "--class", "counting:None_"), {}, "module counting has no None_"),
-        ((".", "--runtime", "fortran"), {}, "'fortran' is none; there are command, onnx, python, sklearn, torchscript"),
+        ((".", "--runtime", "fortran"), {}, "'fortran' is none; there are command, mlflow, onnx, python, sklearn"),
         ((".", "--runtime", "onnx"), {}, "no runtime is known for the version's files"),
         ((".", "--class", "counting:Counting", "--spec", "wrong.yaml"), {}, "batching.max_size"),
         ((".", "--class", "counting:Counting", "--spec", "script.yaml"), {}, "line 2 of the script with preprocess"),

@@ -54,7 +54,7 @@ PythonName = Annotated[
 
 RuntimeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$"), Field(examples=["onnx"])]
 """A name of the entry points ``forgelog.runtimes``. Forgelog's own are ``onnx``, ``sklearn``, ``torchscript``,
-``python`` and ``command``."""
+``mlflow``, ``python`` and ``command``."""
 
 DEFAULT_RUNTIME = "onnx"
 """What `RuntimeSettings` have that name no runtime. History leaves defaults out, so it can't be told from one that was
@@ -117,7 +117,7 @@ class RuntimeSettings(Model):
 
     name: RuntimeName = DEFAULT_RUNTIME
     """``onnx``, or none: as the version's format and files ask for. A version without a file of ONNX is then served by
-    ``sklearn`` or ``torchscript``."""
+    ``sklearn``, ``torchscript`` or ``mlflow``."""
     quantization: Quantization = Quantization.NONE
     """In which numbers the model is: the runtime sets itself up for them."""
     optimization: OptimizationLevel = OptimizationLevel.ALL

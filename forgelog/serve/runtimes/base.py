@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from events.language.common import shown
 from events.language.deployments.serving import RuntimeSettings, ServedModel
 from forgelog.serve.problems import NotServable
 from forgelog.serve.schema import TensorSchema
@@ -108,6 +109,28 @@ Load = Callable[[ModelFiles, RuntimeSettings, ServedModel], LoadedModel]
 def counts_rows(tensors: Sequence[TensorSchema]) -> bool:
     """Whether each of these tensors may have any number of rows."""
     return bool(tensors) and all(tensor.shape[:1] == (-1,) for tensor in tensors)
+
+
+def disagreeing(inputs: Mapping[str, Array], dimensions: Mapping[str, Sequence[str]]) -> str:
+    """Which input has another length than one before it in a dimension that both call by one name; empty if none has.
+
+    `dimensions`: input → the names of its dimensions, empty for those without one. Inputs that are not given don't
+    count.
+    """
+    seen: dict[str, tuple[str, int]] = {}
+    for input, names in dimensions.items():
+        if input not in inputs:
+            continue
+        for number, (name, length) in enumerate(zip(names, inputs[input].shape, strict=False)):
+            if not name:
+                continue
+            first, before = seen.setdefault(name, (input, length))
+            if before != length:
+                return (
+                    f"input {shown(input)}: dimension {number} ({name}) is {length}, and that of input {shown(first)} "
+                    f"is {before}; give both the same"
+                )
+    return ""
 
 
 def threads(settings: RuntimeSettings) -> int:

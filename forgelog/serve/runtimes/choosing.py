@@ -18,8 +18,11 @@ _ENDINGS: Mapping[str, tuple[str, ...]] = {
     "onnx": (".onnx",),
     "sklearn": (".skops", ".joblib", ".pkl", ".pickle"),
     "torchscript": (".pt", ".pth", ".ts", ".torchscript"),
+    "mlflow": ("MLmodel",),
 }
 """Runtime → how the file of its models ends, in the order in which they are looked for."""
+
+_MLFLOWS_CLASS = "python_model.pkl"
 
 
 def chosen(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> RuntimeSettings:
@@ -42,9 +45,16 @@ def _of_file(path: str) -> str:
 
 
 def _of_files(files: ModelFiles, format: ModelFormat) -> str:
+    kept = bool(files.ending(*_ENDINGS["mlflow"]))
     for runtime, endings in _ENDINGS.items():
+        found = files.ending(*endings)
         # What torch.save writes ends as TorchScript does, and is a pickle.
-        if files.ending(*endings) and not (runtime == "torchscript" and format is ModelFormat.PICKLE):
+        if runtime == "torchscript" and (kept or format is ModelFormat.PICKLE):
+            continue
+        # A class of MLflow's own kind, which has another predict.
+        if kept and runtime == "sklearn" and all(path.name == _MLFLOWS_CLASS for path in found):
+            continue
+        if found:
             return runtime
     known = "; ".join(f"{runtime}: {', '.join(endings)}" for runtime, endings in _ENDINGS.items())
     raise NotServable(

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from events.language.deployments.serving import CommandBackend, RuntimeSettings, ServedModel
-from forgelog.serve.problems import Fault, NotServable, ServingError
+from forgelog.serve.problems import SIGN, Fault, NotServable, ServingError
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows
 from forgelog.serve.schema import TensorSchema, of_signature
 from forgelog.serve.tensors import Array, checked_shape, datatype_kept, from_nested, known_datatype, to_flat
@@ -38,7 +38,7 @@ def load(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> L
         raise NotServable("runtime command needs backend: the program and its arguments")
     inputs, outputs = of_signature(served.signature.inputs), of_signature(served.signature.outputs, "output")
     if not inputs or not outputs:
-        raise NotServable("nobody can ask a program what it takes; register the version with a signature")
+        raise NotServable(f"nobody can ask a program what it takes; {SIGN}")
     port = _free_port()
     environment = {**os.environ, "FORGELOG_MODEL": str(files.folder), "FORGELOG_BACKEND_PORT": str(port)}
     environment.pop("FORGELOG_SERVING", None)

@@ -13,7 +13,7 @@ from events.language.deployments.serving import (
 )
 from events.language.experiments.registry.models import Quantization
 from forgelog.serve.problems import NotServable, invalid, missing
-from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows, threads
+from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows, disagreeing, threads
 from forgelog.serve.schema import TensorSchema
 from forgelog.serve.tensors import Array, datatype_of, of_objects
 
@@ -79,12 +79,19 @@ class OnnxModel:
             raise NotServable("no output of the model is a tensor; export it so (skl2onnx: options={'zipmap': False})")
         self.mergeable = counts_rows(self.inputs) and counts_rows(self.outputs)
         self._names = [each.name for each in self.outputs]
+        self._dimensions = {each.name: _dimensions(each) for each in session.get_inputs()}
         self._texts = {each.name for each in self.inputs if each.datatype == "BYTES"}
 
     def predict(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> Mapping[str, Array]:
         if self._texts:
             inputs = {name: _decoded(name, array) if name in self._texts else array for name, array in inputs.items()}
-        return dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
+        try:
+            return dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
+        except Exception:
+            # Names of dimensions promise equal lengths, and ONNX Runtime holds nobody to that: a model may take others.
+            if problem := disagreeing(inputs, self._dimensions):
+                raise invalid(problem) from None
+            raise
 
     def stream(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Array]]:
         yield self.predict(inputs, parameters)
@@ -106,6 +113,11 @@ def _schema(value: Any) -> TensorSchema:
         )
     shape = tuple(length if isinstance(length, int) and length >= 0 else -1 for length in value.shape)
     return TensorSchema(value.name, datatype, shape)
+
+
+def _dimensions(value: Any) -> tuple[str, ...]:
+    """The names of its dimensions; empty for one of a fixed length, or without a name."""
+    return tuple(length if isinstance(length, str) else "" for length in value.shape)
 
 
 def _decoded(name: str, array: Array) -> Array:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from events.language.deployments.serving import RuntimeSettings, ServedModel
 from events.language.experiments.registry.models import TensorSpec
-from forgelog.serve.problems import Fault, NotServable, ServingError
+from forgelog.serve.problems import SIGN, Fault, NotServable, ServingError
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows
 from forgelog.serve.schema import TensorSchema, of_signature
 from forgelog.serve.tensors import Array, of_objects
@@ -65,7 +65,8 @@ class PythonModel:
         if not self.inputs:
             raise NotServable(
                 f"{type(model).__name__} does not say what it takes; give it an attribute inputs, such as "
-                "[{'name': 'x', 'type': 'float32', 'shape': [-1, 4]}], or register the version with a signature"
+                "[{'name': 'x', 'type': 'float32', 'shape': [-1, 4]}], or "
+                f"{SIGN}"
             )
         outputs = of_signature(served.signature.outputs or _declared(model, "outputs"), "output")
         self.outputs: tuple[TensorSchema, ...] | None = outputs or None

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from events.language.deployments.serving import RuntimeSettings, ServedModel
-from forgelog.serve.problems import NotServable, missing
-from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows
+from forgelog.serve.problems import SIGN, NotServable, invalid, missing
+from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows, disagreeing
 from forgelog.serve.schema import TensorSchema, of_signature
 from forgelog.serve.tensors import Array
 
@@ -108,6 +108,8 @@ class SklearnModel:
             if self._frame is None:
                 return array
             return self._frame.DataFrame(array, columns=list(self._model.feature_names_in_))
+        if problem := disagreeing(inputs, {each.name: ("rows",) for each in self.inputs}):
+            raise invalid(problem)
         columns = {each.name: _texts(inputs[each.name]) for each in self.inputs if each.name in inputs}
         return np.column_stack(list(columns.values())) if self._frame is None else self._frame.DataFrame(columns)
 
@@ -115,9 +117,7 @@ class SklearnModel:
 def _inputs(model: Any) -> tuple[TensorSchema, ...]:
     count = getattr(model, "n_features_in_", None)
     if count is None:
-        raise NotServable(
-            f"{type(model).__name__} does not say how many features it takes; register the version with a signature"
-        )
+        raise NotServable(f"{type(model).__name__} does not say how many features it takes; {SIGN}")
     return (TensorSchema("input", "FP64", (-1, int(count))),)
 
 

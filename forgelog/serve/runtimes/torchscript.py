@@ -9,7 +9,7 @@ import numpy as np
 
 from events.language.deployments.serving import OptimizationLevel, RuntimeSettings, ServedModel, ServingDevice
 from events.language.experiments.registry.models import Quantization
-from forgelog.serve.problems import NotServable, missing
+from forgelog.serve.problems import SIGN, NotServable, missing
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows, threads
 from forgelog.serve.schema import of_signature
 from forgelog.serve.tensors import Array
@@ -51,7 +51,7 @@ class TorchModel:
         self.inputs = of_signature(served.signature.inputs)
         self.outputs = of_signature(served.signature.outputs, "output")
         if not self.inputs or not self.outputs:
-            raise NotServable("a TorchScript file does not say what it takes; register the version with a signature")
+            raise NotServable(f"a TorchScript file does not say what it takes; {SIGN}")
         self.mergeable = counts_rows(self.inputs) and counts_rows(self.outputs)
 
     def predict(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> Mapping[str, Array]:

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from events.language.deployments.serving import ServingSpec
 from forgelog.cli import make_app
 from forgelog.manifest import kinds
+from forgelog.manifest.signatures import SIGNATURE
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -65,6 +66,9 @@ def test_a_shown_command_is_one(
     assert context.command_path.split()[1] in words
 
 
+A_SIGNATURE = "# signature.yaml"
+
+
 def of_serving(place: str) -> bool:
     """Whether a block is of the page whose YAML goes to `python -m forgelog.serve --spec`."""
     return place.startswith("docs/how-to/serving.md:")
@@ -80,7 +84,21 @@ def test_a_shown_manifest_is_one(text: str, tmp_path: Path) -> None:
     assert kinds.load(file, kinds.named(word[1] if word else "Job"))
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in blocks("yaml") if of_serving(place)])
+def test_a_shown_signature_is_one() -> None:
+    shown = [text for _, text in blocks("yaml") if text.startswith(A_SIGNATURE)]
+    assert shown
+    for text in shown:
+        assert kinds.parse(text, "signature.yaml", SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(text, id=place)
+        for place, text in blocks("yaml")
+        if of_serving(place) and not text.startswith(A_SIGNATURE)
+    ],
+)
 def test_a_shown_part_of_a_serving_spec_is_one(text: str) -> None:
     said = YAML(typ="safe").load(text)
     assert said

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from events.language.deployments.serving import RuntimeSettings, ServedModel
-from forgelog.serve.problems import NotServable
+from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.runtimes import load_model
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, threads
 from tests.serving.processes import write_digits_model, write_model
@@ -69,6 +69,19 @@ def test_onnx_of_a_fixed_shape_is_not_merged(tmp_path: Path) -> None:
     assert not load(tmp_path, "onnx").mergeable
 
 
+def test_onnx_says_which_input_is_wrong_where_dimensions_of_one_name_differ(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Mul", ["a", "b"], ["y"])]
+    tensor = TensorProto.FLOAT, ["batch", "n"]
+    write_model(tmp_path / "m.onnx", nodes, [("a", *tensor), ("b", *tensor)], [("y", *tensor)])
+    model = load(tmp_path, "onnx")
+    with pytest.raises(ServingError, match=r"input 'b': dimension 1 \(n\) is 3, and that of input 'a' is 2") as error:
+        model.predict({"a": np.ones((1, 2), np.float32), "b": np.ones((1, 3), np.float32)}, {})
+    assert error.value.fault is Fault.INVALID
+    # what the session takes all the same is the author's business
+    found = model.predict({"a": np.ones((1, 2), np.float32), "b": np.ones((4, 2), np.float32)}, {})
+    assert found["y"].shape == (4, 2)
+
+
 def fitted() -> Any:
     from sklearn.linear_model import LogisticRegression
 
@@ -93,6 +106,73 @@ def test_sklearn_takes_columns_of_a_signature_and_gives_its_outputs(tmp_path: Pa
     model = load(tmp_path, "sklearn", served(signature=signature))
     found = model.predict({"a": np.array([1.0, 0]), "b": np.array([1.0, 0])}, {})
     assert {name: value.tolist() for name, value in found.items()} == {"answer": ["yes", "no"]}
+    with pytest.raises(ServingError, match=r"input 'b': dimension 0 .* is 1, and that of input 'a' is 2") as error:
+        model.predict({"a": np.array([1.0, 0]), "b": np.array([1.0])}, {})
+    assert error.value.fault is Fault.INVALID
+
+
+def kept(folder: Path, answer: Any, inputs: Any, **more: Any) -> Path:
+    """A class of MLflow's own kind that gives this answer, as MLflow keeps it."""
+    pytest.importorskip("mlflow.pyfunc")
+    from mlflow.models import infer_signature
+    from mlflow.pyfunc import PythonModel, save_model
+
+    class Kept(PythonModel):  # type: ignore[misc]
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            return answer(model_input, params or {})
+
+    signature = None if inputs is None else infer_signature(inputs, answer(inputs, more.get("params", {})), **more)
+    save_model(str(folder / "model"), python_model=Kept(), signature=signature)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_table_to_what_mlflow_keeps(tmp_path: Path) -> None:
+    import pandas
+
+    def answer(table: Any, params: Any) -> Any:
+        return pandas.DataFrame({"said": "hi " + table["city"], "twice": table["age"] * 2 + params.get("add", 0.0)})
+
+    kept(tmp_path, answer, pandas.DataFrame({"city": ["Rome"], "age": [1.0]}), params={"add": 0.0})
+    with pytest.raises(NotServable, match=r"runs what the model's author wrote.*set serving.trust_pickle"):
+        load(tmp_path, "onnx")
+    model = load(tmp_path, "onnx", served(trust_pickle=True))
+    assert model.platform == "mlflow"
+    assert [(each.name, each.datatype, each.shape) for each in model.inputs] == [
+        ("city", "BYTES", (-1,)),
+        ("age", "FP64", (-1,)),
+    ]
+    assert model.mergeable
+    given = {"city": np.array([b"Oslo", b"Rome"], object), "age": np.array([1.0, 2])}
+    found = model.predict(given, {"add": 1.0, "other": 2})
+    assert {name: value.tolist() for name, value in found.items()} == {
+        "said": ["hi Oslo", "hi Rome"],
+        "twice": [3.0, 5.0],
+    }
+    with pytest.raises(ServingError, match=r"input 'age': dimension 0 .* is 1") as error:
+        model.predict({**given, "age": np.array([1.0])}, {})
+    assert error.value.fault is Fault.INVALID
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_tensor_to_what_mlflow_keeps_and_answers_of_any_kind(tmp_path: Path) -> None:
+    kept(tmp_path, lambda rows, _: rows.sum(axis=1), np.ones((2, 3)))
+    model = load(tmp_path, "mlflow", served(trust_pickle=True))
+    assert [(each.name, each.shape) for each in model.inputs] == [("input", (-1, 3))]
+    assert model.predict({"input": np.ones((2, 3))}, {})["prediction"].tolist() == [3.0, 3.0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_mlflow_keeps_without_a_signature_is_not_served(tmp_path: Path) -> None:
+    kept(tmp_path, lambda rows, _: rows, None)
+    with pytest.raises(NotServable, match=r"no signature.*infer_signature.*forgelog models publish --signature FILE"):
+        load(tmp_path, "mlflow", served(trust_pickle=True))
+
+
+def test_a_folder_that_mlflow_did_not_make(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(NotServable, match=r"no file MLmodel, as MLflow's models have; it has model.bin"):
+        load(tmp_path, "mlflow", served(trust_pickle=True))
 
 
 def test_types_that_nobody_trusts_are_not_made(tmp_path: Path) -> None:
