@@ -16,10 +16,12 @@ from events.process.channels import accepted, client_options
 from events.process.retry_hint import retry_seconds
 from forgelog.client.keyed import KeyedChannel
 from forgelog.errors import Busy, ForgelogError, InvalidInput, NotFound, Problem, Refused, Timeout, Unavailable
-from forgelog.where import EXAMPLE, TOKEN, TOKEN_FILE, find_gateway
+from forgelog.where import EXAMPLE, TOKEN, TOKEN_FILE, find_gateway, gateway_address
 
 DEFAULT_ADDRESS = EXAMPLE
 """Where a gateway listens unless told otherwise. Nothing is sent there unless that address was found."""
+find_address = gateway_address
+"""By this name programs outside have asked which gateway is meant."""
 MAX_MESSAGE_BYTES = 16 << 20
 DEFAULT_TIMEOUT = 30.0
 """Seconds a call may take, all its tries together."""
