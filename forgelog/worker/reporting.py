@@ -65,8 +65,6 @@ class Reports:
 
     def progress(self, progress: Progress) -> None:
         event = progress.order.event
-        if event.phase is not StagePhase.RUN or event.first_task is not None:
-            return  # the figures are those of the stage's work, and a range's are a part of them
         # Not the range of its log: if the worker is lost, all that it printed is shown.
         metrics = StageMetrics(seconds=progress.seconds, peak_memory_bytes=progress.peak_memory_bytes)
         self._sender.report(ReportStageProgress(**_attempt(event), metrics=metrics))

@@ -122,6 +122,8 @@ class StopReason(StrEnum):
     TIMEOUT = "timeout"
     FAIL_FAST = "fail_fast"
     """Another stage of the run has failed."""
+    SILENT = "silent"
+    """Its worker has said nothing for too long, and another one takes over."""
 
 
 class SkipReason(StrEnum):

@@ -68,6 +68,9 @@ class Execution(Model):
     keep_warm_seconds: float = Field(default=60.0, ge=0, le=86_400)
     """How long a worker without a stage stays. It keeps its CPUs and its memory, which other jobs then lack. To a
     worker of another pipeline that finds no place it gives way sooner."""
+    silence_seconds: float = Field(default=300.0, ge=10, le=86_400)
+    """How long a worker may say nothing of what it works on. Each says every five seconds that it is there, whatever
+    the user's code does. One that is silent for so long is taken for lost: another one takes over."""
     worker: WorkerResources = WorkerResources()
     queue: Identifier = DEFAULT_QUEUE
     """Of the jobs that its workers are."""

@@ -215,6 +215,15 @@ class CommitRequested(AttemptEvent):
     metrics: StageMetrics = StageMetrics()
 
 
+class CommitPostponed(AttemptEvent):
+    """Too much waits for the dataset's decision already. It is asked again, about the same output."""
+
+    dataset_id: Identifier
+    reason: Reason = ""
+    ask_at: Timestamp
+    """Not before then."""
+
+
 class CommitWithdrawn(AttemptEvent):
     """The stage is stopped, and its output need not become a version. No worker was told to publish it, so nothing of
     it is in its place: the dataset need not wait for it."""

@@ -72,6 +72,7 @@ from events.language.pipelines.run_commands import (
     StageReport,
 )
 from events.language.pipelines.run_events import (
+    CommitPostponed,
     CommitRequested,
     CommitWithdrawn,
     ConditionHeld,
@@ -174,6 +175,7 @@ class Pipelines(Decider[Pipeline]):
         StageResolved,
         FanOutPlanned,
         TasksEnded,
+        CommitPostponed,
         CommitRequested,
         CommitWithdrawn,
         StageCommitted,
@@ -262,6 +264,14 @@ class Pipelines(Decider[Pipeline]):
         if isinstance(event, SubscriberNotified):
             return firing.advanced(state, context.subject, event.dataset_id, event.dataset_version)
         return [*hearing.heard(state, context.subject, event, context.now)]
+
+    def note_quiet(self, state: Pipeline, command: Command, time: datetime) -> None:
+        if isinstance(command, ReportStageProgress) and (worker := state.workers.get(command.worker)) is not None:
+            worker.heard_at = time
+
+    def on_resume(self, state: Pipeline, now: datetime) -> None:
+        for worker in state.workers.values():
+            worker.heard_at = now
 
     def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
         match event:

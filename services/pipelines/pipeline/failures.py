@@ -18,6 +18,8 @@ from services.pipelines.pipeline.state import Pipeline, Run
 
 FREE_LOSSES = 2
 """Losses of its worker, and other ends of its attempts, that are no fault of a stage."""
+MOST_LOSSES = 5
+"""Workers that a stage's tasks may cost."""
 EXCUSED_SECONDS = 1.0
 """Before another attempt of a stage that was in no fault: what it did not know is in the tables then."""
 PUBLISHING_RETRIES = 10

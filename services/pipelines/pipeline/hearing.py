@@ -13,13 +13,11 @@ from events.language.pipelines.enums import StageStatus, StopReason
 from events.language.pipelines.run_events import StageCompleted, StageStarted, StageStopRequested, WorkerGone
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
 from services.pipelines.pipeline import dispatching
-from services.pipelines.pipeline.failures import failed
+from services.pipelines.pipeline.failures import MOST_LOSSES, failed
 from services.pipelines.pipeline.state import Assigned, Pipeline, Stage, Worker
 
 MOST_FAILURES = 3
 """Workers in a row that end before they are ready, after which the stages that wait for one fail."""
-MOST_LOSSES = 5
-"""Workers that a stage's tasks may cost."""
 
 _LOST = frozenset({ExitReason.LOST, ExitReason.STOPPED, ExitReason.UNTRACKED})
 

@@ -65,6 +65,8 @@ def reported(state: Pipeline, command: StageReport, project: str, now: datetime)
         case ReportStageStarted():
             return [] if _has_begun(stage, command.worker) else [StageStarted(**about)]
         case ReportStageProgress():
+            if stage.tasks is not None or stage.publishing:
+                return []  # its figures are not those of the stage's work: it says only that it is there
             since = stage.progressed_at or stage.started_at
             if since is not None and now - since < timedelta(seconds=PROGRESS_SECONDS):
                 return []

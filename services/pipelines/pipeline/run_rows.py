@@ -10,6 +10,7 @@ from events.language.pipelines.answers import PipelineRun, PipelineWorker, Stage
 from events.language.pipelines.enums import PipelineStatus, StagePhase, StageStatus
 from events.language.pipelines.run_events import (
     AttemptEvent,
+    CommitPostponed,
     CommitRequested,
     CommitWithdrawn,
     FanOutPlanned,
@@ -242,10 +243,12 @@ def _attempt(event: AttemptEvent, row: Any, time: datetime) -> Row:
                 "outcomes": _plain(event.commit)["outcomes"],
                 "metrics": _plain(event.metrics),
             }
+        case CommitPostponed():
+            return {"reason": f"waits for dataset {event.dataset_id}: {event.reason}"}
         case CommitWithdrawn():
             return {"dataset_version": 0}
         case StageCommitted():
-            return {"dataset_id": event.dataset_id, "dataset_version": event.dataset_version}
+            return {"dataset_id": event.dataset_id, "dataset_version": event.dataset_version, "reason": ""}
         case StagePublished():
             return {"location": event.location, "phase": StagePhase.PUBLISH.value}
         case StageStopRequested():

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from events.language.moves import check_move
-from events.language.pipelines.enums import SkipReason, StagePhase, StageStatus
+from events.language.pipelines.enums import SkipReason, StagePhase, StageStatus, StopReason
 from events.language.pipelines.moves import STAGE_MOVES
 from events.language.pipelines.run_events import (
     AttemptEvent,
+    CommitPostponed,
     CommitRequested,
     CommitWithdrawn,
     ConditionHeld,
@@ -91,11 +92,14 @@ def _attempt(state: Pipeline, run: Run, stage: Stage, event: AttemptEvent, time:
                 _begin_turn(state, stage.tasks, event, time)
         case CommitRequested():
             stage.commit, stage.metrics, stage.streams = event.commit, event.metrics, event.streams
+            stage.ask_at = None
             _free(state, event, time)
+        case CommitPostponed():
+            stage.ask_at, stage.postponed = event.ask_at, stage.postponed + 1
         case CommitWithdrawn():
             stage.commit, stage.dataset_version = None, 0
         case StageCommitted():
-            stage.dataset_version = event.dataset_version
+            stage.dataset_version, stage.postponed = event.dataset_version, 0
         case StagePublished():
             stage.published = True
             _free(state, event, time)
@@ -128,7 +132,7 @@ def _dispatched(state: Pipeline, run: Run, stage: Stage, event: StageDispatched,
                 waiting.remove(id)
         stage.retry_at = stage.progressed_at = None
     if event.attempt != stage.attempt:
-        stage.started_at = None
+        stage.started_at, stage.ask_at, stage.postponed = None, None, 0
     stage.attempt, stage.dispatched_at = event.attempt, time
     stage.publishing = event.phase is StagePhase.PUBLISH
     if event.job is not None:
@@ -228,8 +232,8 @@ def _stop(state: Pipeline, stage: Stage, event: StageStopRequested, time: dateti
     worker = state.workers.get(event.worker)
     if stage.worker == event.worker:
         stage.worker = ""
-    if stage.tasks is not None:
-        _give_back(stage.tasks, event.worker)
+    if stage.tasks is not None and _give_back(stage.tasks, event.worker):
+        stage.losses += event.reason is StopReason.SILENT
     if worker is None:
         return
     mine = (event.run_id, event.stage_id)

@@ -89,6 +89,10 @@ class Stage:
     cache_key: str = ""
     commit: CommitRequest | None = None
     """What was asked of its dataset."""
+    ask_at: datetime | None = None
+    """When its dataset is asked again, which had no room to decide."""
+    postponed: int = 0
+    """How often it had none."""
     dataset_version: int = 0
     """The version that its output is; 0: not decided."""
     publishing: bool = False
@@ -173,6 +177,9 @@ class Worker:
     """Whether it watches topics and files, and does no stage."""
     watching: list[str] = field(default_factory=list)
     """The triggers that it was told of."""
+    heard_at: Annotated[datetime | None, Field(exclude=True)] = field(default=None, compare=False)
+    """When it last said that it is at work. Not in the log: whoever takes the pipeline over gives it the whole time
+    anew."""
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ from events.language.pipelines.run_events import (
 )
 from events.language.pipelines.work import FailureKind, StageFailure
 from services.pipelines.clock import waking
-from services.pipelines.pipeline import dispatching
+from services.pipelines.pipeline import commits, dispatching, silence
 from services.pipelines.pipeline.failures import failed
 from services.pipelines.pipeline.runs import is_publishing, stopped
 from services.pipelines.pipeline.state import Pipeline, Run, Stage
@@ -91,7 +91,10 @@ def _times(state: Pipeline) -> Iterator[datetime]:
         for id in run.busy:
             if (time := _timeout_at(state, run, id)) is not None:
                 yield time
+            if (again := run.stages[id].ask_at) is not None:
+                yield again
             yield from (time for _, time in _range_timeouts(state, run, id))
+    yield from silence.times(state)
     for worker in state.workers.values():
         if worker.stop_by is not None and not worker.released:
             yield worker.stop_by
@@ -316,6 +319,14 @@ def _late(state: Pipeline, at: At) -> list[Event]:
     return found
 
 
+def _silent(state: Pipeline, at: At) -> list[Event]:
+    return silence.noticed(state, at.id, at.now)
+
+
+def _asked_again(state: Pipeline, at: At) -> list[Event]:
+    return commits.asked_again(state, at.id, at.now)
+
+
 def _of_time(state: Pipeline, at: At) -> list[Event]:
     return waking.woken(state, at.id, at.now)
 
@@ -352,9 +363,11 @@ def _idle(state: Pipeline, at: At) -> list[Event]:
 
 _PARTS: tuple[Callable[[Pipeline, At], list[Event]], ...] = (
     _late,
+    _silent,
     _decided,
     _tasks,
     _ended,
+    _asked_again,
     _of_time,
     _backfilled,
     _watched,

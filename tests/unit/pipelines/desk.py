@@ -58,7 +58,10 @@ class Desk:
         """What follows from a command. Raises Refused."""
         self._ids += 1
         command = with_assigned_id(command, f"c{self._ids}", self.project)
-        return self.take(self.decider.decide(self.state, command, self.context(command.subject())))
+        decided = self.decider.decide(self.state, command, self.context(command.subject()))
+        if command.quiet:
+            self.decider.note_quiet(self.state, command, self.now)
+        return self.take(decided)
 
     def hear(self, event: Event) -> list[Event]:
         return self.take(self.decider.react(self.state, event, self.context()))

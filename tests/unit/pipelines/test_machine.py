@@ -64,7 +64,9 @@ class PipelineMachine(RuleBasedStateMachine):
             alone(retry=RETRY, timeout_seconds=100),
             StageSpec(id="each", for_each=ForEach(count=TASKS), retry=RETRY, timeout_seconds=100),
             "last: clean each",
-            execution=Execution(max_workers=WORKERS, max_active_runs=2, fail_fast=True, keep_warm_seconds=5),
+            execution=Execution(
+                max_workers=WORKERS, max_active_runs=2, fail_fast=True, keep_warm_seconds=5, silence_seconds=60
+            ),
         )
         self.seen = 0
         self.orders: list[StageDispatched] = []
@@ -131,8 +133,8 @@ class PipelineMachine(RuleBasedStateMachine):
         self._answer(pick, ok=True, begins=True, again=False)
 
     @precondition(lambda self: self.asked)
-    @rule(refuses=st.booleans())
-    def decide(self, refuses: bool) -> None:
+    @rule(refuses=st.sampled_from([None, None, CommitRefusal.RULES, CommitRefusal.BUSY]))
+    def decide(self, refuses: CommitRefusal | None) -> None:
         """The dataset hears the next event, as `services.pipelines.dataset.committing` answers it."""
         event = self.asked.pop(0)
         names = {name: getattr(event, name) for name in ("run_id", "pipeline_id", "stage_id", "attempt")}
@@ -143,7 +145,7 @@ class PipelineMachine(RuleBasedStateMachine):
                 names["dataset_id"] = event.commit.dataset_id
                 if refuses or own:
                     stale = {"cause": CommitRefusal.STALE, "dataset_version": own[0]} if own else {}
-                    self._hear(CommitRefused(**names, **{"cause": CommitRefusal.RULES, "reason": "no", **stale}))
+                    self._hear(CommitRefused(**names, **{"cause": refuses, "reason": "no", **stale}))
                     return
                 self.version += 1
                 self.waits[self.version] = names

@@ -56,7 +56,7 @@ from events.language.pipelines.sinks import DataSink, WriteMode
 from events.language.pipelines.stages import ForEach, StageInput, StageResources, StageRetry, StageSpec
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics, StageOutput, WorkerSpec
 from services.pipelines.pipeline.failures import PUBLISHING_RETRIES, pause
-from tests.unit.pipelines.desk import ID, RunDesk, begun, kinds
+from tests.unit.pipelines.desk import ID, NOON, RunDesk, begun, kinds
 
 RUN = f"{ID}.1"
 
@@ -738,6 +738,58 @@ def test_a_change_of_rules_or_contract_is_no_fault_of_the_attempt_that_did_not_k
     (retrying,) = desk.hear(refused)
     assert isinstance(retrying, StageRetrying)
     assert (retrying.counted, retrying.retry_at - desk.now) == (False, timedelta(seconds=1))
+
+
+def busy(desk: RunDesk) -> list[Event]:
+    reason = "20 wait already for version 3, which is not published"
+    return desk.hear(CommitRefused(**OF_STAGE, cause=CommitRefusal.BUSY, reason=reason))
+
+
+def test_a_dataset_that_has_no_room_is_asked_again_about_the_same_output() -> None:
+    """The stage has no retries, and needs none: its output is aside."""
+    desk = writing()
+    request, waits = desk.state.runs[RUN].stages["clean"].commit, []
+    for _ in range(8):
+        asked_at = desk.now
+        assert kinds(busy(desk)) == ["CommitPostponed"]
+        again = desk.wait(1) or desk.wait(29)
+        asked = next(each for each in again if isinstance(each, CommitRequested))
+        assert (asked.commit, asked.attempt) == (request, 1)
+        waits.append((desk.now - asked_at).total_seconds())
+    assert waits == sorted(waits)
+    assert desk.statuses()["clean"] == "running"
+    assert "StageCommitted" in kinds(committed(desk))
+    assert desk.order("clean").phase == "publish"
+    assert not [each for each in desk.wait(40) if isinstance(each, CommitRequested)], "it is asked no more"
+
+
+def test_a_dataset_that_has_no_room_is_asked_as_long_as_the_stage_may_take() -> None:
+    desk = RunDesk(_writer(timeout_seconds=10))
+    desk.run()
+    desk.begin("clean")
+    desk.send(ReportStagePrepared(**desk.about("clean"), manifest=MANIFEST))
+    while kinds(busy(desk)) == ["CommitPostponed"]:
+        desk.wait((desk.decider.due(desk.state) - desk.now).total_seconds())
+    (failed,) = [each for each in desk.events if isinstance(each, StageFailed)]
+    assert failed.failure.kind is FailureKind.TIMEOUT
+    assert failed.failure.problem == (
+        "clean-sales took no version within the stage's 10 seconds: "
+        "20 wait already for version 3, which is not published"
+    )
+    assert desk.now - NOON == timedelta(seconds=10)
+
+
+def test_a_run_that_is_cancelled_asks_a_dataset_no_more() -> None:
+    desk = writing()
+    busy(desk)
+    assert kinds(desk.send(CancelRun(pipeline_id=ID, number=1)))[-1] == "RunCancelled"
+    assert not [each for each in desk.wait(60) if isinstance(each, CommitRequested)]
+
+
+def _writer(**fields: Any) -> StageSpec:
+    source = {"type": "file_system", "path": "/data/raw.csv"}
+    sink = {"type": "dataset", "dataset": "clean-sales"}
+    return StageSpec.model_validate({"id": "clean", "inputs": {"raw": {"source": source}}, "sink": sink, **fields})
 
 
 def test_a_stage_that_writes_can_not_end_without_a_version() -> None:

@@ -111,13 +111,16 @@ def test_a_worker_says_that_it_is_ready_and_that_it_has_begun(desk: Desk) -> Non
 
 
 def test_work_that_takes_long_says_how_far_it_is(desk: Desk) -> None:
-    for more in ({}, {"phase": "resolve"}, {"first_task": 0, "last_task": 9}):
+    """In whatever phase: a worker that says nothing is taken for lost."""
+    phases = ({}, {"phase": "resolve"}, {"phase": "publish"}, {"first_task": 0, "last_task": 9})
+    for more in phases:
         order = order_of(desk.start, dispatched(**more), SPEC)
         desk.reports.progress(Progress(order, 6.5, 1 << 20))
 
-    (report,) = desk.sent
-    assert isinstance(report, ReportStageProgress)
-    assert report.metrics == StageMetrics(seconds=6.5, peak_memory_bytes=1 << 20)
+    assert len(desk.sent) == len(phases)
+    for report in desk.sent:
+        assert isinstance(report, ReportStageProgress)
+        assert report.metrics == StageMetrics(seconds=6.5, peak_memory_bytes=1 << 20)
 
 
 def test_a_stage_without_a_sink_ends_with_its_output_and_figures(desk: Desk) -> None:
