@@ -28,6 +28,9 @@ T = TypeVar("T")
 SHOWN_SECONDS = 3.0
 """Longest wait for the tables after a command is done."""
 
+_MOST_OF_PLAN = 64 << 20
+"""Bytes."""
+
 OutputOption = Annotated[
     Format, typer.Option("--output", "-o", help="Form of the output; json is stable.", show_default=True)
 ]
@@ -129,10 +132,12 @@ def platform_settings(*, log_only: bool = False) -> Settings:
 
 def read_plan(file: Path, command: str) -> bytes:
     """The plan in a file. Raises InvalidInput that names the command whose plan it should be."""
+    from forgelog.files import read_at_most
+
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{file}: {error.strerror}; give the file that `{command}` was written to") from None
+        return read_at_most(file, _MOST_OF_PLAN, "a plan")
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}; give the file that `{command}` was written to") from None
 
 
 def guarded(work: Callable[[], T]) -> T:

@@ -24,6 +24,9 @@ from forgelog.cli.model_versions import (
 from forgelog.cli.nodes import pairs
 from forgelog.cli.render import Column, Format, age_column, column, show_data, show_rows, write
 
+_MOST_OF_CARD = 400_000
+"""Bytes of the longest model card there can be, in UTF-8."""
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Show registered models and their versions; publish, name, promote, check, download or delete one.",
@@ -276,13 +279,14 @@ def _rules(texts: list[str] | None) -> list[dict[str, Any]]:
 
 def _text(file: Path | None) -> str:
     from forgelog.errors import InvalidInput
+    from forgelog.files import read_at_most
 
     if file is None:
         return ""
     try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file}: can't be read: {error}") from None
+        return read_at_most(file, _MOST_OF_CARD, "a model card").decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file}: not UTF-8 text at byte {error.start}") from None
 
 
 app.command("versions")(model_versions.versions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,8 @@ from forgelog.cli.render import Column, Format, note, show_data, show_rows
 from forgelog.cli.scaling import NameArgument
 from forgelog.errors import InvalidInput
 
+_MOST_OF_REQUEST = 1 << 30
+"""Bytes of the inputs, as text. How much a deployment takes is its own matter."""
 _MOST_CELL = 60
 """Characters of a value that a table shows."""
 
@@ -95,15 +96,16 @@ def _json(value: Any) -> str:
 
 def _given(inputs: list[str] | None, file: Path | None) -> Any:
     from forgelog.client import predicting
+    from forgelog.files import read_at_most
 
     if (file is None) == (not inputs):
         raise InvalidInput("give the inputs: either --input name=JSON for each, or --file FILE (- for stdin)")
     if file is None:
         return predicting.read_pairs(inputs or (), "--input")
     try:
-        text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"--file: {file} can't be read: {error.strerror}") from None
+        text = read_at_most(file, _MOST_OF_REQUEST, "a request")
+    except InvalidInput as error:
+        raise InvalidInput(f"--file: {error}") from None
     return predicting.read_inputs(text, "stdin" if str(file) == "-" else str(file))
 
 

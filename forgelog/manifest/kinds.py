@@ -6,7 +6,6 @@ imported when a document is of that kind. Knows no kind itself.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -15,8 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from events.language.common import shown
 from events.language.contexts import ContextsError, broken, contexts
-from forgelog.errors import InvalidInput, ManifestError, Problem
-from forgelog.manifest.nodes import Node, parse_documents, problem
+from forgelog.errors import ManifestError, Problem
+from forgelog.files import read_at_most
+from forgelog.manifest.nodes import MAX_BYTES, Node, parse_documents, problem
 from forgelog.manifest.shape import suggest
 
 T = TypeVar("T")
@@ -66,16 +66,12 @@ def named(word: str) -> ManifestKind[Any]:
 
 def load(path: str | Path, kind: ManifestKind[T]) -> list[T]:
     """What a file describes, all of it of one kind; ``-`` reads standard input. Raises `ManifestError`."""
-    if str(path) == "-":
-        return parse(sys.stdin.read(), "standard input", kind)
-    file = Path(path)
+    name = "standard input" if str(path) == "-" else str(path)
     try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"can't read {file}: {error.strerror or error}") from None
+        text = read_at_most(path, MAX_BYTES, "a manifest").decode()
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{file} is not valid", [Problem("", f"not UTF-8 text at byte {error.start}")]) from None
-    return parse(text, str(file), kind)
+        raise ManifestError(f"{name} is not valid", [Problem("", f"not UTF-8 text at byte {error.start}")]) from None
+    return parse(text, name, kind)
 
 
 def parse(text: str, name: str, kind: ManifestKind[T]) -> list[T]:
