@@ -9,6 +9,9 @@ from collections.abc import Iterable
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 """As an HTTP authority has them."""
 
+AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
+"""``host`` or ``host:port``; the host is its first group."""
+
 _ANY = ("0.0.0.0", "[::]")
 """Where a server listens for all addresses; nobody is called so."""
 
@@ -23,6 +26,11 @@ def called(host: str, named: Iterable[str]) -> tuple[str, ...]:
     host, and those that it was given."""
     every = (*LOOPBACK, bracketed(host), *named)
     return tuple(dict.fromkeys(name.lower() for name in every if name not in _ANY))
+
+
+def local_only(host: str) -> bool:
+    """Whether a server that listens at `host` is reached from this machine only."""
+    return bracketed(host) in LOOPBACK or host.startswith("127.")
 
 
 def plain_hostname(otherwise: str) -> str:

@@ -120,7 +120,7 @@ async def _serve_engine(
     websocket = WebSocketDoor(engine) if EndpointType.WEBSOCKET in kinds else None
     await engine.start()
     graphql = make_graphql(engine) if EndpointType.GRAPHQL in kinds else None
-    callers = Callers(start.key, engine.spec.health.path)
+    callers = Callers(start.key, engine.spec.health.path, start.names)
     door = HttpDoor(engine, release, websocket=websocket, graphql=graphql, behind=behind, callers=callers)
     http.serve(door, door)
     grpc = None

@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from events.language.deployments.endpoint_types import EndpointType
 from events.language.deployments.serving import ServingSpec
+from events.process.hostnames import called, local_only
 from events.process.replica_keys import VARIABLE
+from events.process.settings import host_names
 from forgelog.serve.problems import NotServable
 
 SERVING = "FORGELOG_SERVING"
@@ -32,6 +34,8 @@ class Start:
     grpc_port: int
     key: str = field(default="", repr=False)
     """What requests must have, since only routers know it; empty: whoever reaches the ports is answered."""
+    names: tuple[str, ...] = ()
+    """By which names requests may call it where there is no key; empty: by any."""
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Start:
@@ -102,7 +106,16 @@ def _of_folder(asked: argparse.Namespace) -> Start:
         found = ServingSpec.model_validate(whole)
     except ValidationError as error:
         raise NotServable(f"the serving spec: {_told(error)}") from None
-    return Start(found, folder, (asked.host,), asked.port, asked.grpc_port)
+    return Start(found, folder, (asked.host,), asked.port, asked.grpc_port, names=_names(asked))
+
+
+def _names(asked: argparse.Namespace) -> tuple[str, ...]:
+    """Those of this machine for a server that only this machine reaches. Raises `NotServable`."""
+    try:
+        named = host_names(asked.allow_host)
+    except ValueError as error:
+        raise NotServable(f"--allow-host: {error}") from None
+    return called(asked.host, named) if named or local_only(asked.host) else ()
 
 
 def _told(error: ValidationError) -> str:
@@ -121,6 +134,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--class", dest="class_name", metavar="MODULE:CLASS", help="the class of a model in Python")
     parser.add_argument("--spec", metavar="FILE", help="YAML with more of the serving spec, such as batching:")
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument(
+        "--allow-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="one more name by which requests may call it (repeatable); one that listens on this machine only is "
+        "called localhost, 127.0.0.1 and [::1], any other by any name if none is given",
+    )
     parser.add_argument("--port", type=int, default=8000, help="of HTTP; 0 for any (default: 8000)")
     parser.add_argument("--grpc-port", type=int, default=8001, help="of gRPC; 0 for any (default: 8001)")
     parser.add_argument("--graphql", action="store_true", help="serve GraphQL too, at /graphql")

@@ -28,7 +28,7 @@ from events.language.deployments.events import (
 )
 from events.language.deployments.models import MAX_REASON, RolloutPolicy
 from events.language.deployments.routing import WHOLE
-from services.deployments import endpoint_keys, replicas, routing, status
+from services.deployments import endpoint_keys, replicas, routing, status, waiting
 from services.deployments.state import Deployment, Rollout
 
 
@@ -106,6 +106,8 @@ def _given_up(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent
         return [rolled_back(state, id, RollbackCause.CRASHES, reason)]
     if rollout.behind_since is not None and now >= _deadline(state, rollout.behind_since):
         reason = _with(f"no replica of it got ready for {policy.progress_deadline_seconds:g} seconds", rollout)
+        if not rollout.problem and (cause := waiting.cause(state, rollout.revision)):
+            reason = f"{reason}; {cause}"[:MAX_REASON]
         return [rolled_back(state, id, RollbackCause.DEADLINE, reason)]
     return []
 

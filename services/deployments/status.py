@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from events.language.deployments.enums import DeploymentStatus, ReplicaStatus
+from events.language.deployments.enums import DeploymentStatus
 from events.language.deployments.events import DeploymentEvent, DeploymentStatusChanged
 from events.language.deployments.models import MAX_REASON
 from events.language.deployments.moves import DEPLOYMENT_MOVES
+from services.deployments import waiting
 from services.deployments.state import Deployment
 
 DEGRADED_AFTER = timedelta(seconds=10)
@@ -106,7 +107,6 @@ def _reason(state: Deployment, status: DeploymentStatus) -> str:
 
 
 def _with_cause(state: Deployment, reason: str) -> str:
-    """A reason with why one of the replicas is not ready, as far as that is known."""
-    waiting = ((number, each.problem) for number, each in state.live() if each.status is not ReplicaStatus.READY)
-    number, problem = next(((number, problem) for number, problem in waiting if problem), (0, ""))
-    return f"{reason}; replica {number}: {problem}"[:MAX_REASON] if problem else reason
+    """A reason with why one of the replicas is not ready."""
+    cause = waiting.cause(state)
+    return f"{reason}; {cause}"[:MAX_REASON] if cause else reason

@@ -4,17 +4,14 @@ send that name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from events.language.common import shown
-from events.process.hostnames import called
+from events.process.hostnames import AUTHORITY, called
 from events.process.settings import Settings, split_address
 
 NOT_OURS = "is no name of this gateway"
 HINT = "use 127.0.0.1 or localhost, or name it in FORGELOG_GATEWAY_HOSTS"
-
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
 class Hosts:
@@ -31,7 +28,7 @@ class Hosts:
 
     def problem(self, authority: str) -> str:
         """The problem of a ``host`` or ``host:port``, with any port; empty if it is one of these names."""
-        match = _HOST.fullmatch(authority)
+        match = AUTHORITY.fullmatch(authority)
         if match is not None and match[1].lower() in self._names:
             return ""
         return f"host: {shown(authority)} {NOT_OURS}; {HINT}"

@@ -42,7 +42,7 @@ def body(pixels: Any = None, **more: Any) -> bytes:
 
 
 def request(content: bytes, path: str = PATH) -> bytes:
-    return f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(content)}\r\n\r\n".encode() + content
+    return f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n\r\n".encode() + content
 
 
 class Talk:
@@ -92,7 +92,7 @@ def test_all_answers_are_alike(server: ModelServer) -> None:
 
 def test_requests_of_one_connection_are_answered_in_their_order(server: ModelServer) -> None:
     talk = Talk(server)
-    health = b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\n\r\n"
+    health = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
     many = [request(body(id="a")), health, request(body(id="b")), request(body([0.0] * 64, id="c")), health]
     talk.send(b"".join(many))
     found = [talk.answer()[2] for _ in many]

@@ -201,7 +201,7 @@ def test_right_codings_are_read(server: ModelServer, coding: str) -> None:
 
 def test_a_body_of_100_mb_is_refused_by_its_length_without_being_read(server: ModelServer) -> None:
     with socket.create_connection(("127.0.0.1", server.http), timeout=PATIENCE) as sent:
-        sent.sendall(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: {100 << 20}\r\n\r\n".encode())
+        sent.sendall(f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {100 << 20}\r\n\r\n".encode())
         answer = received(sent)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"the body has more than 1,048,576 bytes" in answer
@@ -209,7 +209,7 @@ def test_a_body_of_100_mb_is_refused_by_its_length_without_being_read(server: Mo
 
 def test_a_body_without_a_length_is_refused_once_it_is_too_long(server: ModelServer) -> None:
     with socket.create_connection(("127.0.0.1", server.http), timeout=PATIENCE) as sent:
-        sent.sendall(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        sent.sendall(f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         for _ in range(17):
             sent.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
         answer = received(sent)
@@ -218,7 +218,7 @@ def test_a_body_without_a_length_is_refused_once_it_is_too_long(server: ModelSer
 
 def test_a_flood_of_headers_is_refused(server: ModelServer) -> None:
     with socket.create_connection(("127.0.0.1", server.http), timeout=PATIENCE) as sent:
-        sent.sendall(b"GET /v2 HTTP/1.1\r\nHost: a\r\n")
+        sent.sendall(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n")
         try:
             for number in range(100):
                 sent.sendall(f"x-{number}: {'y' * 4000}\r\n".encode())
@@ -232,10 +232,10 @@ def test_a_flood_of_headers_is_refused(server: ModelServer) -> None:
     "head",
     [
         b"nonsense\r\n\r\n",
-        b"POST /v2 HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-        b"POST /v2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
-        b"GET /v2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+        b"POST /v2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )

@@ -116,7 +116,10 @@ class SetTraffic(OfDeployment):
             raise ValueError("weights names a revision twice; name each once")
         total = sum(each.weight for each in self.weights)
         if total > WHOLE or (len(named) == 2 and total != WHOLE):
-            raise ValueError(f"weights are {total} together, and all requests are {WHOLE}; leave one out for the rest")
+            raise ValueError(
+                f"weights are {total / 100:g} % together ({total} basis points), and all requests are 100 % ({WHOLE}); "
+                "leave one out for the rest"
+            )
         return self
 
 

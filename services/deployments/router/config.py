@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from events.process.hostnames import LOOPBACK, bracketed, called, plain_hostname
+from events.process.hostnames import called, local_only, plain_hostname
 from events.process.settings import Settings, SettingsError, host_names, split_address
 
 LISTEN = "127.0.0.1:7080"
@@ -104,7 +104,7 @@ def _hosts(environment: Mapping[str, str], host: str) -> tuple[str, ...]:
         named = host_names(environment.get("FORGELOG_ROUTER_HOSTS", ""))
     except ValueError as error:
         raise SettingsError(f"FORGELOG_ROUTER_HOSTS: {error}") from None
-    if not named and bracketed(host) not in LOOPBACK and not host.startswith("127."):
+    if not named and not local_only(host):
         return ()
     return called(host, named)
 

@@ -99,6 +99,22 @@ def test_why_too_few_replicas_are_ready_until_they_are() -> None:
     assert desk.replica(1).problem == ""
 
 
+def test_a_deadline_that_passed_says_where_to_look() -> None:
+    desk = Desk()
+    desk.create(command_spec(replicas=1))
+    desk.wait(601)
+    late = "no replica of it got ready for 600 seconds"
+    assert desk.state.trouble == (
+        f"{late}; replica 1 has no process; 'forgelog why dep.digits.1.1' says what it waits for"
+    )
+    desk.update("another", replicas=1)
+    desk.hear(desk.started(2))
+    desk.wait(601)
+    assert desk.state.trouble == (
+        f"{late}; replica 2 runs and says not that it is ready; 'forgelog logs dep.digits.2.2' shows its output"
+    )
+
+
 def test_why_a_canary_went_back() -> None:
     desk = canary()
     desk.serve(61, of={1: (80, 0, 10), 2: (20, 5, 10)})

@@ -11,7 +11,7 @@ import pytest
 from events.process.replica_keys import HEADER, replica_key, replicas_key
 from events.process.settings import Settings
 from forgelog.serve.callers import Callers
-from forgelog.serve.problems import Fault, ServingError
+from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.starting import read
 
 KEY = "c29tZXRoaW5n"
@@ -47,6 +47,52 @@ def test_with_the_key_all_is_answered() -> None:
 def test_a_server_without_a_key_is_open() -> None:
     Callers("").check(scope("/v2"))
     Callers("").check_call("/inference.GRPCInferenceService/ModelInfer", [])
+
+
+@pytest.mark.parametrize("host", [b"localhost:8000", b"127.0.0.1", b"[::1]:8000", b"LocalHost", b"models.test:80"])
+def test_a_server_for_this_machine_is_called_by_its_names(tmp_path: Path, host: bytes) -> None:
+    callers = Callers("", names=read([str(tmp_path), "--allow-host", "models.test"], {}).names)
+    for headers in ([(b"host", host)], [(b"host", host), (b"origin", b"http://" + host)]):
+        asked = {"type": "http", "path": "/v2", "headers": headers}
+        callers.check(asked)
+        callers.check_header(asked)
+        assert callers.is_agent(asked)
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ([(b"host", b"evil.test:8000")], "host: 'evil.test:8000' is no name of this server"),
+        ([(b"host", b"localhost.evil.test")], "host: 'localhost.evil.test'"),
+        ([], "host: ''"),
+        ([(b"host", b"localhost"), (b"origin", b"https://evil.test")], "origin: 'https://evil.test' is no name"),
+        ([(b"host", b"localhost"), (b"origin", b"null")], "origin: 'null'"),
+    ],
+)
+def test_and_by_no_other(tmp_path: Path, headers: list[tuple[bytes, bytes]], said: str) -> None:
+    callers = Callers("", names=read([str(tmp_path)], {}).names)
+    asked = {"type": "http", "path": "/v2/health/live", "headers": headers}
+    for check in (callers.check, callers.check_header, callers.is_agent):
+        with pytest.raises(ServingError) as error:
+            check(asked)
+        assert said in error.value.message
+        assert "use 127.0.0.1 or localhost, or name it by --allow-host" in error.value.message
+        assert error.value.fault is Fault.FORBIDDEN
+
+
+def test_a_server_for_other_machines_is_called_by_any_name_unless_some_are_given(tmp_path: Path) -> None:
+    everywhere = [str(tmp_path), "--host", "0.0.0.0"]
+    assert read(everywhere, {}).names == ()
+    assert read([*everywhere, "--allow-host", "Models.test"], {}).names == (
+        "localhost", "127.0.0.1", "[::1]", "models.test",
+    )  # fmt: skip
+    with pytest.raises(NotServable, match="--allow-host: should be host names"):
+        read([*everywhere, "--allow-host", "a b"], {})
+    Callers("").check({"type": "http", "path": "/v2", "headers": [(b"host", b"anything")]})
+
+
+def test_a_replica_is_asked_for_its_key_and_by_any_name() -> None:
+    Callers(KEY, names=("localhost",)).check(scope("/v2", KEY.encode()))
 
 
 def test_a_replica_reads_its_key_and_does_not_show_it() -> None:
