@@ -25,8 +25,11 @@ def predict(
         list[str] | None, typer.Option("--input", "-i", help="name=JSON, such as x=[[1,2]] (repeatable).")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", metavar="FILE", help="All inputs as JSON; - for stdin.")
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="All inputs, as JSON or CSV; - for stdin.")
     ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="The file is CSV with a header, as one called .csv is.", show_default=False)
+    ] = False,
     parameters: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="name=JSON of the request's parameters (repeatable).")
     ] = None,
@@ -49,7 +52,7 @@ def predict(
     async def work() -> Any:
         from forgelog.client import predicting
 
-        given = _given(inputs, file)
+        given = _given(inputs, file, csv)
         asked = predicting.read_pairs(parameters or (), "--parameter")
         key = None if key_file is None else predicting.key_of_file(key_file, "--key-file")
         return await predicting.predict(
@@ -94,19 +97,24 @@ def _json(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _given(inputs: list[str] | None, file: Path | None) -> Any:
-    from forgelog.client import predicting
+def _given(inputs: list[str] | None, file: Path | None, as_csv: bool) -> Any:
+    from forgelog.client import csv_inputs, predicting
     from forgelog.files import read_at_most
 
     if (file is None) == (not inputs):
         raise InvalidInput("give the inputs: either --input name=JSON for each, or --file FILE (- for stdin)")
     if file is None:
+        if as_csv:
+            raise InvalidInput("--csv is of a file; name it by --file (- for stdin)")
         return predicting.read_pairs(inputs or (), "--input")
     try:
         text = read_at_most(file, _MOST_OF_REQUEST, "a request")
     except InvalidInput as error:
         raise InvalidInput(f"--file: {error}") from None
-    return predicting.read_inputs(text, "stdin" if str(file) == "-" else str(file))
+    where = "stdin" if str(file) == "-" else str(file)
+    if as_csv or file.suffix.lower() == ".csv":
+        return csv_inputs.read_table(text, where)
+    return predicting.read_inputs(text, where)
 
 
 COMMANDS = {"predict": predict}

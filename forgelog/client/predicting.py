@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from events.process.keys import KeyFileProblem, read_key
 from forgelog.client import inference
+from forgelog.client.csv_inputs import CsvTable, inputs_of
 from forgelog.client.deployment_ids import deployment_id
 from forgelog.errors import Busy, InvalidInput, NotFound, Refused, Timeout, Unavailable
 from forgelog.units import quoted
@@ -72,7 +73,7 @@ async def predict(
     id = deployment_id(name, project)
     url, key = find_router(router), find_key(key)
     path = f"/v2/models/{id}"
-    if not inference.complete(inputs) and not isinstance(inputs, Mapping):
+    if not inference.complete(inputs) and not isinstance(inputs, Mapping | CsvTable):
         raise InvalidInput("inputs: is no map; give values by the inputs' names, or a request of the protocol")
     local = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
     headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -81,6 +82,8 @@ async def predict(
             body = dict(inputs)
         else:
             described = await _described(http, path, name, timeout)
+            if isinstance(inputs, CsvTable):
+                inputs = inputs_of(inputs, described)
             body = inference.request(inputs, described, outputs=outputs, parameters=parameters)
         try:
             content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)

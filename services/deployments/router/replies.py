@@ -31,8 +31,8 @@ def local_replies() -> Resource:
             ),
             _status(
                 401,
-                "a key of this deployment is needed, in the header authorization (Bearer) or x-api-key: "
-                "%LOCAL_REPLY_BODY%",
+                "a key of this deployment is needed, in the header authorization (Bearer) or x-api-key; none came, or "
+                "it has expired, was revoked or is another's: %LOCAL_REPLY_BODY%",
             ),
             # Envoy's own words of these are few, and of a path none.
             _status(
