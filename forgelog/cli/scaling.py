@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import OutputOption, with_client
 from forgelog.cli.render import Format, show_done, show_fields
-from forgelog.errors import InvalidInput
+from forgelog.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from forgelog.client.aio import AsyncClient
+    from forgelog.client.rows import ReplicaRow
+
+_NOT_READY = ("requested", "started", "unready")
+_MOST_WAITING = 10
+"""Replicas whose reasons are asked for."""
 
 METRICS = ("cpu", "memory", "gpu", "rps", "latency")
 
@@ -98,6 +108,26 @@ def without_none(value: Any) -> Any:
     return [without_none(each) for each in value] if isinstance(value, list | tuple) else value
 
 
+async def reasons(client: AsyncClient, name: str, at: datetime | None) -> dict[str, Any]:
+    """Why a deployment is as it is, with what its replicas wait for that are not ready (``waiting``). Raises
+    `NotFound`."""
+    found = await client.deployments.why(name, at=at)
+    waiting = await client.deployments.replicas(name, status=_NOT_READY, at=at, limit=_MOST_WAITING)
+    return {**found, "waiting": [await _wait(client, each, at) for each in waiting]}
+
+
+async def _wait(client: AsyncClient, replica: ReplicaRow, at: datetime | None) -> dict[str, Any]:
+    """What one of them waits for; of a job that has no process its own word."""
+    why, job = replica.reason, replica.job_id
+    if not why and replica.status == "requested":
+        try:
+            why = (await client.jobs.why(job, at=at)).message
+        except NotFound:
+            why = "its job is on its way"
+    why = why or f"it runs and says not that it is ready; 'forgelog logs {job}' shows its output"
+    return {"replica": replica.replica, "job_id": job, "status": replica.status, "why": why}
+
+
 def show_reasons(found: Any) -> None:
     """Why a deployment has as many replicas as it has, and why its last rollout went as it did."""
     fields = {
@@ -109,6 +139,7 @@ def show_reasons(found: Any) -> None:
         "happened": found["rollout_changed_at"],
         "canary": found["judgement_summary"],
         "judged": found["judged_at"],
+        "waiting": [f"replica {each['replica']}: {each['why']}" for each in found["waiting"]],
         "crash": found["crash_reason"],
         "crashed": found["crashed_at"],
         "alerts": [f"{alert['summary']}, since {alert['since']:%Y-%m-%d %H:%M:%S}" for alert in found["firing"]],

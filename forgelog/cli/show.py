@@ -223,8 +223,10 @@ def why(job: JobArgument, at: AtOption = None, output: OutputOption = Format.TAB
         try:
             return await client.jobs.why(await client.jobs.find(job, at=when), at=when)
         except NotFound as no_job:
+            from forgelog.cli.scaling import reasons
+
             try:
-                return await client.deployments.why(job, at=when)
+                return await reasons(client, job, when)
             except NotFound:
                 raise no_job from None
 

@@ -81,16 +81,7 @@ class CommandModel:
         for name, array in inputs.items():
             datatype = datatype_kept(array)
             tensors.append({"name": name, "datatype": datatype, "shape": array.shape, "data": to_flat(datatype, array)})
-        status, body = self._post(orjson.dumps({"inputs": tensors, "parameters": dict(parameters)}))
-        try:
-            answer = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            answer = None
-        if status != 200 or not isinstance(answer, dict) or not isinstance(answer.get("outputs"), list):
-            said = answer.get("error") if isinstance(answer, dict) else ""
-            fault = Fault.INVALID if 400 <= status < 500 else Fault.MODEL_FAILED
-            raise ServingError(fault, f"the deployment's program answered {status}: {said or 'no outputs as JSON'}")
-        return {each["name"]: _read(each) for each in answer["outputs"] if isinstance(each, dict) and "name" in each}
+        return outputs_of(*self._post(orjson.dumps({"inputs": tensors, "parameters": dict(parameters)})))
 
     def stream(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Array]]:
         yield self.predict(inputs, parameters)
@@ -120,6 +111,26 @@ class CommandModel:
             self._local.connection = connection
             return response.status, answer
         raise AssertionError("unreachable")
+
+
+def outputs_of(status: int, body: bytes) -> dict[str, Array]:
+    """The outputs of a program's answer. Raises `ServingError`: the request is wrong if the program says so, else the
+    program is."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    if status != 200 or not isinstance(answer, dict) or not isinstance(answer.get("outputs"), list):
+        said = answer.get("error") if isinstance(answer, dict) else ""
+        fault = Fault.INVALID if 400 <= status < 500 else Fault.MODEL_FAILED
+        raise ServingError(fault, f"the deployment's program answered {status}: {said or 'no outputs as JSON'}")
+    try:
+        return {
+            str(each["name"]): _read(each) for each in answer["outputs"] if isinstance(each, dict) and "name" in each
+        }
+    except ServingError as error:
+        told = error.message.replace("input ", "output ", 1)
+        raise ServingError(Fault.MODEL_FAILED, f"the deployment's program answered wrongly: {told}") from None
 
 
 def _read(given: Mapping[str, Any]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from events.language.deployments.serving import RuntimeSettings, ServedModel
 from forgelog.serve.problems import Fault, NotServable, ServingError
 from forgelog.serve.runtimes import load_model
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, threads
+from forgelog.serve.runtimes.command import outputs_of
 from tests.serving.processes import write_digits_model, write_model
 
 FLOATS = {"type": "float32", "shape": [-1]}
@@ -251,3 +253,35 @@ def test_files_that_are_no_model_say_so(tmp_path: Path) -> None:
     (tmp_path / "other.onnx").write_text("")
     with pytest.raises(NotServable, match=r"2 files that end in .onnx.*It has model.onnx, other.onnx"):
         load(tmp_path, "onnx")
+
+
+def answered(**changes: Any) -> bytes:
+    return json.dumps(
+        {"outputs": [{"name": "y", "datatype": "FP32", "shape": [2], "data": [1, 2], **changes}]}
+    ).encode()
+
+
+def test_what_a_program_answers() -> None:
+    assert outputs_of(200, answered())["y"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fault", "said"),
+    [
+        (400, b'{"error": "too low"}', Fault.INVALID, "answered 400: too low"),
+        (500, b"oops", Fault.MODEL_FAILED, "answered 500: no outputs as JSON"),
+        (200, b"<html>", Fault.MODEL_FAILED, "answered 200: no outputs as JSON"),
+        (200, answered(shape=[3]), Fault.MODEL_FAILED, "answered wrongly: output 'y'"),
+        (200, answered(shape="2"), Fault.MODEL_FAILED, "answered wrongly: output 'y': shape should be a list"),
+        (200, answered(datatype="float"), Fault.MODEL_FAILED, "answered wrongly: output 'y': datatype 'float' is none"),
+        (200, answered(data=["a", 1]), Fault.MODEL_FAILED, "answered wrongly: output 'y': data has 'a'"),
+        (200, answered(data=None), Fault.MODEL_FAILED, "answered wrongly: output 'y'"),
+    ],
+)
+def test_a_program_that_answers_wrongly_is_at_fault_and_not_who_asked(
+    status: int, body: bytes, fault: Fault, said: str
+) -> None:
+    with pytest.raises(ServingError) as error:
+        outputs_of(status, body)
+    assert error.value.fault is fault
+    assert said in error.value.message
