@@ -1,7 +1,8 @@
-"""Tables in Azure Blob Storage, as azurite serves it, and in Google Cloud Storage. The other tests of stores are on S3.
+"""Tables in Azure Blob Storage, as azurite serves it, and in Google Cloud Storage, as fake-gcs-server keeps it.
 
-Azurite is a program of npm (`npm install azurite`, 360 MB), so it is used where it is there. The emulators of Google's
-store that PyPI has (gcp-storage-emulator, fake-gcs-server) do not know the XML API, which obstore writes by.
+The other tests of stores are on S3.
+
+Azurite is a program of npm (`npm install azurite`, 360 MB), so it is used where it is there.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from forgelog.pipelines.io import publish
+from tests.unit.pipelines import gcs
 from tests.unit.pipelines.dying import SURVIVED, ended, start, store_steps
 from tests.unit.pipelines.tables import Table, context_of
+from tests.unit.pipelines.test_io_publishing import FIRST, MODES, NAMES, NEXT
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -67,10 +71,27 @@ def _make_container(address: str, name: str) -> None:
     httpx.put(f"{address}/{name}?restype=container", headers=headers).raise_for_status()
 
 
-def test_a_table_in_azure_is_published_once_under_kills(azurite: str, tmp_path: Path) -> None:
-    secrets = {"azure": KEY}
+@pytest.fixture
+def azure_table(azurite: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The place of a table, and the secrets to it."""
     connection = {"options": {"account_name": ACCOUNT, "endpoint": azurite}, "secret": {"name": "azure"}}
-    place = {"type": "azure_blob", "path": "az://tables/orders", "connection": connection}
+    return {"type": "azure_blob", "path": "az://tables/orders", "connection": connection}, {"azure": KEY}
+
+
+@pytest.fixture
+def google_table() -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    try:
+        gcs.program()
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"there is no emulator of Google's store for this machine: {error}")
+    with gcs.store("tables") as address:
+        connection = {"options": {"allow_http": "true"}, "secret": {"name": "google"}}
+        yield {"type": "gcs", "path": "gs://tables/orders", "connection": connection}, {"google": gcs.key(address)}
+
+
+@pytest.mark.parametrize("of", ["azure_table", "google_table"])
+def test_a_table_is_published_once_under_kills(of: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    place, secrets = request.getfixturevalue(of)
     table = Table(place, tmp_path, context_of(tmp_path, secrets=secrets.__getitem__))
     table.publish(1, "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) t(id, v)")
     sink, manifest = table.write("SELECT * FROM (VALUES (2, 'B'), (3, 'C')) t(id, v)", mode="upsert", keys=["id"])
@@ -88,3 +109,16 @@ def test_a_table_in_azure_is_published_once_under_kills(azurite: str, tmp_path: 
     assert publish(sink, manifest, 2, table.contexts).already
     table.publish(3, "SELECT 4 AS id, 'é/=' AS v", partition_by=["v"])
     assert table.read() == [(4, "é/=")]
+
+
+@pytest.mark.parametrize("of", ["azure_table", "google_table"])
+def test_each_mode(of: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    place, secrets = request.getfixturevalue(of)
+    for name, (mode, after) in zip(NAMES, MODES, strict=True):
+        where = tmp_path / name
+        own = place | {"path": f"{place['path']}-{name}"}
+        table = Table(own, where, context_of(where, secrets=secrets.__getitem__))
+        table.publish(1, FIRST)
+        published = table.publish(2, NEXT, **mode)
+        assert (published.version, published.rows, published.already) == (2, len(after), False)
+        assert table.read() == table.seen() == after, name
