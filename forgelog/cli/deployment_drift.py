@@ -57,7 +57,9 @@ def drift(
     note(f"revision {found['revision']}, compared with {found['dataset']}")
     if left := [each["column"] for each in found["columns"] if each["verdict"] == "not_counted"]:
         more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
-        note(f"not counted: {', '.join(left[:_MOST_NAMED])}{more} (see serving.monitoring.drift.features)")
+        note(
+            f"not counted: {', '.join(left[:_MOST_NAMED])}{more} (see features and outputs of serving.monitoring.drift)"
+        )
 
 
 def _most_changed(row: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from events.language.deployments.serving import ServingSpec
 from forgelog.serve import scripts, spans
 from forgelog.serve.batching import Batcher, Computed
 from forgelog.serve.brief import Brief
-from forgelog.serve.input_counts import counting
+from forgelog.serve.drift_counts import DriftCounts
 from forgelog.serve.limited import LimitedPool, Overrun
 from forgelog.serve.own_metrics import own_metrics
 from forgelog.serve.problems import SIGN, Fault, NotServable, ServingError
@@ -101,7 +101,7 @@ class Engine:
         self._own = Schema(model.inputs, spec.schemas.request if not self._pre else ())
         self.inputs = Schema(self._pre.tensors or model.inputs, spec.schemas.request) if self._pre else self._own
         own = self._own.tensors if self._pre is not None else ()
-        self.counted, self._counts_own = counting(spec, self.inputs.tensors, own)
+        self.counted = DriftCounts(spec, self.inputs.tensors, own)
         self.metrics = own_metrics(model)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -113,6 +113,7 @@ class Engine:
         rules = self.spec.schemas.response
         self._answers = Schema(outputs, rules if not self._post else ())
         self.outputs = Schema(self._post.tensors or outputs, rules) if self._post else self._answers
+        self.counted.know_outputs(self.outputs.tensors)
 
     @property
     def ready(self) -> bool:
@@ -175,7 +176,7 @@ class Engine:
             self.check_ready()
             self.check_model(request.model, request.version)
             self.inputs.check_inputs(request.inputs)
-            self._count(request, request.inputs)
+            self.counted.asked(request.inputs, request.inputs)
             began, cpu = time.perf_counter(), time.process_time()
             try:
                 made = self.model.predict(request.inputs, request.parameters)
@@ -205,7 +206,7 @@ class Engine:
         async with self._tracked(request, timing) as told:
             inputs = await self._prepared(request, timing)
             rows = rows_of(inputs)
-            self._count(request, inputs)
+            self.counted.asked(request.inputs, inputs)
             computed = await self._batcher.infer(inputs, request.parameters)
             self._note(timing, computed)
             answer = Answer(await self._finished(computed.outputs, request, timing), timing)
@@ -220,7 +221,7 @@ class Engine:
         timing = Timing()
         async with self._tracked(request, timing, limited=False) as told:
             inputs = await self._prepared(request, timing)
-            self._count(request, inputs)
+            self.counted.asked(request.inputs, inputs)
             on_thread = partial(self._on_thread, "a part of the answer")
             async for part, seconds in parts_of(self.model, inputs, request.parameters, on_thread):
                 timing.infer += seconds
@@ -243,11 +244,6 @@ class Engine:
         fitted = self._own.fitted(made, "the deployment's preprocess")
         timing.pre = time.perf_counter() - began
         return fitted
-
-    def _count(self, request: InferRequest, inputs: Tensors) -> None:
-        if self.counted is not None:
-            asked = inputs if self._counts_own else request.inputs
-            self.counted.add(asked, rows_of(asked))
 
     async def _finished(self, outputs: Tensors, request: InferRequest, timing: Timing) -> Tensors:
         """Step 5."""
@@ -330,6 +326,7 @@ class Engine:
         """Counts a request, and writes it down. `came`: what came of it, the error, and whether that is ours."""
         code, error, ours = came
         seconds = time.perf_counter() - began
+        self.counted.answered(outputs)
         self.statistics.answered(request.protocol, code, timing, seconds, rows)
         spans.ended(self.spec, request.protocol, code, timing, seconds)
         if self._log.wants(ours):

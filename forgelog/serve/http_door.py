@@ -260,9 +260,8 @@ class HttpDoor:
         if not self._callers.is_agent(scope):
             raise ServingError(Fault.FORBIDDEN, "this is for the node's agent alone")
         engine = self._engine
-        inputs = [] if engine.counted is None else engine.counted.told()
         custom = {} if engine.metrics is None else await engine.metrics.told()
-        await answer_json(send, {"custom": custom, "inputs": inputs})
+        await answer_json(send, {"custom": custom, "inputs": engine.counted.told()})
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._behind is not None:

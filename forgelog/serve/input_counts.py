@@ -1,24 +1,21 @@
-"""Counts what a model is asked, by the bins of its training data: what drift is computed of.
+"""Counts what a model is asked and answers, by the bins of its training data: what drift is computed of.
 
-A request costs a copy of its inputs; bins are found for many requests together. Only counts leave the process.
+A request costs a copy of its tensors; bins are found for many requests together. Only counts leave the process.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from events.language.deployments.drift import TrainedColumn, TrainingData
-from events.language.deployments.serving import ServingSpec, TensorRule
+from events.language.deployments.serving import TensorRule
 from forgelog.serve.schema import TensorSchema
 from forgelog.serve.tensors import Array
-
-logger = logging.getLogger("forgelog.serve")
 
 MOST_ROWS = 256
 """Of one request, evenly spaced: more of it would say no more. Also how many wait for being counted."""
@@ -46,7 +43,7 @@ class _Texts:
 
 
 class InputCounts:
-    """Counts of the columns that a model's inputs are known to be. Used from one thread at a time."""
+    """Counts of the columns that a model's inputs, or its outputs, are known to be. Used from one thread at a time."""
 
     def __init__(
         self,
@@ -54,14 +51,18 @@ class InputCounts:
         features: Sequence[str],
         tensors: Iterable[TensorSchema],
         rules: Iterable[TensorRule],
+        named: Mapping[str, str] | None = None,
+        taken: Collection[str] = (),
     ) -> None:
-        """`features`: the columns of a row's numbers, of a tensor that has all. `tensors`: what is asked."""
+        """`features`: the columns of a row's numbers, of a tensor that has all. `tensors`: what is counted. `named`:
+        tensor → the column that it is, where that has another name. `taken`: columns that others count."""
         self._columns = training.columns
         self._counts: dict[int, Array] = {}
         self._tensors: dict[str, _Numbers | _Texts] = {}
         self._waiting: list[tuple[int, dict[str, Array]]] = []
         self._rows = self._bytes = 0
-        places = {column.name: place for place, column in enumerate(training.columns)}
+        self._named = named or {}
+        places = {column.name: place for place, column in enumerate(training.columns) if column.name not in taken}
         may_miss = {rule.name for rule in rules if rule.allow_nan}
         for tensor in tensors:
             if (found := self._mapped(tensor, features, places, may_miss)) is not None:
@@ -73,8 +74,13 @@ class InputCounts:
 
     @property
     def uncounted(self) -> list[str]:
-        """Columns of the training data that no input is known to be."""
+        """Columns of the training data that no tensor is known to be."""
         return [column.name for place, column in enumerate(self._columns) if place not in self._counts]
+
+    @property
+    def columns(self) -> set[str]:
+        """Those that are counted."""
+        return {self._columns[place].name for place in self._counts}
 
     def add(self, inputs: Mapping[str, Array], rows: int) -> None:
         """Count a request's inputs, sooner or later. They may be changed afterwards."""
@@ -104,7 +110,8 @@ class InputCounts:
         width = math.prod(tensor.shape[1:])
         if not tensor.shape or tensor.shape[0] not in (-1, 1) or width < 1 or -1 in tensor.shape[1:]:
             return None
-        names = [tensor.name] if width == 1 and tensor.name in places else features if width == len(features) else []
+        column_name = self._named.get(tensor.name, tensor.name)
+        names = [column_name] if width == 1 and column_name in places else features if width == len(features) else []
         known = [(at, places[name], self._columns[places[name]]) for at, name in enumerate(names) if name in places]
         if tensor.datatype == "BYTES":
             if len(known) != 1 or width > 1 or not known[0][2].kinds:
@@ -156,26 +163,3 @@ class InputCounts:
             if tensor.missing:
                 found[np.isnan(values)] = len(edges) + 1
             counts += np.bincount(found, minlength=len(counts))
-
-
-def counting(
-    spec: ServingSpec, asked: Sequence[TensorSchema], own: Sequence[TensorSchema]
-) -> tuple[InputCounts | None, bool]:
-    """What counts a replica's inputs, if there is anything to count, and whether by the model's `own` inputs, which a
-    script makes of those that are `asked`: so it is where these are none of the columns."""
-    training, settings = spec.training, spec.monitoring.drift
-    if training is None or not settings.enabled:
-        return None, False
-    by_own = False
-    found = InputCounts(training, settings.features, asked, spec.schemas.request)
-    if not found and own:
-        by_own = True
-        found = InputCounts(training, settings.features, own, ())
-    if found.uncounted:
-        logger.warning(
-            "drift: of %s these columns are no inputs that are known: %s; name a row's columns in order by "
-            "serving.monitoring.drift.features",
-            training.dataset,
-            ", ".join(found.uncounted)[:500],
-        )
-    return (found if found else None), by_own

@@ -71,7 +71,9 @@ def resolution(event: RevisionCreated, answer: Any, project: str) -> ResolveRevi
     if problem := _problem(version, project):
         return ResolveRevision(**names, problem=f"{_named(event.spec.model)}: {problem}"[:MAX_REASON])
     signature = ModelSignature.model_validate(version.get("signature") or {})
-    features = event.spec.serving.monitoring.drift.features or [each.name for each in signature.inputs]
+    drift = event.spec.serving.monitoring.drift
+    features = drift.features or [each.name for each in signature.inputs]
+    answers = [*drift.outputs.values(), *(each.name for each in signature.outputs)]
     return ResolveRevision(
         **names,
         model=ResolvedModel(
@@ -81,7 +83,9 @@ def resolution(event: RevisionCreated, answer: Any, project: str) -> ResolveRevi
             bundle=ObjectRef.model_validate(version["bundle"]),
             model_format=ModelFormat(version["model_format"]),
             signature=signature,
-            training=training_data(to_dict(answer.training), features) if answer.HasField("training") else None,
+            training=training_data(to_dict(answer.training), [*features, *answers])
+            if answer.HasField("training")
+            else None,
         ),
     )
 

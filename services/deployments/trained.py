@@ -14,9 +14,9 @@ MOST_BYTES = 32_768
 
 def training_data(dataset: Mapping[str, Any], features: Sequence[str]) -> TrainingData | None:
     """The columns of a `DatasetVersion`, as `to_dict` gives it, that have counts to compare with. `features`: columns
-    that the model is known to take; they come first where not all find room. None without any column."""
+    that the model is known to take or to give; they come first where not all find room. None without any column."""
     statistics: Mapping[str, Any] = dataset.get("statistics") or {}
-    first = [name for name in features if name in statistics]
+    first = [name for name in dict.fromkeys(features) if name in statistics]
     names = [*first, *sorted(statistics.keys() - {*first})]
     columns: list[TrainedColumn] = []
     left = MOST_BYTES

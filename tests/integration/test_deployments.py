@@ -131,10 +131,11 @@ import numpy as np
 
 class Ages:
     inputs = [{"name": "age", "type": "float32", "shape": [-1]}, {"name": "kind", "type": "string", "shape": [-1]}]
-    outputs = [{"name": "old", "type": "bool", "shape": [-1]}]
+    outputs = [{"name": "old", "type": "bool", "shape": [-1]}, {"name": "near", "type": "float32", "shape": [-1]}]
 
     def predict(self, inputs, parameters):
-        return {"old": inputs["age"] > 10}
+        near = np.linspace(0, 999, len(inputs["age"]), dtype=np.float32)
+        return {"old": inputs["age"] > 10, "near": near}
 
     def metrics(self):
         return {"backlog": 30}
@@ -160,7 +161,10 @@ async def test_what_a_model_is_asked_and_its_own_metrics_are_told_by_its_replica
             "model": {"name": "ages"},
             "resources": {"cpus": 0.1, "memory_bytes": 512 << 20},
             "environment": {"variables": {"FORGELOG_MODEL_CACHE": str(tmp_path / "cache")}},
-            "serving": {"runtime": {"name": "python", "class_name": "ages:Ages"}},
+            "serving": {
+                "runtime": {"name": "python", "class_name": "ages:Ages"},
+                "monitoring": {"drift": {"outputs": {"near": "row"}}},
+            },
             "alerts": {"alerts": [alert]},
             "drain_seconds": 0,
         },
@@ -190,7 +194,7 @@ async def test_what_a_model_is_asked_and_its_own_metrics_are_told_by_its_replica
     assert {name: each["verdict"] for name, each in told.items()} == {
         "age": "drifted",
         "kind": "stable",
-        "row": "not_counted",
+        "row": "stable",
     }
     shown = await platform.command(tmp_path, "deployments", "drift", "ages")
     assert shown.returncode == 0, shown.stderr

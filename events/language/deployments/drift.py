@@ -1,4 +1,4 @@
-"""What a model is asked, beside what it was trained on: counts of values by the bins of the training data.
+"""What a model is asked and answers, beside what it was trained on: counts of values by the bins of the training data.
 
 The bins come from a dataset's statistics and never change for a revision, so counts of all its replicas add up.
 """
@@ -78,7 +78,7 @@ class DriftVerdict(StrEnum):
     TOO_FEW = "too_few"
     """There are fewer values than an index needs: it would be high by chance."""
     NOT_COUNTED = "not_counted"
-    """No input of the model is known to be this column."""
+    """No input and no output of the model is known to be this column."""
 
 
 class ColumnDrift(Model):

@@ -249,7 +249,7 @@ class RequestLogging(Model):
 
 
 class DriftMonitoring(Model):
-    """Whether what the model is asked is compared with what it was trained on, column by column."""
+    """Whether what the model is asked and answers is compared with what it was trained on, column by column."""
 
     enabled: bool = True
     """Where it is known what the version was trained on."""
@@ -259,6 +259,9 @@ class DriftMonitoring(Model):
     features: tuple[TensorName, ...] = Field(default=(), max_length=2_000)
     """The columns that the numbers of a row are, in their order, where one input has all of them. An input with one
     value a row is the column of its name by itself."""
+    outputs: Annotated[dict[TensorName, TensorName], Field(max_length=100)] = Field(default_factory=dict)
+    """Output → the column of the training data that has what it predicts, such as ``label: species``. An output with
+    one value a row is the column of its name by itself."""
 
     @model_validator(mode="after")
     def _once(self) -> DriftMonitoring:

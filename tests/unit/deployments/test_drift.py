@@ -108,7 +108,7 @@ def test_the_training_data_are_columns_with_counts_and_those_of_the_model_come_f
     wide = {
         f"c{n:04}": {"count": 9, "edges": [n + 0.123456 for n in range(40)], "bins": [9, *[0] * 40]} for n in range(900)
     }
-    large = training_data({"name": "pets", "number": 3, "statistics": wide}, ["c0899"])
+    large = training_data({"name": "pets", "number": 3, "statistics": wide}, ["c0899", "c0899"])
     assert large is not None
     assert large.columns[0].name == "c0899"
     assert len(large.to_json()) < MOST_BYTES + 2_000

@@ -11,7 +11,8 @@ import pytest
 from events.language.deployments.drift import TrainedColumn, TrainingData
 from events.language.deployments.serving import DriftMonitoring, EndpointMonitoring, ServingSpec, TensorRule
 from forgelog.serve.callers import Callers
-from forgelog.serve.input_counts import MOST_ROWS, InputCounts, counting
+from forgelog.serve.drift_counts import DriftCounts
+from forgelog.serve.input_counts import MOST_ROWS, InputCounts
 from forgelog.serve.schema import TensorSchema
 
 AGE = TrainedColumn(name="age", edges=(20.0, 40.0), counts=(1, 1, 1))
@@ -93,18 +94,58 @@ def test_only_the_nodes_agent_is_told() -> None:
     assert Callers("").is_agent(scope)
 
 
-def test_what_a_script_makes_is_counted_where_requests_have_other_inputs() -> None:
-    spec = ServingSpec(
+def spec(**drift: Any) -> ServingSpec:
+    return ServingSpec(
         deployment_id="pets",
         model={"name": "pets", "version": 1, "bundle": {"digest": "0" * 64, "size": 0}},
         endpoints=("rest",),
         training=DATA,
+        monitoring=EndpointMonitoring(drift=DriftMonitoring(**drift)),
     )
+
+
+def told_of(subject: DriftCounts) -> dict[int, list[int]]:
+    return {each["column"]: each["counts"] for each in subject.told()}
+
+
+def test_what_a_script_makes_is_counted_where_requests_have_other_inputs() -> None:
     raw, own = [TensorSchema("text", "BYTES", (-1,))], [TensorSchema("age", "FP32", (-1,))]
-    found, by_own = counting(spec, raw, own)
-    assert (bool(found), by_own) == (True, True)
-    found, by_own = counting(spec, own, [])
-    assert (bool(found), by_own) == (True, False)
-    assert counting(spec, raw, []) == (None, False)
-    off = spec.model_copy(update={"monitoring": EndpointMonitoring(drift=DriftMonitoring(enabled=False))})
-    assert counting(off, own, []) == (None, False)
+    came, made = {"text": np.array([b"a"], object)}, {"age": np.array([30.0])}
+    subject = DriftCounts(spec(), raw, own)
+    subject.asked(came, made)
+    assert told_of(subject) == {0: [0, 1, 0]}
+    subject = DriftCounts(spec(), own, [])
+    subject.asked(made, {})
+    assert told_of(subject) == {0: [0, 1, 0]}
+    assert DriftCounts(spec(), raw, []).told() == []
+    off = DriftCounts(spec(enabled=False), own, [])
+    off.know_outputs(own)
+    off.asked(made, made)
+    off.answered(made)
+    assert off.told() == []
+
+
+def test_answers_are_counted_as_the_column_that_they_predict(caplog: pytest.LogCaptureFixture) -> None:
+    subject = DriftCounts(spec(outputs={"label": "kind"}), [TensorSchema("age", "FP32", (-1,))], [])
+    subject.know_outputs([TensorSchema("label", "BYTES", (-1,)), TensorSchema("scores", "FP32", (-1, 3))])
+    assert "no inputs and no outputs that are known: size;" in caplog.text
+    subject.asked({"age": np.array([1.0, 30.0])}, {})
+    subject.answered({"label": np.array(["cat", "bird"], object), "scores": np.zeros((2, 3))})
+    subject.answered({})
+    assert told_of(subject) == {0: [1, 1, 0], 2: [1, 0, 1, 0]}
+
+
+def test_an_output_of_a_columns_name_is_that_column_unless_an_input_is() -> None:
+    columns = [TensorSchema("age", "FP32", (-1,)), TensorSchema("size", "FP32", (-1, 1))]
+    subject = DriftCounts(spec(), columns[:1], [])
+    subject.know_outputs(columns)
+    subject.answered({"age": np.array([1.0]), "size": np.array([[0.7]])})
+    assert told_of(subject) == {0: [0, 0, 0], 1: [0, 1]}
+
+
+def test_a_model_may_be_compared_by_its_answers_alone() -> None:
+    subject = DriftCounts(spec(outputs={"label": "kind"}), [TensorSchema("pixels", "UINT8", (-1, 64))], [])
+    subject.know_outputs([TensorSchema("label", "BYTES", (-1,))])
+    subject.asked({"pixels": np.zeros((1, 64), np.uint8)}, {})
+    subject.answered({"label": np.array([b"dog"], object)})
+    assert told_of(subject) == {2: [0, 1, 0, 0]}
