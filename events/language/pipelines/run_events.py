@@ -146,9 +146,9 @@ class StageDispatched(StageEvent):
     """The files that its sources read which name a trigger."""
     inputs: tuple[GivenInput, ...] = Field(default=(), max_length=MAX_TASKS)
     """The outputs of other stages that it takes. Several of one name are parts, to be read one after the other."""
-    datasets: dict[Identifier, OptionalDatasetVersion] = Field(default_factory=dict, max_length=100)
-    """What a trigger started the run for: of each dataset, the version that is there at least when the newest one is
-    read. Tables that lack it are behind."""
+    datasets: dict[Identifier, OptionalDatasetVersion] = Field(default_factory=dict, max_length=300)
+    """What a trigger started the run for, and what stages of the run have published: of each dataset, the version that
+    is there at least when the newest one is read. Tables that lack it are behind."""
     first_task: Task | None = None
     """Of a range of tasks: the first one."""
     last_task: Task | None = None

@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from events.language.base import Event
-from events.language.pipelines.enums import PipelineStatus, StageCache, StagePhase, StageStatus
+from events.language.pipelines.enums import PipelineStatus, StagePhase, StageStatus
 from events.language.pipelines.pipeline import PipelineSpec
-from events.language.pipelines.run_events import FanOutPlanned, GivenInput, StageDispatched, WorkerReleased
+from events.language.pipelines.run_events import FanOutPlanned, WorkerReleased
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.work import FailureKind, StageFailure
 from services.pipelines.pipeline import launching
 from services.pipelines.pipeline.failures import failed
+from services.pipelines.pipeline.orders import order, phase_of
 from services.pipelines.pipeline.state import Pipeline, Run, Stage, Worker
-from services.pipelines.triggers import batches
 
 RANGE_SECONDS = 0.25
 """What a range of tasks is worth."""
@@ -118,7 +117,7 @@ def _of_run(
     waiting += [each for each in run.ready if _admitted(graph.stages[each], run.stages[each])]
     for stage_id in waiting:
         stage_spec, stage = graph.stages[stage_id], run.stages[stage_id]
-        unlimited = _phase(stage_spec, stage) is StagePhase.RESOLVE
+        unlimited = phase_of(stage_spec, stage) is StagePhase.RESOLVE
         if room <= 0 and not unlimited:
             continue
         room -= not unlimited
@@ -165,17 +164,6 @@ def waits_for_worker(stage: Stage) -> bool:
     return stage.dataset_version > 0 and not stage.published
 
 
-def _phase(spec: StageSpec, stage: Stage) -> StagePhase:
-    if stage.dataset_version:
-        return StagePhase.PUBLISH
-    if spec.cache is StageCache.CONTENT and not stage.resolved:
-        return StagePhase.RESOLVE
-    each = spec.for_each
-    if each is not None and each.input and not spec.inputs[each.input].stage and stage.tasks is None:
-        return StagePhase.RESOLVE
-    return StagePhase.RUN
-
-
 def _one(
     state: Pipeline,
     pool: Pool,
@@ -193,7 +181,7 @@ def _one(
     if spec.job is not None:
         worker = launching.own_job_id(names["run_id"], spec.id, attempt, 0, project)
         job = launching.stage_job(names["pipeline_id"], run, spec)
-        yield _order(state, names, run, spec, stage, worker, attempt, job=job)
+        yield order(state, names, run, spec, stage, worker, attempt, job=job)
         return
     own = ("", "")
     if launching.has_own(state.spec_of(run), spec, stage):
@@ -209,69 +197,9 @@ def _one(
             return
     worker = pool.take(run.version, own=own)
     if worker:
-        yield _order(state, names, run, spec, stage, worker, attempt)
+        yield order(state, names, run, spec, stage, worker, attempt)
     elif own == ("", ""):
         pool.miss(run.version)
-
-
-def _order(
-    state: Pipeline,
-    names: dict[str, str],
-    run: Run,
-    spec: StageSpec,
-    stage: Stage,
-    worker: str,
-    attempt: int,
-    **more: Any,
-) -> StageDispatched:
-    phase = _phase(spec, stage)
-    commit = stage.commit if phase is StagePhase.PUBLISH else None
-    said: dict[str, Any] = {}
-    if commit is not None:
-        said = {
-            "manifest": commit.manifest,
-            "quarantine": commit.quarantine,
-            "dataset_id": commit.dataset_id,
-            "dataset_version": stage.dataset_version,
-        }
-    else:
-        said["inputs"] = tuple(_inputs(spec, run))
-        said |= _arrivals(state, spec, run)
-        said["datasets"] = run.datasets
-    return StageDispatched(
-        **names,
-        stage_id=spec.id,
-        attempt=attempt,
-        worker=worker,
-        phase=phase,
-        pipeline_version=run.version,
-        parameters=run.parameters,
-        interval_start=run.interval_start,
-        interval_end=run.interval_end,
-        debug=run.debug,
-        **said,
-        **more,
-    )
-
-
-def _arrivals(state: Pipeline, spec: StageSpec, run: Run) -> dict[str, Any]:
-    """What a stage's sources read of what the run was given."""
-    sources = [each.source for each in spec.inputs.values() if each.source is not None]
-    topics = {(source.connection.url, source.topic) for source in sources if source.topic}
-    triggers = {source.trigger for source in sources}
-    return {
-        "topics": tuple(each for each in run.topics if (each.url, each.topic) in topics),
-        "files": tuple(each for each in run.files if each.trigger in triggers),
-        "streams": tuple(batches.left(state.triggers, spec, run.topics)),
-    }
-
-
-def _inputs(spec: StageSpec, run: Run) -> Iterator[GivenInput]:
-    for name, given in spec.inputs.items():
-        if given.stage:
-            for part, output in enumerate(run.stages[given.stage].outputs):
-                # Of thousands of parts the first one says what columns there are.
-                yield GivenInput(name=name, output=output.model_copy(update={"columns": ()}) if part else output)
 
 
 def planned(state: Pipeline, id: str) -> list[Event]:
@@ -285,7 +213,7 @@ def planned(state: Pipeline, id: str) -> list[Event]:
             spec, stage = graph.stages[stage_id], run.stages[stage_id]
             if spec.for_each is None or stage.tasks is not None or not _admitted(spec, stage):
                 continue
-            if _phase(spec, stage) is StagePhase.RESOLVE:
+            if phase_of(spec, stage) is StagePhase.RESOLVE:
                 continue
             count = spec.for_each.known or _rows(spec, run)
             found.append(
@@ -328,7 +256,7 @@ def _ranges(state: Pipeline, pool: Pool, names: dict[str, str], run: Run, stage_
         end = min(last, first + _size(tasks.task_seconds, last - first + 1, max(1, len(users))) - 1)
         waiting[:1] = [[end + 1, last]] if end < last else []
         more = {"first_task": first, "last_task": end, "items": tasks.items}
-        yield _order(state, names, run, spec, stage, worker, attempt, **more)
+        yield order(state, names, run, spec, stage, worker, attempt, **more)
     if waiting:
         left = sum(last - first + 1 for first, last in waiting)
         if tasks.task_seconds:

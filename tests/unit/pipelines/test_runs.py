@@ -647,6 +647,27 @@ def test_what_is_committed_is_published_and_then_the_stage_is_complete() -> None
     assert (given.output.dataset_id, given.output.dataset_version, given.output.rows) == ("clean-sales", 4, 3)
 
 
+def test_a_stage_that_reads_a_dataset_by_its_name_sees_what_its_run_has_published() -> None:
+    """Tables may be behind: a worker waits for them, as for what a trigger started the run for."""
+    sink = DataSink(type=DataSourceType.DATASET, dataset="clean-sales")
+    load = StageInput.model_validate({"source": {"type": "file_system", "path": "/data/raw.csv"}})
+    clean = StageSpec(id="clean", inputs={"raw": load}, sink=sink)
+
+    def reads(id: str, name: str) -> StageSpec:
+        source = {"type": "dataset", "dataset": name}
+        return StageSpec.model_validate({"id": id, "after": ["clean"], "inputs": {"rows": {"source": source}}})
+
+    names = {"newest": "clean-sales", "aside": "clean-sales.quarantine", "other": "stock"}
+    desk = RunDesk(clean, *(reads(id, name) for id, name in names.items()))
+    desk.run()
+    desk.send(ReportStagePrepared(**desk.about("clean"), manifest=MANIFEST))
+    committed(desk)
+    desk.send(ReportStagePublished(**desk.about("clean"), dataset_version=4))
+    desk.hear(VersionPublished(**OF_STAGE, dataset_version=4))
+    told = {id: desk.order(id).datasets for id in names}
+    assert told == {"newest": {"clean-sales": 4}, "aside": {"clean-sales": 4}, "other": {}}
+
+
 def test_what_is_committed_is_published_by_another_worker_if_its_own_is_gone() -> None:
     desk = writing()
     first = desk.order("clean").worker
