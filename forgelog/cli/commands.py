@@ -83,6 +83,9 @@ MODULES: dict[str, dict[str, str]] = {
     "keys": {
         "keys": "Show keys of deployments' endpoints; issue or revoke one.",
     },
+    "lineage": {
+        "lineage": "What an answer, a model or a table was made of: through deployments, runs and pipelines.",
+    },
     "logged_models": {
         "logged-models": "Show models that runs have logged, and their files; delete one, or bring it back.",
     },

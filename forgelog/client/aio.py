@@ -21,6 +21,7 @@ from forgelog.client.endpoint_keys import AsyncEndpointKeys
 from forgelog.client.experiments import AsyncExperiments
 from forgelog.client.flat import AsyncFlat
 from forgelog.client.jobs import AsyncJob, AsyncJobs
+from forgelog.client.lineage import AsyncLineage
 from forgelog.client.log import AsyncLog
 from forgelog.client.logged_models import AsyncLoggedModels
 from forgelog.client.models import AsyncModels
@@ -88,6 +89,7 @@ class AsyncClient(AsyncFlat):
     pipelines = namespace(AsyncPipelines)
     pipeline_runs = namespace(AsyncPipelineRuns)
     pipeline_data = namespace(AsyncPipelineData)
+    lineage = namespace(AsyncLineage)
     notices = namespace(AsyncNotices)
 
     async def __aenter__(self) -> AsyncClient:

@@ -11,6 +11,7 @@ from typing import Any
 
 from forgelog.client.aio import AsyncClient
 from forgelog.demo import train
+from forgelog.demo.data import DATASET
 from forgelog.demo.experiments import ALIAS, ENVIRONMENT, MODEL
 from forgelog.demo.promises import DemoFailed, check
 from forgelog.demo.stage import Stage
@@ -48,7 +49,7 @@ class Serving:
 
     def __init__(self, platform: Platform, client: AsyncClient, stage: Stage) -> None:
         self._platform = platform
-        self._deployments = client.deployments
+        self._deployments, self._lineage = client.deployments, client.lineage
         self._stage = stage
         self._router = ""
         self._images: Sequence[Any] = ()
@@ -62,6 +63,7 @@ class Serving:
         await self._deployed()
         try:
             await self._asked()
+            await self._traced()
             await self._saved()
         finally:
             await self._deployments.terminate(MODEL, reason="the demo is over")
@@ -94,6 +96,24 @@ class Serving:
         right = sum(a == b for a, b in zip(found, self._labels, strict=True)) / len(self._labels)
         self._stage.say(f"asked about the {len(self._labels)} images that were held out: {right:.1%} are read right")
         check(right > 0.9, "what is served reads worse than what was trained")
+
+    async def _traced(self) -> None:
+        """From an answer back to the rows."""
+        self._stage.act("Where does an answer come from?")
+        try:
+            async with asyncio.timeout(PATIENCE):  # records of requests come a moment after the answers
+                while not (answered := await self._deployments.requests(MODEL, outcome=["succeeded"], limit=1)):
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            raise DemoFailed(f"no request to {MODEL} was recorded within {PATIENCE:g} s") from None
+        found = await self._lineage.trace("request", MODEL, request=answered[0].request_id)
+        for node in found.nodes:
+            detail = f": {node.detail}" if node.detail else ""
+            self._stage.say(f"{'  ' * node.depth}{node.kind.replace('_', ' ')} {node.label}{detail}")
+        kinds = {node.kind for node in found.nodes}
+        check({"request", "deployment_revision", "model_version", "run"} <= kinds, f"its lineage has only {kinds}")
+        made_by_pipeline = any(node.kind == "dataset" and node.label.startswith(DATASET) for node in found.nodes)
+        check(not made_by_pipeline or {"stage_run", "data"} <= kinds, f"the lineage of its data has only {kinds}")
 
     async def _saved(self) -> None:
         self._stage.act("Roll out an update with a mistake in it, to half of the requests, while people ask")

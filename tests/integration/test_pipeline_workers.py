@@ -22,7 +22,7 @@ from events.language.pipelines.run_events import (
 )
 from events.process import faults
 from forgelog import AsyncClient
-from forgelog.errors import NotFound, Refused
+from forgelog.errors import InvalidInput, NotFound, Refused
 from forgelog_pb.pipelines.v1 import work_pb2, work_pb2_grpc
 from tests.integration.cluster import PATIENCE, Cluster
 
@@ -210,3 +210,44 @@ async def test_an_idle_worker_gives_way_to_one_of_another_pipeline_that_finds_no
     assert [each.reason for each in released] == ["pipe.warm-second.w1 waits for its place"]
     for name in ("warm-first", "warm-second"):
         await client.pipelines.retire(name)
+
+
+async def test_lineage_goes_from_a_model_through_its_run_and_its_data_to_the_file(
+    platform: Cluster, client: AsyncClient, tmp_path: Path
+) -> None:
+    await client.pipelines.define("traced", {**spec(tmp_path, "traced-rows"), "execution": {"worker": {"cpus": 0.1}}})
+    id = await _run(client, "traced")
+    assert isinstance(await platform.event(RunEnded, lambda event: event.run_id == id), RunCompleted)
+    run = await client.runs.create("traced-training")
+    await client.runs.log_inputs(run, [{"name": "traced-rows", "digest": "1", "role": "training"}])
+    model = tmp_path / "weights.bin"
+    model.write_bytes(b"w")
+    await client.runs.log_artifacts(run, model, folder="model")
+    await client.models.register("traced")
+    await client.models.create_version("traced", run=run, path="model")
+
+    found = await client.lineage.trace("model", "traced/1")
+    way = ["model_version", "run", "dataset", "data_version", "stage_run", "data"]
+    by_kind = {each.kind: each for each in found.nodes}
+    assert [by_kind[kind].depth for kind in way] == [0, 1, 2, 3, 4, 5]
+    assert by_kind["data_version"].id == "traced-rows/1"
+    assert by_kind["data_version"].detail.startswith("714 rows in 1 file: ")
+    assert (by_kind["stage_run"].id, by_kind["data"].label) == (f"{id}/write", str(tmp_path / "orders.csv"))
+    assert {(each.source_kind, each.relation, each.target_kind) for each in found.edges} >= {
+        ("run", "output", "model_version"),
+        ("dataset", "training", "run"),
+        ("data_version", "is", "dataset"),
+        ("stage_run", "written by", "data_version"),
+        ("data", "reads", "stage_run"),
+    }
+    near = await client.lineage.trace("model", "traced/1", depth=1)
+    assert (near.cut, {each.depth for each in near.nodes}) == (True, {0, 1})
+    shown = await platform.command(tmp_path, "lineage", "model", "traced/1")
+    assert [line.split()[0] for line in shown.stdout.splitlines()[1:7]] == [str(step) for step in range(6)]
+    told = await platform.command(tmp_path, "lineage", "dataset", "traced-rows", "--output", "json")
+    assert [each["kind"] for each in json.loads(told.stdout)["nodes"]] == ["data_version", "stage_run", "data"]
+    with pytest.raises(NotFound, match="traced/7"):
+        await client.lineage.trace("model", "traced/7")
+    with pytest.raises(InvalidInput, match="'traced-rows/x' is no version"):
+        await client.lineage.trace("dataset", "traced-rows/x")
+    await client.pipelines.retire("traced")

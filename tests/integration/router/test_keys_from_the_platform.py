@@ -92,6 +92,8 @@ async def check_requests(platform: Cluster, client: AsyncClient, folder: Path) -
     }
     assert all(each.replica_id.startswith("dep.keyed-sum.1.") and each.latency_ms > 0 for each in found)
     assert len({each.request_id for each in found}) == len(found)
+    traced = await client.lineage.trace("request", "keyed-sum", request=found[0].request_id)
+    assert [(each.kind, each.label) for each in traced.nodes[1:]] == [("deployment_revision", "keyed-sum/1")]
     kinds = {each.error_type for each in await client.deployments.requests("keyed-sum", outcome=["refused"])}
     assert kinds == {"forbidden", "unauthenticated"}
     assert await client.deployments.requests("keyed-sum", outcome=["failed"], slower_than=1e9) == []

@@ -95,6 +95,7 @@ ELSEWHERE = {
     "jobs.dependencies": "takes what another call gave",
     **dict.fromkeys(("jobs.fetch", "models.load", "templates.begin"), "chooses from the files that it gets"),
     "jobs.job": "asks nothing",
+    "lineage.trace": "goes on from what it gets",
     "deployments.predict": "asks the router",
 }
 """Methods that are not looked at here, and why: they have tests of their own."""
