@@ -39,6 +39,8 @@ class Inputs:
     read: list[LineageInput] = field(default_factory=list)
     outcomes: list[RuleOutcome] = field(default_factory=list)
     """Of the rules of sources."""
+    taken: dict[str, StageOutput] = field(default_factory=dict)
+    """Of inputs that stages have handed on: the first part, which says what the rows are computed from."""
     bytes: int = 0
     streams: list[StreamState] = field(default_factory=list)
     """Of inputs with windows: what is left to the next batch."""
@@ -67,7 +69,9 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
     mine = task is not None and job.stage.for_each is not None and job.stage.for_each.input == name
     if source is None:
         whole = f"{name} whole" if mine else name
-        columns, size = attach_handed_on(connection, whole, job.handed_on(name), job.scratch, job.objects)
+        outputs = job.handed_on(name)
+        columns, size = attach_handed_on(connection, whole, outputs, job.scratch, job.objects)
+        inputs.taken[name] = outputs[0]
     else:
         resolved = io.resolve(source, job.context())
         by_file = mine and by_files(source)

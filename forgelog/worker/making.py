@@ -31,6 +31,7 @@ from forgelog.worker.framing import Message
 from forgelog.worker.handing_on import hand_on
 from forgelog.worker.inputs import Inputs, attach
 from forgelog.worker.job import StageJob
+from forgelog.worker.origins import Origins, through
 
 
 def does_nothing(job: StageJob) -> bool:
@@ -134,6 +135,7 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
         said["streams"] = [each.model_dump(mode="json") for each in inputs.streams]
     if stage.sink is None:
         output, size = hand_on(connection, found.clean, job.scratch, job.objects)
+        output = output.model_copy(update=origins(inputs, ran).handed_on())
         metrics |= {"rows_written": output.rows, "bytes_written": size}
         return {"output": output.model_dump(mode="json"), **said}
     context = job.context()
@@ -142,15 +144,23 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     if (rows := quality.with_rows_of_inputs(connection, found, inputs.aside)) is not None:
         beside = quarantine_of(stage.sink, manifest.base)
         refused = io.write_aside(connection, rows, beside, job.name, context)
+    made_of = origins(inputs, ran)
     prepared = {
         "manifest": manifest.model_dump(mode="json"),
         "quarantine": refused.model_dump(mode="json") if refused is not None else None,
-        "inputs": [read.model_dump(mode="json") for read in inputs.read],
-        "lineage": lineage_of(ran).model_dump(mode="json"),
+        "inputs": [read.model_dump(mode="json") for read in made_of.inputs],
+        "lineage": made_of.lineage.model_dump(mode="json"),
         "transformations": [each.model_dump(mode="json") for each in applied(stage.transformations)],
     }
     metrics |= {"rows_written": manifest.rows, "bytes_written": manifest.bytes}
     return {"prepared": prepared, **said}
+
+
+def origins(inputs: Inputs, ran: Ran) -> Origins:
+    """What the rows are computed from."""
+    if not inputs.read and not inputs.taken:
+        return Origins()
+    return through(inputs.read, lineage_of(ran), inputs.taken)
 
 
 def quarantine_of(sink: DataSink, base: str) -> DataSink:

@@ -30,7 +30,8 @@ from forgelog.worker.framing import Message
 from forgelog.worker.handing_on import hand_on
 from forgelog.worker.inputs import attach, by_files
 from forgelog.worker.job import StageJob
-from forgelog.worker.making import checked, does_nothing, transformed
+from forgelog.worker.making import checked, does_nothing, origins, transformed
+from forgelog.worker.origins import Origins
 
 _INLINE = 1_024
 """Most bytes of a range's rows that its report holds; none of a range of one task."""
@@ -83,6 +84,7 @@ class _Range:
         self.failure: Message = {}
         self._outcomes: list[Any] = []
         self._read = self._rejected = 0
+        self._origins: Origins | None = None
 
     def add(self, task: int, job: StageJob) -> None:
         """Do a task. Raises what its work raises."""
@@ -94,6 +96,8 @@ class _Range:
             self._rejected += inputs.rejected + found.quarantined
             if (error := found.error()) is not None:
                 raise error
+            if self._origins is None:  # those of the other tasks are the same
+                self._origins = origins(inputs, ran)
             inner = job.scratch / "task.parquet"
             target = literal(str(inner))
             execute(connection, f"COPY (SELECT * FROM {quoted(found.clean)}) TO {target} (FORMAT parquet)")
@@ -108,6 +112,8 @@ class _Range:
         said["output"] = {}
         if self._files:
             output, size = self._together()
+            assert self._origins is not None, "a task has made a file"
+            output = output.model_copy(update=self._origins.handed_on())
             metrics |= {"rows_written": output.rows, "bytes_written": size}
             said["output"] = output.model_dump(mode="json")
         return said

@@ -16,10 +16,14 @@ from events.language.jobs.spec import EnvName
 from events.language.objects import ObjectRef
 from events.language.pipelines.columns import MAX_COLUMNS, Column
 from events.language.pipelines.enums import PipelineEngine
+from events.language.pipelines.lineage import LineageEdges, LineageInput
 from events.language.pipelines.spark import SparkOptions
 
 MAX_INLINE = 16 << 10
 """Most bytes of rows that a report holds. More rows are an object."""
+
+MAX_ORIGINS = 200
+"""Most places that handed on rows say they are computed from."""
 
 MAX_VALUE = 16 << 10
 """Most characters of a value that a report holds, as JSON."""
@@ -63,6 +67,10 @@ class StageOutput(Model):
     """The rows as a Parquet file."""
     inline: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*=*$", max_length=MAX_INLINE * 4 // 3 + 4)] = ""
     """The rows as a Parquet file in Base64, where they are few."""
+    inputs: tuple[LineageInput, ...] = Field(default=(), max_length=MAX_ORIGINS)
+    """What the rows are computed from, through all stages before: places, and versions of datasets."""
+    lineage: LineageEdges = LineageEdges()
+    """The same by columns. It names `inputs`."""
     value: Annotated[str, StringConstraints(max_length=MAX_VALUE)] = ""
     """What a function returned that is no table, as JSON."""
     dataset_id: OptionalIdentifier = ""

@@ -24,8 +24,8 @@ FIRST_TASKS, MOST_TASKS = 16, 256
 """Of a range, before it is known how long a task takes, and at most."""
 MOST_INPUT_BYTES = 2_500_000
 """Of an order, for what other stages have handed on. A batch of the log has 4 MiB."""
-_OUTPUT_BYTES, _COLUMN_BYTES = 200, 60
-"""What an output has about beside its rows, and each of its columns."""
+_OUTPUT_BYTES, _COLUMN_BYTES, _EDGE_BYTES = 200, 60, 90
+"""What an output has about beside its rows, each of its columns, and each edge between columns."""
 AHEAD = 2
 """Ranges that a worker has at a time: the next one is there when it is done with one."""
 
@@ -136,7 +136,9 @@ def _input_bytes(spec: StageSpec, run: Run) -> int:
     for given in spec.inputs.values():
         outputs = run.stages[given.stage].outputs if given.stage else []
         found += sum(_OUTPUT_BYTES + len(each.inline) + len(each.value) for each in outputs)
-        found += _COLUMN_BYTES * max((len(each.columns) for each in outputs[:1]), default=0)
+        found += sum(
+            _COLUMN_BYTES * len(each.columns) + _EDGE_BYTES * len(each.lineage.columns) for each in outputs[:1]
+        )
     return found
 
 

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from events.language.pipelines.enums import StageCache, StagePhase
+from events.language.pipelines.lineage import LineageEdges
 from events.language.pipelines.run_events import GivenInput, StageDispatched
 from events.language.pipelines.sources import QUARANTINE
 from events.language.pipelines.stages import StageSpec
 from events.log.ids import named_id
 from services.pipelines.pipeline.state import Pipeline, Run, Stage
 from services.pipelines.triggers import batches
+
+_OF_THE_FIRST = {"columns": (), "inputs": (), "lineage": LineageEdges()}
 
 
 def phase_of(spec: StageSpec, stage: Stage) -> StagePhase:
@@ -96,5 +99,5 @@ def _inputs(spec: StageSpec, run: Run) -> Iterator[GivenInput]:
     for name, given in spec.inputs.items():
         if given.stage:
             for part, output in enumerate(run.stages[given.stage].outputs):
-                # Of thousands of parts the first one says what columns there are.
-                yield GivenInput(name=name, output=output.model_copy(update={"columns": ()}) if part else output)
+                # Of thousands of parts the first one says what columns there are, and what they are computed from.
+                yield GivenInput(name=name, output=output.model_copy(update=_OF_THE_FIRST) if part else output)
