@@ -64,7 +64,10 @@ def _publish(job: StageJob) -> Message:
     assert job.manifest is not None
     context = job.context()
     faults.point(faults.BEFORE_PUBLICATION)
-    published = io.publish(job.stage.sink, job.manifest, job.dataset_version, context)
+    try:
+        published = io.publish(job.stage.sink, job.manifest, job.dataset_version, context)
+    except io.Superseded as error:
+        return {"published": {"location": error.location, "superseded": True}}
     if job.quarantine is not None:
         beside = quarantine_of(job.stage.sink, job.manifest.base)
         io.publish(beside, job.quarantine, job.dataset_version, context)

@@ -20,7 +20,6 @@ from events.language.pipelines.quality import MAX_RULES, RuleOutcome
 from events.language.pipelines.stages import MAX_TASKS, StageId
 from events.language.pipelines.windows import StreamState
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
-from events.language.planned import Planned
 
 OptionalVersionNumber = Annotated[int, Field(ge=0, le=1_000_000_000)]
 """Which version; 0: the newest one."""
@@ -153,7 +152,7 @@ class ReportStagePublished(StageReport):
     """Where it is, as a URI without credentials."""
     already: bool = False
     """Whether it was there already, since an earlier attempt had got so far."""
-    superseded: Annotated[bool, Planned("sinks that leave an older version out")] = False
+    superseded: bool = False
     """Whether a later version is there, so that this one was left out."""
     metrics: StageMetrics = StageMetrics()
 

@@ -246,6 +246,7 @@ class StagePublished(AttemptEvent):
     location: Location = ""
     already: bool = False
     superseded: bool = False
+    """Nothing was put there: a newer version is in its place."""
     metrics: StageMetrics = StageMetrics()
 
 

@@ -116,8 +116,6 @@ class Published(NamedTuple):
     bytes: int
     already: bool = False
     """Somebody had published this version before."""
-    superseded: bool = False
-    """A newer version is published: nothing was changed."""
 
 
 def _no_secret(name: str) -> str:

@@ -6,10 +6,19 @@ from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
 
-def superseded(version: int, newer: int, where: str) -> StageError:
+class Superseded(StageError):
     """A newer version is there than the one that is to be published."""
+
+    location = ""
+    """Where that is."""
+
+
+def superseded(version: int, newer: int, where: str) -> Superseded:
+    """A newer version is there: what is to be done about that is for the dataset to say."""
     problem = f"version {newer} is published at {where}, and this is version {version}: nothing was changed"
-    return StageError("", problem, "if no worker woke late, something else writes there: give the sink its own place")
+    found = Superseded("", problem, "if no worker woke late, something else writes there: give the sink its own place")
+    found.location = where
+    return found
 
 
 def other_attempt(version: int, attempt: str, where: str) -> StageError:

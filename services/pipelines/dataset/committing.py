@@ -81,6 +81,12 @@ def published(state: Dataset, event: StagePublished) -> Sequence[DatasetEvent]:
     request, number, location = state.pending, event.dataset_version, event.location
     if request is None or number != state.committed:
         return _decided_before(state, event)
+    if event.superseded:
+        newer = (
+            f"a newer version than {number} lies at {location}, which this dataset has not made: nothing was changed"
+        )
+        remedy = "something else writes there; give the sink a place of its own"
+        return [VersionAbandoned(dataset_version=number, reason=f"{newer}. {remedy}"[:1_000], **_of(request))]
     id = request.dataset_id
     found: list[DatasetEvent] = [VersionPublished(dataset_version=number, location=location, **_of(request))]
     columns = request.manifest.columns

@@ -90,9 +90,10 @@ class Desk:
         event = CommitRequested(**_of(request), commit=request)
         return self._noted(self.decider.react(self.state, event, self.context))
 
-    def published(self, version: int) -> list[Event]:
+    def published(self, version: int, **more: Any) -> list[Event]:
         """What a worker's report of a publication leads to."""
-        event = StagePublished(**_of(request()), dataset_id=ID, dataset_version=version, location="file:///data/orders")
+        about = {**_of(request()), "dataset_id": ID, "location": "file:///data/orders", **more}
+        event = StagePublished(**about, dataset_version=version)
         return self._noted(self.decider.react(self.state, event, self.context))
 
     def withdrawn(self, run: int = 1) -> list[Event]:

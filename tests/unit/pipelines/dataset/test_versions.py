@@ -143,6 +143,16 @@ def test_a_version_that_can_not_be_published_is_abandoned(desk: Desk) -> None:
         Desk().told(AbandonVersion(dataset_id=ID, dataset_version=1))
 
 
+def test_a_version_in_whose_place_a_newer_one_lies_is_abandoned_and_the_next_one_can_be(desk: Desk) -> None:
+    """Something else writes there, such as a platform before this one."""
+    desk.asked(request(run=1))
+    desk.asked(request(run=2))
+    abandoned, next_one = desk.published(1, superseded=True)
+    assert isinstance(abandoned, VersionAbandoned)
+    assert abandoned.reason.startswith("a newer version than 1 lies at file:///data/orders")
+    assert isinstance(next_one, VersionCommitted)
+
+
 def widened(**types: str) -> tuple[Column, ...]:
     return tuple(Column(name=column.name, type=types.pop(column.name, column.type)) for column in COLUMNS) + tuple(
         Column(name=name, type=type) for name, type in types.items()
