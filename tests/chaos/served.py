@@ -32,19 +32,9 @@ from forgelog.errors import ForgelogError
 from tests.chaos.arena import PATIENCE, Arena
 from tests.chaos.checks import Log
 from tests.chaos.workload import Workload
+from tests.replica_server import WHO, answering
 
-SERVER = """
-import http.server, os
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(f"{os.environ['FORGELOG_REVISION']} {os.getpid()}".encode())
-    def log_message(self, *_):
-        pass
-address = os.environ["FORGELOG_ADDRESS"], int(os.environ["FORGELOG_PORT_HTTP"])
-http.server.ThreadingHTTPServer(address, Handler).serve_forever()
-"""
+SERVER = answering(WHO)
 SCRIPT = """
 echo "start $FORGELOG_JOB $FORGELOG_TASK $FORGELOG_ATTEMPT" >> "$WITNESS/said"
 exec python3 -S -c "$SERVER"

@@ -22,19 +22,9 @@ from forgelog import AsyncClient
 from forgelog.errors import Refused
 from tests import PATIENCE
 from tests.integration.cluster import Cluster
+from tests.replica_server import WHO, answering
 
-SERVER = """
-import http.server, os, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(f"{sys.argv[1]} {os.environ['FORGELOG_REVISION']} {os.getpid()}".encode())
-    def log_message(self, *_):
-        pass
-address = os.environ["FORGELOG_ADDRESS"], int(os.environ["FORGELOG_PORT_HTTP"])
-http.server.ThreadingHTTPServer(address, Handler).serve_forever()
-"""
+SERVER = answering(f"{{sys.argv[1]}} {WHO}")
 
 
 def spec(word: str, **fields: Any) -> dict[str, Any]:
