@@ -26,7 +26,7 @@ from aiokafka.errors import KafkaError
 from events.process import metrics
 from events.process.channels import ACCEPTED
 from events.queries.queries import QueryError
-from events.queries.requests import check_request, reader
+from events.queries.requests import check_request, named_by, reader, unnamed
 from events.queries.status import status_metadata
 
 HELD_SECONDS = 2.0
@@ -140,7 +140,9 @@ class Guarded:
 
     async def _final(self, error: Exception, request: Any, held: _Held) -> Exception | None:
         """What the caller is told; None: ask once more. What passes by itself is asked for again while the query is not
-        old; what is not there, once the tables have what the log had."""
+        old; what is not there, once the tables have what the log had. Who named nothing is told that."""
+        if _not_there(error) and (field := unnamed(request, held.named)):
+            return QueryError(grpc.StatusCode.INVALID_ARGUMENT, f"{field}: is empty; name what is asked for")
         if passing(error):
             if time.perf_counter() - held.since > HELD_SECONDS:
                 return error
@@ -158,27 +160,28 @@ class Guarded:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """What the generated ``add_XServicer_to_server`` calls."""
-        guarded = {name: self._guard(name, handler) for name, handler in handlers.items()}
+        named = {name: named_by(service, name) for name in handlers}
+        guarded = {name: self._guard(name, handler, named[name]) for name, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
         self._server.add_registered_method_handlers(service, guarded)
 
-    def _guard(self, name: str, handler: Any) -> Any:
+    def _guard(self, name: str, handler: Any, named: tuple[str, ...]) -> Any:
         read, write = reader(handler.request_deserializer), _unless_written(handler.response_serializer)
         if handler.unary_unary:
-            answer = self._unary(name, handler.unary_unary)
+            answer = self._unary(name, handler.unary_unary, named)
             return grpc.unary_unary_rpc_method_handler(answer, read, write)
         if handler.unary_stream:
-            answers = self._stream(name, handler.unary_stream)
+            answers = self._stream(name, handler.unary_stream, named)
             return grpc.unary_stream_rpc_method_handler(answers, read, write)
         raise TypeError(f"{name} takes a stream; queries take one request")
 
-    def _unary(self, name: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def _unary(self, name: str, inner: Callable[[Any, Any], Any], named: tuple[str, ...]) -> Callable[[Any, Any], Any]:
         timer, places = metrics.queries.labels(self._context, name), self._places
 
         async def unary(request: Any, context: Any) -> Any:
             if not places.take():
                 await places.refuse(context)
-            held = _Held()
+            held = _Held(named)
             try:
                 while True:
                     try:
@@ -193,13 +196,13 @@ class Guarded:
 
         return unary
 
-    def _stream(self, name: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def _stream(self, name: str, inner: Callable[[Any, Any], Any], named: tuple[str, ...]) -> Callable[[Any, Any], Any]:
         places = self._places
 
         async def stream(request: Any, context: Any) -> AsyncGenerator[Any]:
             if not places.take():
                 await places.refuse(context)
-            held, sent = _Held(), False
+            held, sent = _Held(named), False
             quiet = _Quiet(context)
             try:
                 while True:
@@ -249,10 +252,12 @@ class _Quiet:
 class _Held:
     """A query, as long as it is not answered."""
 
-    __slots__ = ("caught_up", "since")
+    __slots__ = ("caught_up", "named", "since")
 
-    def __init__(self) -> None:
+    def __init__(self, named: tuple[str, ...]) -> None:
         self.since = time.perf_counter()
+        self.named = named
+        """Fields of its request that name what it is about."""
         self.caught_up = False
         """Whether the tables have what the log had when it came."""
 

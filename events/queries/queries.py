@@ -62,7 +62,7 @@ class QueryError(Exception):
 def not_found(kind: str, id: str, at: datetime | None = None) -> QueryError:
     """There is no such aggregate (at that time)."""
     when = f" as of {at.isoformat()}" if at else ""
-    return QueryError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {id!r}{when}")
+    return QueryError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {shown(id, 300)}{when}")
 
 
 def invalid(problem: str) -> QueryError:

@@ -5,12 +5,15 @@ Driven by the messages' descriptors, so a new query's fields are checked without
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import grpc
+from google.api.annotations_pb2 import http as bindings  # type: ignore[import-untyped]
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
@@ -37,6 +40,32 @@ BELOW_ZERO = (FieldDescriptor.TYPE_SINT32, FieldDescriptor.TYPE_SINT64)
 
 Check = Callable[[Any, str], None]
 """Looks at a field's value; the text is the field's path."""
+
+
+_IN_A_PATH = re.compile(r"\{(\w+)")
+
+
+def named_by(service: str, method: str) -> tuple[str, ...]:
+    """The fields that name what a query is about: those that stand in each path by which HTTP asks it. None of what has
+    no path, or is no message that this process knows."""
+    try:
+        found: Any = descriptor_pool.Default().FindMethodByName(f"{service}.{method}")
+    except KeyError:
+        return ()
+    rule: Any = found.GetOptions().Extensions[bindings]
+    paths = [each.get for each in (rule, *rule.additional_bindings) if each.get]
+    return (
+        tuple(name for name in _IN_A_PATH.findall(paths[0]) if all(f"{{{name}}}" in path for path in paths))
+        if paths
+        else ()
+    )
+
+
+def unnamed(request: Any, names: Sequence[str]) -> str:
+    """The first of these fields that a request leaves empty; none where it gives a name in place of an id."""
+    if getattr(request, "name", ""):
+        return ""
+    return next((name for name in names if getattr(request, name) in ("", ())), "")
 
 
 @dataclass(frozen=True, slots=True)

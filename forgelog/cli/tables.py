@@ -120,7 +120,9 @@ def text_of(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, Mapping):
-        return ",".join(f"{key}={text_of(item)}" if item != "" else str(key) for key, item in value.items())
+        return ",".join(
+            f"{text_of(key)}={text_of(item)}" if item != "" else text_of(key) for key, item in value.items()
+        )
     if isinstance(value, list | tuple):
         return ",".join(text_of(item) for item in value)
     # Names come from users: characters that move the cursor or break the line are shown as escapes.

@@ -19,7 +19,7 @@ import numpy as np
 from forgelog.serve import descriptions, rest
 from forgelog.serve.engine import Answer, Engine, InferRequest
 from forgelog.serve.generate import read_plain
-from forgelog.serve.problems import NotServable, ServingError, invalid
+from forgelog.serve.problems import Fault, NotServable, ServingError, invalid
 from forgelog.serve.schema import TensorSchema
 from forgelog.serve.tensors import FLOATS
 
@@ -87,6 +87,7 @@ def make_graphql(engine: Engine) -> Any:
         from ariadne import QueryType, ScalarType, SubscriptionType, make_executable_schema
         from ariadne.asgi import GraphQL
         from ariadne.asgi.handlers import GraphQLTransportWSHandler
+        from ariadne.explorer import ExplorerHttp405
     except ModuleNotFoundError:
         raise NotServable(
             "an endpoint of type graphql needs ariadne, which is not installed here; pip install 'forgelog[graphql]'"
@@ -118,24 +119,60 @@ def make_graphql(engine: Engine) -> Any:
         schema,
         query_parser=_parsed,
         introspection=True,
+        explorer=ExplorerHttp405(),  # the page that ariadne has loads programs from elsewhere
         debug=False,
         error_formatter=_error,
         websocket_handler=GraphQLTransportWSHandler(connection_init_wait_timeout=timedelta(seconds=10)),
     )
 
 
-MAX_TOKENS = 1_000_000
-"""Most tokens of a query; a tensor that is written into it has one for each number and bracket."""
+def check_graphql(content_type: str, body: bytes) -> None:
+    """Raises `ServingError` for what is no GraphQL request in JSON."""
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise ServingError(
+            Fault.CODING, f"content-type is {content_type[:100]!r}; send the query as JSON, with application/json"
+        )
+    found = rest.read_object(body, "with query")
+    if not isinstance(found.get("query"), str) or not found["query"]:
+        raise invalid('query should be a text, such as "{ model { name } }"')
+
+
+MAX_TOKENS = 10_000
+"""Most tokens of a query; a tensor that is written into it has one for each number and bracket. While a query is read
+and checked, which takes a tenth of a millisecond a token, nobody else is answered: larger tensors come as variables."""
+
+MAX_SELECTIONS = 250
+"""Most fields, fragments and directives of a query. Each pair may be compared, and each ``infer`` is a request."""
 
 
 def _parsed(_context: Any, data: Any) -> Any:
     """A query's document. Raises GraphQLError."""
     from graphql import GraphQLError, parse
 
+    query = data["query"]
     try:
-        return parse(data["query"], max_tokens=MAX_TOKENS)
+        document = parse(query, max_tokens=MAX_TOKENS)
     except RecursionError:
         raise GraphQLError("the query is nested too deeply; give tensors as variables") from None
+    except GraphQLError as error:
+        if "tokens" not in error.message:
+            raise
+        raise GraphQLError(f"the query has more than {MAX_TOKENS:,} tokens; give tensors as variables") from None
+    if (count := _selections(document)) > MAX_SELECTIONS:
+        problem = f"the query has {count:,} fields, fragments and directives, and at most {MAX_SELECTIONS} are taken"
+        raise GraphQLError(f"{problem}; send several queries")
+    return document
+
+
+def _selections(document: Any) -> int:
+    """How many fields, fragments and directives a document has. Not recursive: documents come from strangers."""
+    count, left = 0, list(document.definitions)
+    while left:
+        node = left.pop()
+        found = node.selection_set.selections if getattr(node, "selection_set", None) else ()
+        count += len(found) + len(getattr(node, "directives", None) or ())
+        left.extend(found)
+    return count
 
 
 def _long(value: Any) -> int:

@@ -22,6 +22,7 @@ from forgelog.serve import descriptions, rest, spans
 from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
 from forgelog.serve.generate import generate, generate_stream
+from forgelog.serve.graphql_door import check_graphql
 from forgelog.serve.http_answers import (
     BYTES,
     JSON,
@@ -138,7 +139,9 @@ class HttpDoor:
             await self._infer(scope, receive, send, *found)
             return
         if path == "/graphql" and self._graphql is not None:
-            body = await read_body(scope, receive, self._most) if scope["method"] == "POST" else b""
+            _check_method(scope, "POST")
+            body = await read_body(scope, receive, self._most)
+            check_graphql(header(scope, b"content-type") or "", body)
             await self._graphql(scope, given_again(body), send)
             return
         if (plain := self._paths.get(path)) is not None:

@@ -59,7 +59,12 @@ class Asked:
 
 
 def read_json(body: bytes | memoryview) -> dict[str, Any]:
-    """A JSON object. Raises `ServingError`."""
+    """A request as a JSON object. Raises `ServingError`."""
+    return read_object(body, "with inputs")
+
+
+def read_object(body: bytes | memoryview, such: str) -> dict[str, Any]:
+    """A JSON object; `such` says what it should have. Raises `ServingError`."""
     try:
         found = orjson.loads(body)
         refuse_repeats(body if isinstance(body, bytes) else bytes(body))
@@ -68,7 +73,7 @@ def read_json(body: bytes | memoryview) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise invalid(f"the body is no JSON: {error}") from None
     if not isinstance(found, dict):
-        raise invalid("the body should be a JSON object with inputs")
+        raise invalid(f"the body should be a JSON object {such}")
     return found
 
 

@@ -99,6 +99,8 @@ def _asked(request: Any) -> tuple[_Files, str]:
     """Whose files, and its id. Raises QueryError."""
     if request.run_id and request.model_id:
         raise invalid("model_id: goes without run_id; ask for the files of a run, or of a logged model")
+    if not request.run_id and not request.model_id:
+        raise invalid("run_id: is empty; give it, or model_id")
     return (_OF_MODELS, request.model_id) if request.model_id else (_OF_RUNS, request.run_id)
 
 

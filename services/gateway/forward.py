@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from events.language.common import FieldError
+from events.language.common import FieldError, shown
 from events.log.topics import CONTEXTS
 from events.process.channels import ACCEPTED, accepted, client_options
 from events.process.retry_hint import DETAILS, retry_seconds
@@ -111,7 +111,9 @@ class Forwarder:
             if address is None:
                 known = ", ".join(sorted(self.addresses)) or "none"
                 if context not in CONTEXTS:
-                    raise DoorError(grpc.StatusCode.NOT_FOUND, f"there is no context {context!r}; there are: {known}")
+                    raise DoorError(
+                        grpc.StatusCode.NOT_FOUND, f"there is no context {shown(context)}; there are: {known}"
+                    )
                 raise DoorError(
                     grpc.StatusCode.UNIMPLEMENTED,
                     f"no service {context!r} is configured here (there are: {known}); name it in FORGELOG_SERVICES",

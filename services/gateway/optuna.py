@@ -9,6 +9,7 @@ sent again is known as a repeat.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -268,12 +269,33 @@ class OptunaHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             return await answered(label, context, traced(request, context))
 
         async def traced(request: bytes, context: Any) -> bytes:
-            given = {str(key): value for key, value in context.invocation_metadata() or ()}
+            metadata = tuple(context.invocation_metadata() or ())
+            given = {str(key): value for key, value in metadata}
             with self._door.request(len(request)), Trace(label, str(given.get("traceparent", ""))) as trace:
-                call = Call(_project(given.get(PROJECT, "")), str(given.get(COMMAND_ID, "")), trace.traceparent)
-                return (await work(call, _read(taken, request))).SerializeToString()
+                try:
+                    _refuse_repeats(str(key) for key, _ in metadata)
+                    call = Call(_project(given.get(PROJECT, "")), str(given.get(COMMAND_ID, "")), trace.traceparent)
+                    return (await work(call, _read(taken, request))).SerializeToString()
+                except DoorError as error:
+                    raise _in_words(error) from None
 
         return unary
+
+
+def _refuse_repeats(keys: Iterable[str]) -> None:
+    given = [key for key in keys if key in (PROJECT, COMMAND_ID)]
+    for key in (PROJECT, COMMAND_ID):
+        if given.count(key) > 1:
+            raise DoorError.about(key, f"is given {given.count(key)} times", "give it once")
+
+
+def _in_words(error: DoorError) -> DoorError:
+    """The same, with the first hint in its text: Optuna's clients show the text alone."""
+    hint = error.errors[0].hint if error.errors else ""
+    if not hint or hint in error.message:
+        return error
+    text = f"{error.message}; {hint}"
+    return DoorError(error.code, text, error.errors, retry_after=error.retry_after, command_id=error.command_id)
 
 
 async def _unknown(_: bytes, context: Any) -> bytes:
@@ -286,7 +308,9 @@ def _read(taken: type[Message], request: bytes) -> Message:
     try:
         message.ParseFromString(request)
     except DecodeError as error:
-        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"the message is none of Optuna's: {error}") from None
+        raise DoorError(
+            grpc.StatusCode.INVALID_ARGUMENT, f"the message is none of Optuna's: {error}; use optuna 5.0"
+        ) from None
     return message
 
 
@@ -300,6 +324,15 @@ def _project(given: str | bytes) -> str:
 
 def _template(trial: pb.Trial) -> dict[str, Any]:
     """A trial that was made elsewhere, as `AskTrial` takes it."""
+    for field, keys in (
+        ("params", [each.key for each in trial.params]),
+        ("distributions", [each.key for each in trial.distributions]),
+        ("intermediate_values", [each.key for each in trial.intermediate_values]),
+        ("user_attributes", [each.key for each in trial.user_attributes]),
+        ("system_attributes", [each.key for each in trial.system_attributes]),
+    ):
+        if (twice := next((key for key, count in Counter[Any](keys).items() if count > 1), None)) is not None:
+            raise DoorError.about(f"template_trial.{field}", f"has {shown(twice)} twice", "give it once")
     distributions = {each.key: each.value for each in trial.distributions}
     if missing := [each.key for each in trial.params if each.key not in distributions]:
         raise DoorError.about("template_trial.distributions", f"has none of {shown(missing[0])}", "give it one")

@@ -54,8 +54,8 @@ class CommandsServicer(rpc.CommandsServicer):
 
     async def PublishAndWait(self, request: pb.PublishAndWaitRequest, context: Any) -> pb.PublishAndWaitResponse:
         async def publish(trace: Trace) -> pb.PublishAndWaitResponse:
-            checked = await self._check(request.command, trace, conclude=request.until == pb.UNTIL_CONCLUSION)
-            seconds = wait_seconds(request.timeout.ToTimedelta().total_seconds())
+            checked = await self._check(request.command, trace, conclude=_concludes(request))
+            seconds = wait_seconds(_seconds(request))
             published, outcome = await self._door.publish_and_wait(checked, _remaining(context, seconds))
             return pb.PublishAndWaitResponse(outcome=outcome_message(published, outcome, trace.trace_id))
 
@@ -71,14 +71,14 @@ class CommandsServicer(rpc.CommandsServicer):
         check_batch(len(request.commands))
         checked: list[Checked] = []
         outcomes: list[pb.Outcome | None] = []
-        conclude = request.wait and request.until == pb.UNTIL_CONCLUSION
+        conclude = _concludes(request) and request.wait
         for command in request.commands:
             try:
                 checked.append(await self._check(command, trace, conclude=conclude))
                 outcomes.append(None)
             except DoorError as error:
                 outcomes.append(refusal_message(command.id, error, trace.trace_id))
-        seconds = wait_seconds(request.timeout.ToTimedelta().total_seconds()) if request.wait else 0.0
+        seconds = wait_seconds(_seconds(request)) if request.wait else 0.0
         results = iter(await self._door.publish_many(checked, _remaining(context, seconds) if seconds else 0.0))
         return [each or outcome_message(*next(results), trace.trace_id) for each in outcomes]
 
@@ -110,6 +110,23 @@ def wait_seconds(asked: float) -> float:
         text = f"timeout: is {asked:g} s; give 0 to {MAX_WAIT_SECONDS:g} s (0: {DEFAULT_WAIT_SECONDS:g} s)"
         raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, text)
     return asked or DEFAULT_WAIT_SECONDS
+
+
+def _seconds(request: Any) -> float:
+    """Its timeout as it was given: protobuf's own conversion raises at a long one, and passes over bad parts."""
+    given = request.timeout
+    if abs(given.nanos) >= 1_000_000_000 or given.seconds * given.nanos < 0:
+        text = f"timeout.nanos: is {given.nanos}; give -999999999 to 999999999, with the sign of its seconds"
+        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, text)
+    return float(given.seconds + given.nanos / 1e9)
+
+
+def _concludes(request: Any) -> bool:
+    """Whether what comes after the outcome is waited for, too. Raises DoorError."""
+    if request.until not in pb.Until.values():
+        words = ", ".join(pb.Until.keys())
+        raise DoorError(grpc.StatusCode.INVALID_ARGUMENT, f"until: {request.until} is no Until; take one of {words}")
+    return bool(request.until == pb.UNTIL_CONCLUSION)
 
 
 def check_batch(count: int) -> None:

@@ -12,13 +12,15 @@ ANY = "any"
 MAIN = "main"
 """The listener that all deployments share."""
 
+_UPGRADES = "+upgrades"
+
 MODEL_HEADER = "forgelog-model"
 """Metadata of a gRPC call that names its deployment."""
 
 
-def cluster_name(table: RoutingTable, revision: int | str, port: str) -> str:
-    """``digits.abc234/2/http``"""
-    return f"{table.deployment_id}/{revision}/{port}"
+def cluster_name(table: RoutingTable, revision: int | str, port: str, *, upgrades: bool = False) -> str:
+    """``digits.abc234/2/http``; ``digits.abc234/2/http+upgrades`` of endpoints that take WebSockets."""
+    return f"{table.deployment_id}/{revision}/{port}{_UPGRADES if upgrades else ''}"
 
 
 def listener_name(port: int | None) -> str:

@@ -27,7 +27,7 @@ from events.language.deployments.routing import (
     RuleSource,
 )
 from events.process.replica_keys import HEADER
-from services.deployments.router.clusters import Resource, seconds
+from services.deployments.router.clusters import Resource, seconds, upgrades
 from services.deployments.router.guards import HOLD, callers, guards, hold
 from services.deployments.router.naming import (
     ANY,
@@ -159,7 +159,7 @@ class _Maker:
             return self._route(match, {**rewrite, **self._to(split[0].revision)}, split[0])
         weighted = [
             {
-                "name": cluster_name(self.table, revision.revision, self.endpoint.replica_port),
+                "name": self._cluster(revision.revision),
                 "weight": revision.weight,
                 "response_headers_to_add": self._answer_headers(revision),
             }
@@ -174,7 +174,10 @@ class _Maker:
         return route
 
     def _to(self, revision: int | str) -> Resource:
-        return {"cluster": cluster_name(self.table, revision, self.endpoint.replica_port)}
+        return {"cluster": self._cluster(revision)}
+
+    def _cluster(self, revision: int | str) -> str:
+        return cluster_name(self.table, revision, self.endpoint.replica_port, upgrades=upgrades(self.endpoint))
 
     def _route(self, match: Resource, action: Resource, revision: RoutedRevision | None) -> Resource:
         """`revision`: the only one that the requests go to, if there is one."""
@@ -183,7 +186,7 @@ class _Maker:
         action = {
             "timeout": "0s",
             "idle_timeout": seconds(endpoint.timeout_seconds),
-            "upgrade_configs": [{"upgrade_type": "websocket", "enabled": self._upgrades()}],
+            "upgrade_configs": [{"upgrade_type": "websocket", "enabled": upgrades(self.endpoint)}],
             **self._balancing(),
             **self._retries(),
             **self._shadow(),
@@ -201,9 +204,6 @@ class _Maker:
             **({"request_headers_to_add": [_header(HEADER, self.key, _INSTEAD)]} if self.key else {}),
             **({"response_headers_to_add": self._answer_headers(revision)} if revision else {}),
         }
-
-    def _upgrades(self) -> bool:
-        return self.endpoint.type in (EndpointType.WEBSOCKET, EndpointType.GRAPHQL)
 
     def _balancing(self) -> Resource:
         return {"hash_policy": [{"connection_properties": {"source_ip": True}}]}
@@ -234,7 +234,7 @@ class _Maker:
     def _shadow(self) -> Resource:
         shadow = self.table.shadow
         ready = {revision.revision for revision in self.table.revisions if revision.replicas}
-        if shadow is None or shadow.revision not in ready or self._upgrades():
+        if shadow is None or shadow.revision not in ready or upgrades(self.endpoint):
             return {}
         return {
             "request_mirror_policies": [

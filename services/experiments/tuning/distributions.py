@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any
+
+from events.language.common import shown
+from events.log.repeats import repeated_key
 
 
 def conflict(first: str, later: str) -> str:
@@ -26,15 +30,74 @@ def conflict(first: str, later: str) -> str:
 
 
 def problem(distribution: str) -> str:
-    """What is wrong with a distribution; empty if nothing is."""
-    if wrong := no_json(distribution):
+    """What is wrong with a distribution; empty if nothing is. One that Optuna can't make again from its JSON would end
+    every program that reads the tuning's trials from then on."""
+    if wrong := no_json(distribution) or _repeats(distribution):
         return wrong
     found = json.loads(distribution)
     name, attributes = (found.get("name"), found.get("attributes")) if isinstance(found, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(attributes, dict):
         return 'is no object with a "name" and "attributes"'
+    if name == _CATEGORICAL:
+        return _wrong_choices(attributes)
+    if name not in _RANGES:
+        return f"has the name {shown(name)}, which is none of {', '.join((*_RANGES, _CATEGORICAL))}"
+    return _wrong_range(attributes, _RANGES[name])
+
+
+_CATEGORICAL = "CategoricalDistribution"
+
+_RANGES: dict[str, frozenset[str]] = {
+    "FloatDistribution": frozenset(("log", "step")),
+    "IntDistribution": frozenset(("log", "step")),
+    "UniformDistribution": frozenset(),
+    "LogUniformDistribution": frozenset(),
+    "DiscreteUniformDistribution": frozenset(("q",)),
+    "IntUniformDistribution": frozenset(("step",)),
+    "IntLogUniformDistribution": frozenset(("step",)),
+}
+"""Optuna's distributions between two bounds, with what else each may have. The later ones are of earlier versions."""
+
+
+def _wrong_choices(attributes: dict[str, Any]) -> str:
     choices = attributes.get("choices")
-    return "has choices that are no list" if choices is not None and not isinstance(choices, list) else ""
+    if not isinstance(choices, list):
+        return "has choices that are no list"
+    if not choices:
+        return "has no choices"
+    return _unknown(attributes, frozenset(("choices",)))
+
+
+def _wrong_range(attributes: dict[str, Any], more: frozenset[str]) -> str:
+    for name in ("low", "high"):
+        if not _is_number(attributes.get(name)):
+            return f"has {shown(attributes.get(name))} as its {name}, which is no finite number"
+    if attributes["low"] > attributes["high"]:
+        return f"goes from {attributes['low']:g} to {attributes['high']:g}, which is less"
+    log = attributes.get("log", False)
+    if not isinstance(log, bool):
+        return f"has {shown(log)} as log, which is neither true nor false"
+    if log and attributes["low"] <= 0:
+        return f"is logarithmic and begins at {attributes['low']:g}, which is not above 0"
+    for name in ("step", "q"):
+        step = attributes.get(name)
+        if step is not None and not (_is_number(step) and step > 0):
+            return f"has {shown(step)} as its {name}, which is no finite number above 0"
+    return _unknown(attributes, more | {"low", "high"})
+
+
+def _unknown(attributes: dict[str, Any], known: frozenset[str]) -> str:
+    more = next((name for name in attributes if name not in known), None)
+    return "" if more is None else f"has the attribute {shown(more)}, which it can't have"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _repeats(text: str) -> str:
+    key = repeated_key(text.encode(errors="surrogatepass"))
+    return "" if key is None else f"has the key {shown(key)} twice in one object"
 
 
 def misfit(value: float, distribution: str) -> str:
@@ -44,9 +107,14 @@ def misfit(value: float, distribution: str) -> str:
     choices = attributes.get("choices")
     if choices is not None and value not in range(len(choices)):
         return f"is {value:g}, which is the number of none of the {len(choices)} choices"
-    if name.startswith("Int") and not math.isfinite(value):
+    if name.startswith("Int") and not (math.isfinite(value) and value.is_integer()):
         return f"is {value:g}, which is no whole number"
+    if name.startswith("Int") and not -_MOST_WHOLE <= value < _MOST_WHOLE:
+        return f"is {value:g}, which is no whole number of 64 bits"
     return ""
+
+
+_MOST_WHOLE = 2.0**63
 
 
 def external(value: float, distribution: str) -> Any:
@@ -54,7 +122,7 @@ def external(value: float, distribution: str) -> Any:
     name, attributes = _parts(distribution)
     if (choices := attributes.get("choices")) is not None:
         return choices[int(value)]
-    return int(value) if name.startswith("Int") else value
+    return int(value) if name.startswith("Int") and abs(value) < _MOST_WHOLE else value
 
 
 def no_json(text: str) -> str:

@@ -99,7 +99,7 @@ class Upstream:
     @staticmethod
     async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
-        while data := await reader.read(1000):
+        while (data := await reader.read(1000)) not in (b"", b"bye"):
             writer.write(data)
             await writer.drain()
         writer.close()

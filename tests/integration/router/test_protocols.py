@@ -111,6 +111,26 @@ async def test_a_websocket_stays_open_while_the_routes_change(router: Rig) -> No
         assert b" 403 " in refused.partition(b"\r\n")[0]
 
 
+async def test_a_websocket_that_its_replica_ends_is_no_failure_of_the_replica(router: Rig) -> None:
+    """It is ended so whenever a client closes it as it should, or says what no WebSocket may say."""
+    async with upstreams("a") as (a,), router.client() as client:
+        endpoints = [{"name": "ws", "type": "websocket", "path": "/ws"}, {"name": "rest", "type": "rest"}]
+        table = router.table(revision(1, 10_000, a), endpoints=endpoints)
+        start = f"/serve/local/default/{table['name']}"
+        await router.put(table)
+        head = "host: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        request = f"GET {start}/ws HTTP/1.1\r\n{head}sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", router.config.port)
+            writer.write(request)
+            async with asyncio.timeout(SAFETY_SECONDS):
+                assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"bye")
+                assert await reader.read() == b""
+            writer.close()
+            assert (await client.get(f"{start}/v2")).status_code == 200
+
+
 async def test_events_come_as_the_replica_sends_them(router: Rig) -> None:
     sent = asyncio.Event()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from forgelog.cli.audit import HEADS
 from forgelog.cli.jobs import job_columns
-from forgelog.cli.tables import Column, Stream, column, lines_of, width_of
+from forgelog.cli.tables import Column, Stream, column, lines_of, text_of, width_of
 
 JOBS: list[dict[str, Any]] = [
     {
@@ -152,3 +152,7 @@ def test_a_digest_is_whole_in_80_columns() -> None:
     _, *lines = lines_of([row], HEADS, width=80)
     assert all(len(line) <= 80 for line in lines)
     assert "".join(line.split()[-1] for line in lines) == digest
+
+
+def test_a_name_that_moves_the_cursor_is_shown_as_an_escape() -> None:
+    assert text_of({"\x1b[31mred": "\x1b[0m", "plain\n": ""}) == r"\x1b[31mred=\x1b[0m,plain\n"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import optuna
 import pytest
 
 from events.language.common import ErrorCode
@@ -37,6 +39,7 @@ from events.language.experiments import (
     TuningStatusSet,
 )
 from events.language.experiments.tuning_models import DOUBLE_PATTERN
+from services.experiments.tuning import distributions
 from tests.unit.experiments.desk import NOON, PROJECT, Desk, names, refusal
 
 S = TrialStatus
@@ -319,6 +322,8 @@ NO_CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": 3}}'
         (parameter(CHOICES, 0.5), "parameter.value", "is 0.5, which is the number of none of the 3 choices"),
         (parameter(CHOICES, math.nan), "parameter.value", "is nan, which is the number of none of the 3 choices"),
         (parameter(INT, math.inf), "parameter.value", "is inf, which is no whole number"),
+        (parameter(INT, 1.5), "parameter.value", "is 1.5, which is no whole number"),
+        (parameter(INT, 2e300), "parameter.value", "is 2e+300, which is no whole number of 64 bits"),
     ],
 )
 def test_a_value_is_one_that_a_program_can_have(given: TrialParameter, field: str, problem: str) -> None:
@@ -328,6 +333,70 @@ def test_a_value_is_one_that_a_program_can_have(given: TrialParameter, field: st
     assert error.hint
     (error,) = refusal(desk, AskTrial(tuning_id="t1", parameters=(given,))).errors
     assert error.field == field.replace("parameter", "parameters.x")
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "problem"),
+    [
+        ("Foo", "", "has the name 'Foo', which is none of "),
+        ("CategoricalDistribution", '"choices": []', "has no choices"),
+        ("CategoricalDistribution", '"choices": [1], "low": 0', "has the attribute 'low', which it can't have"),
+        ("FloatDistribution", "", "has None as its low, which is no finite number"),
+        ("FloatDistribution", '"low": 0, "high": NaN', "has nan as its high, which is no finite number"),
+        ("FloatDistribution", '"low": 0, "high": true', "has True as its high, which is no finite number"),
+        ("FloatDistribution", f'"low": 0, "high": 1{"0" * 400}', "has 1000000000"),
+        ("IntDistribution", '"low": 4, "high": 1', "goes from 4 to 1, which is less"),
+        ("FloatDistribution", '"low": 0, "high": 1, "log": 7', "has 7 as log, which is neither true nor false"),
+        (
+            "FloatDistribution",
+            '"low": 0, "high": 1, "log": true',
+            "is logarithmic and begins at 0, which is not above 0",
+        ),
+        (
+            "IntDistribution",
+            '"low": 0, "high": 1, "step": "z"',
+            "has 'z' as its step, which is no finite number above 0",
+        ),
+        (
+            "DiscreteUniformDistribution",
+            '"low": 0, "high": 1, "q": 0',
+            "has 0 as its q, which is no finite number above 0",
+        ),
+        ("UniformDistribution", '"low": 0, "high": 1, "q": 1', "has the attribute 'q', which it can't have"),
+        ("UniformDistribution", '"low": 0, "low": 1, "high": 1', "has the key 'low' twice in one object"),
+    ],
+)
+def test_a_distribution_is_one_that_optuna_can_make_again(name: str, attributes: str, problem: str) -> None:
+    desk = with_tuning()
+    given = parameter(f'{{"name": "{name}", "attributes": {{{attributes}}}}}', 0)
+    (error,) = refusal(desk, SetTrialParameter(tuning_id="t1", number=ask(desk), parameter=given)).errors
+    assert (error.field, error.hint) == ("parameter.distribution", "write it as Optuna's distribution_to_json does")
+    assert error.problem.startswith(problem)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda of: of.FloatDistribution(0.5, 2, step=0.5), id="steps"),
+        pytest.param(lambda of: of.FloatDistribution(1e-9, 1e300, log=True), id="log"),
+        pytest.param(lambda of: of.IntDistribution(-(2**70), 2**70), id="large"),
+        pytest.param(lambda of: of.IntDistribution(1, 1), id="single"),
+        pytest.param(lambda of: of.CategoricalDistribution((None, True, "a", 1.5)), id="choices"),
+        pytest.param(lambda of: of.UniformDistribution(0, 1), id="uniform"),
+        pytest.param(lambda of: of.LogUniformDistribution(1, 2), id="loguniform"),
+        pytest.param(lambda of: of.DiscreteUniformDistribution(0, 1, 0.1), id="discrete"),
+        pytest.param(lambda of: of.IntUniformDistribution(0, 4, 2), id="intuniform"),
+        pytest.param(lambda of: of.IntLogUniformDistribution(1, 4), id="intlog"),
+    ],
+)
+def test_what_optuna_writes_is_taken(made: Callable[[Any], Any]) -> None:
+    text = optuna.distributions.distribution_to_json(made(optuna.distributions))
+    assert distributions.problem(text) == ""
+
+
+def test_a_whole_number_that_was_taken_before_and_has_more_than_64_bits_is_still_shown() -> None:
+    assert distributions.external(2e300, INT) == 2e300
 
 
 @pytest.mark.parametrize("value", [7.0, math.inf, math.nan])

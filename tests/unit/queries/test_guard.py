@@ -19,8 +19,10 @@ from events.process.channels import accepted, client_options, server_options
 from events.process.retry_hint import DETAILS, retry_seconds
 from events.queries import guard
 from events.queries.guard import Guarded, passing
-from events.queries.queries import QueryError
+from events.queries.queries import QueryError, not_found
+from events.queries.requests import named_by, unnamed
 from events.queries.status import errors_in
+from forgelog_pb.experiments.v1.queries_pb2 import GetExperimentRequest
 from forgelog_pb.jobs.v1.queries_pb2 import FollowLogsRequest, GetJobRequest
 from forgelog_pb.query.v1.options_pb2 import ReadOptions
 
@@ -83,8 +85,14 @@ class Service:
     """A guarded service with a query and a stream, which fail with `failures`, one after the other, and then answer."""
 
     def __init__(
-        self, *failures: Exception, after: int = 0, always: Exception | None = None, tables: Tables | None = None
+        self,
+        *failures: Exception,
+        after: int = 0,
+        always: Exception | None = None,
+        tables: Tables | None = None,
+        service: str = "test.Queries",
     ) -> None:
+        self.name = service
         self.failures = list(failures)
         self.tables = tables
         self.after = after
@@ -117,32 +125,34 @@ class Service:
             "Stream": grpc.unary_stream_rpc_method_handler(self.stream, _as_it_is, _as_it_is),
             "Job": grpc.unary_unary_rpc_method_handler(self.unary, GetJobRequest.FromString, _as_it_is),
             "Logs": grpc.unary_stream_rpc_method_handler(self.stream, FollowLogsRequest.FromString, _as_it_is),
+            "GetJob": grpc.unary_unary_rpc_method_handler(self.unary, GetJobRequest.FromString, _as_it_is),
+            "FollowLogs": grpc.unary_stream_rpc_method_handler(self.stream, FollowLogsRequest.FromString, _as_it_is),
         }
-        Guarded(self._server, "test", tables=self.tables).add_registered_method_handlers("test.Queries", handlers)
+        Guarded(self._server, "test", tables=self.tables).add_registered_method_handlers(self.name, handlers)
         port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=client_options(1 << 20))
+        self.channel: Any = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=client_options(1 << 20))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._channel.close()
+        await self.channel.close()
         await self._server.stop(0)
 
     async def ask(self) -> bytes:
-        answer: bytes = await self._channel.unary_unary("/test.Queries/Unary")(b"", timeout=30)
+        answer: bytes = await self.channel.unary_unary("/test.Queries/Unary")(b"", timeout=30)
         return answer
 
     def follow(self) -> Any:
-        return self._channel.unary_stream("/test.Queries/Stream")(b"", timeout=30)
+        return self.channel.unary_stream("/test.Queries/Stream")(b"", timeout=30)
 
     async def job(self, at: datetime | None = None) -> bytes:
         request = GetJobRequest(job_id="j1", options=ReadOptions(as_of=at) if at else None)
-        call = self._channel.unary_unary("/test.Queries/Job", request_serializer=GetJobRequest.SerializeToString)
+        call = self.channel.unary_unary("/test.Queries/Job", request_serializer=GetJobRequest.SerializeToString)
         answer: bytes = await call(request, timeout=30)
         return answer
 
     async def damaged(self, method: str) -> None:
-        call = self._channel.unary_stream if method == "Logs" else self._channel.unary_unary
+        call = self.channel.unary_stream if method == "Logs" else self.channel.unary_unary
         answer = call(f"/test.Queries/{method}")(b"\xff\xff", timeout=30)
         await (all_of(answer) if method == "Logs" else answer)
 
@@ -153,6 +163,41 @@ def _as_it_is(message: bytes) -> bytes:
 
 async def all_of(call: Any) -> list[bytes]:
     return [answer async for answer in call]
+
+
+def test_the_fields_that_name_what_a_query_is_about_are_those_of_its_paths() -> None:
+    assert named_by("forgelog.jobs.v1.JobQueries", "FollowLogs") == ("job_id",)
+    assert named_by("forgelog.jobs.v1.JobQueries", "ListJobs") == ()
+    assert named_by("test.Queries", "Unary") == ()
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (GetJobRequest(), "job_id"),
+        (GetJobRequest(job_id="j1"), ""),
+        (GetExperimentRequest(project="local/default", name="mnist"), ""),
+    ],
+)
+def test_who_named_nothing_is_told_so_and_who_named_what_there_is_not_is_not(request_: Any, field: str) -> None:
+    names = ("experiment_id",) if isinstance(request_, GetExperimentRequest) else ("job_id",)
+    assert unnamed(request_, names) == field
+
+
+async def test_a_query_that_names_nothing_is_no_search_for_what_there_is_not() -> None:
+    async with Service(always=not_found("job", ""), tables=Tables(), service="forgelog.jobs.v1.JobQueries") as service:
+        for name, call in (("GetJob", service.channel.unary_unary), ("FollowLogs", service.channel.unary_stream)):
+            answer = call(f"/{service.name}/{name}")(b"", timeout=30)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await (all_of(answer) if name == "FollowLogs" else answer)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert caught.value.details() == "job_id: is empty; name what is asked for"
+        assert service.tables is not None
+        assert service.tables.asked == 0
+
+
+def test_what_is_quoted_is_never_long() -> None:
+    assert len(not_found("job", "x" * 5_000).message) < 400
 
 
 @pytest.mark.parametrize("error", [STARTING_UP, STALE, ConnectionRefusedError(), asyncpg.UndefinedTableError("gone")])

@@ -154,6 +154,18 @@ def test_listeners_do_not_change_with_the_tables() -> None:
         assert "KEY" not in str(found[0])
 
 
+def test_the_end_of_a_websocket_ejects_no_replica() -> None:
+    kinds = ("rest", "websocket", "graphql")
+    given = table(revision(1, 10_000, "a"), endpoints=[{"name": one, "type": one, "path": f"/{one}"} for one in kinds])
+    found, places = clusters(given), ("digits.abc234/1/http", "digits.abc234/1/http+upgrades")
+    assert ["outlier_detection" in found[name] for name in places] == [True, False]
+    assert found.keys() == assignments(given).keys() == {*places, *(name.replace("/1/", "/any/") for name in places)}
+    assert assignments(given)[places[0]]["endpoints"] == assignments(given)[places[1]]["endpoints"]
+    assert {f"circuit_breakers.{name}.default.max_requests" for name in found} == limits(given).keys()
+    paths = main(given)
+    assert [to(paths[f"{SERVE}{kind}"][-1]) for kind in kinds] == [places[0], places[1], places[1]]
+
+
 def test_clusters_do_not_change_with_their_replicas_and_the_bound_of_requests_does() -> None:
     one, two = table(revision(1, 10_000, "a"), concurrency=7), table(revision(1, 10_000, "a", "b"), concurrency=7)
     assert clusters(one) == clusters(two)
