@@ -81,7 +81,7 @@ async def predict(
         if inference.complete(inputs):
             body = dict(inputs)
         else:
-            described = await _described(http, path, name, timeout)
+            described = await _described(http, path, name, timeout, needed=isinstance(inputs, CsvTable))
             if isinstance(inputs, CsvTable):
                 inputs = inputs_of(inputs, described)
             body = inference.request(inputs, described, outputs=outputs, parameters=parameters)
@@ -146,11 +146,14 @@ def key_of_file(path: Path, where: str) -> str:
 _REVISION = "x-forgelog-revision"
 
 
-async def _described(http: httpx.AsyncClient, path: str, name: str, timeout: float) -> Any:
-    """The inputs as the model describes them; none of a program that answers requests and describes nothing."""
+async def _described(http: httpx.AsyncClient, path: str, name: str, timeout: float, *, needed: bool) -> Any:
+    """The inputs as the model describes them; none of a program that answers requests and describes nothing, unless
+    they are `needed`."""
     try:
         return (await _ask(http, "GET", path, name, timeout)).get("inputs", ())
     except NotFound:
+        if needed:
+            raise
         return ()
 
 

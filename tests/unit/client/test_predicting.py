@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from forgelog.client import inference, predicting
+from forgelog.client.csv_inputs import read_table
 from forgelog.errors import Busy, ForgelogError, InvalidInput, NotFound, Refused, Timeout, Unavailable
 from forgelog.where import find_router
 
@@ -212,6 +213,17 @@ async def test_a_program_that_describes_nothing_gets_what_the_values_say() -> No
     async with router((404, {}, b"{}"), GOOD) as (address, got):
         await ask(address, {"x": [[1]]})
     assert got[1]["body"]["inputs"][0]["datatype"] == "INT64"
+
+
+async def test_a_table_is_sent_as_the_model_describes_its_inputs() -> None:
+    table = read_table(b"a,b\n1,2\n", "rows.csv")
+    async with router((200, {}, json.dumps({"inputs": DESCRIBED}).encode()), GOOD) as (address, got):
+        await ask(address, table)
+    (sent,) = got[1]["body"]["inputs"]
+    assert (sent["shape"], sent["datatype"], sent["data"]) == ([1, 2], "FP32", [1.0, 2.0])
+    async with router((404, {}, b'{"error": "there is no deployment"}')) as (address, _):
+        with pytest.raises(NotFound, match="digits: there is no deployment"):
+            await ask(address, table)
 
 
 async def test_what_is_no_router_is_said() -> None:
