@@ -145,8 +145,11 @@ def _resolve_dataset(source: DataSource, context: IoContext) -> Resolved:
         problem = f"version {found.version} of dataset {source.dataset!r} is not at {found.base} any more"
         raise StageError("version", problem, "read a newer one")
     resolved = _of_version(source, context, folder, version)
+    # Rows that were set aside have the columns which the table had then: all of them are read, as the files have them.
+    columns = () if quarantine and resolved.files else resolved.columns
     return replace(
         resolved,
+        columns=columns,
         identity=identity,
         connection=found.connection,
         type=type_,

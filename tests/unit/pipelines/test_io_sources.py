@@ -341,6 +341,34 @@ def test_the_quarantine_of_a_version_is_read_where_it_is_kept_or_is_empty(tmp_pa
     assert (found.identity, found.dataset_id, found.version) == (("quarantine of dataset clean 3",), "clean", 3)
 
 
+def test_a_quarantine_that_has_grown_is_read_with_the_columns_of_all_its_rows(tmp_path: Path) -> None:
+    """Columns have come, gone, and changed their types since: what was set aside before is there all the same."""
+    from forgelog.pipelines.io import publish, write_aside
+    from forgelog.worker.making import quarantine_of
+
+    context = context_of(tmp_path)
+    beside = quarantine_of(DataSink.model_validate({"type": "dataset", "dataset": "clean", "mode": "append"}), "")
+    rows = ("1 AS id, 'old' AS note", "2 AS id, 5 AS price", "'x3' AS id, 6.5 AS price, NULL::JSON AS _row")
+    for version, row in enumerate(rows, 1):
+        query = f"SELECT {row}, ['r{version}'] AS _rules"
+        manifest = write_aside(duckdb.connect(), query, beside, f"run-{version}.1", context)
+        publish(beside, manifest, version, context)
+
+    def kept(_: str, version: int) -> DatasetAt:
+        return DatasetAt("clean", version, DataSourceType.DATASET, manifest.base, stored=3)
+
+    source = DataSource.model_validate({"type": "dataset", "dataset": "clean.quarantine"})
+    connection = duckdb.connect()
+    columns = attach(connection, "bad", resolve(source, context_of(tmp_path, dataset_versions=kept)))
+    assert {column.name for column in columns} == {"id", "note", "price", "_row", "_rules"}
+    found = connection.execute("SELECT id, note, price, _rules FROM bad ORDER BY _rules").fetchall()
+    assert [(str(id), note, None if price is None else float(price), rules) for id, note, price, rules in found] == [
+        ("1", "old", None, ["r1"]),
+        ("2", None, 5.0, ["r2"]),
+        ("x3", None, 6.5, ["r3"]),
+    ]
+
+
 def test_sums_of_whole_numbers_stay_exact(tmp_path: Path) -> None:
     from tests.unit.pipelines.tables import local_table
 
