@@ -13,6 +13,7 @@ from events.language.pipelines.quality import RuleOutcome
 from events.language.pipelines.sources import DataSource
 from events.language.pipelines.windows import StreamState
 from events.language.pipelines.work import StageOutput
+from events.log.ids import named_id
 from forgelog.pipelines import io, quality
 from forgelog.pipelines.engine import allow
 from forgelog.pipelines.engine.running import describe, execute
@@ -88,7 +89,7 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
         columns, size = _attach_source(connection, name, read, resolved, inputs, job.most_rows), resolved.bytes
         if windows:
             columns = _windowed(connection, job, name, read, resolved, inputs, hidden)
-        inputs.read.append(_lineage_input(name, source, resolved))
+        inputs.read.append(_lineage_input(name, source, resolved, job.project))
     if whole != name:
         execute(connection, f"CREATE VIEW {quoted(name)} AS SELECT * FROM {quoted(whole)} LIMIT 1 OFFSET {task}")
     inputs.schemas[name] = columns
@@ -209,10 +210,11 @@ def _identity(output: StageOutput) -> str:
     return output.table.digest if output.table is not None else output.inline
 
 
-def _lineage_input(name: str, source: DataSource, resolved: io.Resolved) -> LineageInput:
+def _lineage_input(name: str, source: DataSource, resolved: io.Resolved, project: str) -> LineageInput:
     if resolved.dataset_id:
         return LineageInput(name=name, dataset_id=resolved.dataset_id, version=resolved.version)
     location = source.table or source.topic or next(iter(source.patterns), "") or source.query[:200]
     if source.connection.url:
         location = f"{source.connection.url.rstrip('/')}/{location.lstrip('/')}"
-    return LineageInput(name=name, location=location[:2_000])
+    id = named_id(source.id, project) if source.id else ""
+    return LineageInput(name=name, dataset_id=id, location=location[:2_000])

@@ -140,7 +140,8 @@ class StageJob:
             return DatasetRules((), ())
         from forgelog.pipelines.io.places import place_of
 
-        name = self.stage.sink.dataset or place_label(place_of(self.stage.sink, self.context()).base)
+        sink = self.stage.sink
+        name = sink.dataset or sink.id or place_label(place_of(sink, self.context()).base)
         found = self.ask({"ask": "rules", "name": name})
         rules = tuple((DataQualityRule.model_validate(rule), revision) for rule, revision in found["rules"])
         return DatasetRules(rules, tuple(found["required"]))

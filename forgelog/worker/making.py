@@ -166,7 +166,7 @@ def origins(inputs: Inputs, ran: Ran) -> Origins:
 def quarantine_of(sink: DataSink, base: str) -> DataSink:
     """Where the rows go that a sink refuses: a dataset beside its own, or beside the one that its place is. A version
     that replaces all rows replaces those set aside too; one that adds to them adds to these."""
-    name = sink.dataset or place_label(base)
+    name = sink.dataset or sink.id or place_label(base)
     whole = sink.mode is WriteMode.OVERWRITE and sink.scope is OverwriteScope.TABLE
     mode = WriteMode.OVERWRITE if whole else WriteMode.APPEND
     return DataSink(type=DataSourceType.DATASET, dataset=f"{name}{QUARANTINE}", mode=mode)

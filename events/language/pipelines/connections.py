@@ -21,6 +21,13 @@ MAX_LOCATION = 2_000
 """Most characters of a path, a URL or the name of a table."""
 
 
+PlaceName = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9_-]{0,118}[a-z0-9])?)?$"), Field(examples=["crm-orders"])
+]
+"""What a place outside is called as a dataset: lower-case letters, digits, ``_`` and ``-``; empty: after its location.
+"""
+
+
 class DataSourceType(StrEnum):
     """The kind of place that data is read from or written to."""
 

@@ -8,18 +8,18 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 
 from events.language.base import Model
-from events.language.common import DisplayName, OptionalIdentifier
+from events.language.common import DisplayName
 from events.language.pipelines.columns import ColumnName
 from events.language.pipelines.connections import (
     FILE_PLACES,
     Connection,
     DataSourceType,
     Location,
+    PlaceName,
     check_placeholders,
 )
 from events.language.pipelines.formats import Compression, DataFormat, FileFormat, check_names
 from events.language.pipelines.sources import DatasetName, TableName, TopicName
-from events.language.planned import Planned
 
 
 class WriteMode(StrEnum):
@@ -63,8 +63,9 @@ class Compaction(Model):
 class DataSink(Model):
     """What a stage writes."""
 
-    id: Annotated[OptionalIdentifier, Planned("names of places in lineage")] = ""
-    """Names it in lineage; empty: where the data lies says enough."""
+    id: PlaceName = ""
+    """The dataset that the place is, with its versions, rules and lineage; empty: where it lies says which. Of a place
+    that has versions under another name, the next one is refused: it would be version 1 again."""
     name: DisplayName | None = None
     type: DataSourceType
     connection: Connection = Connection()
@@ -94,6 +95,8 @@ class DataSink(Model):
 
     @model_validator(mode="after")
     def _located(self) -> DataSink:
+        if self.id and self.dataset:
+            raise ValueError("id is nothing of a sink of type dataset, whose dataset names it; leave it out")
         wanted = _WANTED[self.type]
         given = [field for field in ("path", "table", "topic", "dataset") if getattr(self, field)]
         if given != [wanted]:

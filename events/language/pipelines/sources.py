@@ -16,12 +16,12 @@ from events.language.pipelines.connections import (
     Connection,
     DataSourceType,
     Location,
+    PlaceName,
     check_placeholders,
 )
 from events.language.pipelines.formats import Columns, DataFormat, FileFormat, check_names
 from events.language.pipelines.quality import MAX_RULES, DataQualityRule
 from events.language.pipelines.windows import MAX_SECONDS, EventWindows, WindowKind
-from events.language.planned import Planned
 
 MAX_PATHS = 1_000
 _UPDATE_SECONDS = 86_400.0
@@ -119,8 +119,9 @@ class Streaming(Model):
 class DataSource(Model):
     """What a stage reads."""
 
-    id: Annotated[OptionalIdentifier, Planned("names of places in lineage")] = ""
-    """Names it in lineage; empty: where the data lies says enough."""
+    id: PlaceName = ""
+    """The dataset in lineage that the place is, so that all who name it alike mean one; empty: where the data lies
+    says which."""
     name: DisplayName | None = None
     type: DataSourceType
     connection: Connection = Connection()
@@ -160,6 +161,8 @@ class DataSource(Model):
 
     @model_validator(mode="after")
     def _complete(self) -> DataSource:
+        if self.id and self.dataset:
+            raise ValueError("id is nothing of a source of type dataset, whose dataset names it; leave it out")
         wanted = _WANTED[self.type]
         given = [field for field in _LOCATIONS if getattr(self, field)]
         if wrong := [field for field in given if field not in wanted]:

@@ -139,7 +139,7 @@ def _commit(state: Pipeline, run: Run, command: ReportStagePrepared, project: st
     if sink is None:
         raise invalid("stage_id", f"stage {command.stage_id} has no sink, and nothing to commit", "report its end")
     return CommitRequest(
-        dataset_id=_dataset_id(sink.dataset, command.manifest.base, project),
+        dataset_id=_dataset_id(sink.dataset or sink.id, command.manifest.base, project),
         pipeline_id=command.pipeline_id,
         pipeline_version=run.version,
         run_id=command.run_id,

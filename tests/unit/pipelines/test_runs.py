@@ -668,6 +668,15 @@ def test_a_stage_that_reads_a_dataset_by_its_name_sees_what_its_run_has_publishe
     assert told == {"newest": {"clean-sales": 4}, "aside": {"clean-sales": 4}, "other": {}}
 
 
+def test_a_place_that_has_a_name_is_that_dataset() -> None:
+    sink = {"type": "file_system", "path": "/data/out", "id": "reports"}
+    desk = RunDesk(StageSpec.model_validate({**_writer().model_dump(mode="json"), "sink": sink}))
+    desk.run()
+    (asked,) = desk.send(ReportStagePrepared(**desk.about("clean"), manifest=MANIFEST))
+    assert isinstance(asked, CommitRequested)
+    assert asked.commit.dataset_id == "reports"
+
+
 def test_what_is_committed_is_published_by_another_worker_if_its_own_is_gone() -> None:
     desk = writing()
     first = desk.order("clean").worker

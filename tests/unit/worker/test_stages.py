@@ -9,8 +9,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from pydantic import ValidationError
 
 from events.language.pipelines.lineage import LineageEdges, LineageInput
+from events.language.pipelines.sinks import DataSink
+from events.language.pipelines.sources import DataSource
 from forgelog.pipelines.problems import StageError
 from forgelog.worker.failing import failure_of
 from forgelog.worker.origins import MOST_HANDED_ON, Origins
@@ -212,6 +215,19 @@ def test_rows_are_handed_on_to_the_next_stage(bench: Bench) -> None:
     assert total["prepared"]["manifest"]["rows"] == 1
     assert total["prepared"]["manifest"]["columns"][0]["name"] == "total"
     assert parts["metrics"]["bytes_read"] == 2 * total["metrics"]["bytes_read"]
+
+
+def test_a_place_that_has_a_name_is_that_dataset(bench: Bench) -> None:
+    folder = str(bench.folder / "out")
+    named = {"raw": bench.source(id="crm-orders")}
+    sink = {"type": "file_system", "path": folder, "id": "reports"}
+    rules = [{"rule_id": "paid", "type": "range", "columns": ["price"], "minimum": "0", "threshold": 0.5}]
+    done = bench.perform(bench.cleaning(inputs=named, sink=sink, transformations=[], rules=rules))["prepared"]
+    assert [(each["dataset_id"], each["location"]) for each in done["inputs"]] == [("crm-orders", str(bench.csv))]
+    assert done["quarantine"]["base"].endswith("/reports.quarantine")
+    for kind in (DataSource, DataSink):
+        with pytest.raises(ValidationError, match="whose dataset names it; leave it out"):
+            kind.model_validate({"type": "dataset", "dataset": "orders", "id": "reports"})
 
 
 def test_lineage_goes_through_what_stages_hand_on(bench: Bench) -> None:
