@@ -99,19 +99,18 @@ def _past_statement(table: Table) -> str:
     return f"create table if not exists {quoted(table.past)} ({columns}, {until})"
 
 
-def _index_statements(table: Table) -> list[str]:
-    statements = [
-        f"create index if not exists {quoted(f'{table.name}_index_{number}')} on {quoted(table.name)} "
+def _index_statements(table: Table) -> dict[str, str]:
+    """By the index's name."""
+    statements = {
+        f"{table.name}_index_{number}": f"on {quoted(table.name)} "
         f"{index if index.startswith('using ') else f'({index})'}"
         for number, index in enumerate(table.indexes)
-    ]
+    }
     if table is not HISTORY:
         name, key = quoted(table.past), ", ".join(quoted(column) for column in table.key)
-        statements += [
-            f"create index if not exists {quoted(f'{table.past}_key')} on {name} ({key}, since)",
-            f"create index if not exists {quoted(f'{table.past}_alive')} on {name} using gist ({ALIVE})",
-        ]
-    return statements
+        statements[f"{table.past}_key"] = f"on {name} ({key}, since)"
+        statements[f"{table.past}_alive"] = f"on {name} using gist ({ALIVE})"
+    return {index: f"create index {quoted(index)} {rest}" for index, rest in statements.items()}
 
 
 async def create_bare(db: Db, schema: str, projection: Projection) -> None:
@@ -128,7 +127,7 @@ async def complete(db: Db, schema: str, filled: Sequence[Table]) -> None:
         for table in filled:
             if table is HISTORY:
                 await db.execute(f"alter table history add primary key ({', '.join(HISTORY.key)})")
-            for statement in _index_statements(table):
+            for statement in _index_statements(table).values():
                 await db.execute(statement)
             await db.execute(f"analyze {quoted(table.name)}")
             if table is not HISTORY:
@@ -159,12 +158,7 @@ async def create_schema(db: Db, schema: str, projection: Projection, *, bare: bo
         )
         await db.execute("create table if not exists made (version int not null, at timestamptz default now())")
         for column in ("repairs bigint not null default 0", "format int not null default 1"):
-            # Tables of an earlier version may have no such column. Where they have, queries need not wait for this.
-            if not await db.fetchval(
-                "select count(*) from pg_attribute where attrelid = 'made'::regclass and attname = $1",
-                column.split(" ")[0],
-            ):
-                await db.execute(f"alter table made add column {column}")
+            await _add_column(db, "made", column)
         if not await db.fetchval("select count(*) from made"):
             await db.execute("insert into made (version, format) values ($1, $2)", projection.version, FORMAT)
         made = await db.fetchrow("select version, format from made")
@@ -174,14 +168,35 @@ async def create_schema(db: Db, schema: str, projection: Projection, *, bare: bo
             # index more. A table that they lack is not made empty, since queries would say that there is nothing: a
             # query of it is told to ask again (`events.queries.guard`).
             for column in ("aggregate", "origin"):
-                await db.execute(f"alter table history add column if not exists {column} text not null default ''")
+                await _add_column(db, "history", f"{column} text not null default ''")
             return
+        there = set() if bare else await _indexes(db, schema)
         for table in (*projection.tables, HISTORY):
             await db.execute(_table_statement(table))
             if table is not HISTORY:
                 await db.execute(_past_statement(table))
-            for statement in () if bare else _index_statements(table):
-                await db.execute(statement)
+            for index, statement in () if bare else _index_statements(table).items():
+                if index not in there:
+                    await db.execute(statement)
+
+
+# What is asked for before it is made takes no lock where it is there. With `if not exists` Postgres locks the table
+# first, against those who write to it, who may wait for another table that is locked here.
+
+
+async def _indexes(db: Db, schema: str) -> set[str]:
+    """Names of a schema's indexes. (The view `pg_indexes` looks at those of other schemas too, which may just go.)"""
+    found = await db.fetch(
+        "select relname from pg_class where relkind = 'i' and relnamespace = $1::text::regnamespace", quoted(schema)
+    )
+    return {row["relname"] for row in found}
+
+
+async def _add_column(db: Db, table: str, column: str) -> None:
+    """To a table of an earlier version, which may have no such column."""
+    query = "select count(*) from pg_attribute where attrelid = $1::text::regclass and attname = $2"
+    if not await db.fetchval(query, table, column.split(" ")[0]):
+        await db.execute(f"alter table {table} add column {column}")
 
 
 def _type(kind: str) -> str:

@@ -195,6 +195,25 @@ async def test_tables_of_an_earlier_version_get_the_indexes_when_they_are_opened
     assert await db.fetchval(names, SCHEMA) == wanted == len(tables.HISTORY.indexes) + 1
 
 
+async def test_tables_that_are_there_are_opened_while_somebody_writes_to_them(servers: Servers) -> None:
+    """As `forgelog rebuild --check` does beside the service. Each would wait for the other, were a lock taken."""
+    schema = f"{SCHEMA}_written"
+    db, writer = await asyncpg.connect(servers.postgres), await asyncpg.connect(servers.postgres)
+    try:
+        await db.execute(f"drop schema if exists {schema} cascade")
+        await tables.create_schema(db, schema, SampleProjection())
+        async with writer.transaction():
+            every = [name for table in SampleProjection().tables for name in (table.name, table.past)]
+            for name in (*every, "history", "positions", "origins", "made"):
+                await writer.execute(f'lock table {schema}."{name}" in row exclusive mode')  # as whoever writes has it
+            await db.execute("set lock_timeout = '10s'")  # it raises then
+            await tables.create_schema(db, schema, SampleProjection())
+    finally:
+        await writer.close()
+        await db.execute(f"drop schema if exists {schema} cascade")
+        await db.close()
+
+
 async def test_tables_of_the_format_before_answer_until_they_are_built_anew(servers: Servers) -> None:
     """What they know: nothing of kinds. They get no index, which would take long, and stay marked as what they are."""
     schema = f"{SCHEMA}_before"
