@@ -33,7 +33,7 @@ _COLUMNS = (
 @app.command("request")
 def request(
     name: DeploymentArgument,
-    id: Annotated[str, typer.Argument(metavar="REQUEST", help="Its id, as deployments requests lists it.")],
+    id: Annotated[str, typer.Argument(metavar="REQUEST", help="Its id: x-request-id of the answer.")],
     depth: DepthOption = 30,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,

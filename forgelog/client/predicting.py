@@ -53,6 +53,8 @@ class Prediction(NamedTuple):
     """Of the deployment; 0 if the router did not say."""
     answer: dict[str, Any]
     """As it came: by the Open Inference Protocol v2."""
+    request: str = ""
+    """The request's id, by which `deployments.requests` and `lineage` know it; empty if the router did not say."""
 
 
 async def predict(
@@ -70,9 +72,8 @@ async def predict(
     import httpx
     import orjson
 
-    id = deployment_id(name, project)
     url, key = find_router(router), find_key(key)
-    path = f"/v2/models/{id}"
+    path = f"/v2/models/{deployment_id(name, project)}"
     if not inference.complete(inputs) and not isinstance(inputs, Mapping | CsvTable):
         raise InvalidInput("inputs: is no map; give values by the inputs' names, or a request of the protocol")
     local = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
@@ -90,12 +91,13 @@ async def predict(
         except TypeError as error:
             raise InvalidInput(f"inputs: can't be written as JSON: {error}") from None
         answer = await _ask(http, "POST", f"{path}/infer", name, timeout, content)
-    revision = answer.pop(_REVISION, 0)
+    revision, request = answer.pop(_REVISION, 0), answer.pop(_REQUEST, "")
     try:
         found = inference.values(answer)
     except ValueError as error:
         raise Unavailable(f"{name}: {error}") from None
-    return Prediction(found, str(answer.get("model_name", "")), str(answer.get("model_version", "")), revision, answer)
+    model, version = str(answer.get("model_name", "")), str(answer.get("model_version", ""))
+    return Prediction(found, model, version, revision, answer, request)
 
 
 async def routed(id: str, *, answers: bool, router: str | None = None, timeout: float = ROUTED_SECONDS) -> str:
@@ -144,6 +146,7 @@ def key_of_file(path: Path, where: str) -> str:
 
 
 _REVISION = "x-forgelog-revision"
+_REQUEST = "x-request-id"
 
 
 async def _described(http: httpx.AsyncClient, path: str, name: str, timeout: float, *, needed: bool) -> Any:
@@ -180,7 +183,8 @@ async def _ask(
     if not isinstance(found, dict):
         raise Unavailable(f"{name}: the answer is no JSON object; is there a router at {http.base_url}?")
     revision = answer.headers.get(_REVISION, "")
-    return {**found, _REVISION: int(revision) if revision.isdecimal() else 0}
+    number = int(revision) if revision.isdecimal() else 0
+    return {**found, _REVISION: number, _REQUEST: answer.headers.get(_REQUEST, "")}
 
 
 def _words(answer: httpx.Response) -> str:

@@ -109,6 +109,7 @@ def _manager(name: str, hops: int, log: str) -> Resource:
         "use_remote_address": True,
         "xff_num_trusted_hops": hops,
         "server_header_transformation": "PASS_THROUGH",
+        "always_set_request_id_in_response": True,  # by it a caller finds the request's record, and its lineage
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",

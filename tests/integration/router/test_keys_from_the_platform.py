@@ -132,6 +132,7 @@ async def test_a_key_opens_what_it_is_for_until_it_is_revoked(
         await until_refused(client, "permission_denied", router=address, key=other.token)
         found = await client.deployments.predict("keyed-sum", {"x": [[1, 2], [3, 4]]}, router=address, key=good.token)
         assert (found.outputs, found.model, found.revision) == ({"sum": [3, 7]}, "sum", 1)
+        answered = found.request
 
         variables = {"FORGELOG_ROUTER": address, "FORGELOG_ENDPOINT_KEY": good.token}
         asked = ("predict", "keyed-sum", "--input", "x=[[1,2],[3,4]]")
@@ -146,6 +147,7 @@ async def test_a_key_opens_what_it_is_for_until_it_is_revoked(
         refused = await platform.command(tmp_path, *asked, more=variables)
         assert (refused.returncode, "was revoked" in refused.stderr) == (1, True)
         await check_requests(platform, client, tmp_path)
+        assert answered in {each.request_id for each in await client.deployments.requests("keyed-sum", limit=1000)}
         assert good.token not in platform.log("router") + refused.stderr
     finally:
         with suppress(Refused):
