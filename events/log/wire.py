@@ -208,7 +208,13 @@ class Raw(Record):  # type: ignore[misc]
             raise Undecodable(f"header {header} is not UTF-8") from None
 
     def meta(self) -> Meta:
-        """The CloudEvents attributes. Raises Undecodable when one that is needed is missing or malformed."""
+        """The CloudEvents attributes. Raises Undecodable when one that is needed is missing, malformed, or given twice:
+        of two, readers of the log would not agree which counts."""
+        names = [name for name, _ in self.headers]
+        if len(set(names)) < len(names):
+            for name in (*ATTRIBUTES, "ce_time"):
+                if names.count(name) > 1:
+                    raise Undecodable(f"header {name} is given {names.count(name)} times; give it once")
         texts = self.texts(ATTRIBUTES)
         if texts is None:
             wrong = next(name for name in ATTRIBUTES if self.texts((name,)) is None)

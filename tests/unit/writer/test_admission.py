@@ -91,3 +91,13 @@ def test_an_agents_wrong_report_is_its_nodes() -> None:
     found = read(b"{}", headers)
     assert isinstance(found, Refusal)
     assert found.meta.actor == "node:n1"
+
+
+@pytest.mark.parametrize("name", ["ce_id", "ce_type", "ce_project", "ce_time", "ce_correlationid"])
+def test_an_attribute_that_is_given_twice_is_refused_and_another_header_is_nobodys_business(name: str) -> None:
+    given = dict(CANCEL).get(name, b"local/other")
+    found = read(b'{"job_id": "a"}', [*CANCEL, (name, given), *([(name, given)] if name not in dict(CANCEL) else [])])
+    assert isinstance(found, Refusal)
+    assert found.dead
+    assert found.refused.message == f"header {name} is given 2 times; give it once"
+    assert isinstance(read(b'{"job_id": "a"}', [*CANCEL, ("x", b"1"), ("x", b"2")]), Admitted)
