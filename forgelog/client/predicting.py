@@ -265,4 +265,5 @@ def read_input(text: str, option: str) -> tuple[str, Any]:
     try:
         return name, orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"{option}: the value of {name} is no JSON: {error}") from None
+        hint = "put a text in quotes of JSON, and all of it in a shell's: 'name=[\"Ada\"]'"
+        raise InvalidInput(f"{option}: the value of {name} is no JSON: {error}; {hint}") from None

@@ -95,7 +95,7 @@ from services.deployments import endpoint_keys, following, hearing, resolving, r
 from services.deployments.fold import evolve
 from services.deployments.issuer import issuer
 from services.deployments.loads import Load, Report
-from services.deployments.refusals import check_ports, forbidden
+from services.deployments.refusals import check_endpoints, forbidden
 from services.deployments.state import Deployment
 
 _SHOWN = "forgelog deployments ls shows them"
@@ -271,7 +271,7 @@ def _created(state: Deployment, command: CreateDeployment, context: DecisionCont
     if state.status is not None and state.status is not DeploymentStatus.TERMINATED:
         problem = f"deployment {id} exists"
         raise refused(ErrorCode.ALREADY_EXISTS, "name", problem, "give another name, or update it")
-    check_ports(command.spec)
+    check_endpoints(command.spec)
     revision = state.newest + 1
     made = RevisionCreated(deployment_id=id, revision=revision, spec=command.spec, note=command.note)
     return [
@@ -284,7 +284,7 @@ def _created(state: Deployment, command: CreateDeployment, context: DecisionCont
 def _updated(state: Deployment, command: UpdateDeployment) -> Sequence[DeploymentEvent]:
     id, spec = command.deployment_id, command.spec
     assert state.spec is not None
-    check_ports(spec)
+    check_endpoints(spec)
     if spec.scaling is not None and state.spec.scaling is not None:
         spec = spec.model_copy(update={"replicas": state.spec.replicas})  # as many as the load has asked for
     if command.based_on and command.based_on < state.newest:

@@ -15,11 +15,20 @@ def forbidden(field: str, problem: str, hint: str) -> Refused:
     return refused(ErrorCode.FAILED_PRECONDITION, field, problem, hint)
 
 
-def check_ports(spec: DeploymentSpec) -> None:
-    """Raises Refused for a port of a command that would have to speak two protocols at once. Commands are held to it,
-    not histories: there may be such deployments, of which some endpoints never answered."""
-    if not spec.command:
-        return  # the model server's ports follow from the protocol
+GRAPHQL_PATHS = ("/", "/graphql")
+"""Of an endpoint of the model server: its GraphQL is at ``/graphql``, and so below ``/`` too."""
+
+
+def check_endpoints(spec: DeploymentSpec) -> None:
+    """Raises Refused for an endpoint that could never answer: a port of a command that would speak two protocols
+    at once, GraphQL where the model server has none. Commands are held to it, not histories: there may be such
+    deployments."""
+    if not spec.command:  # the model server's ports follow from the protocol
+        for endpoint in spec.endpoints:
+            if endpoint.type is EndpointType.GRAPHQL and endpoint.path not in GRAPHQL_PATHS:
+                problem = f"{endpoint.name} has the path {endpoint.path}, and the model server's GraphQL is at /graphql"
+                raise invalid("spec.endpoints", problem, "give it the path /graphql")
+        return
     ports: dict[str, list[RoutedEndpoint]] = {}
     for endpoint in spec.endpoints:
         ports.setdefault(endpoint.replica_port, []).append(endpoint)

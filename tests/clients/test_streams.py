@@ -57,7 +57,7 @@ def test_events_come_for_each_part(server: ModelServer) -> None:
 
 def test_the_times_of_a_stream_are_in_its_trailer(server: ModelServer) -> None:
     body = b'{"prompt": "a b"}'
-    head = "POST /v2/models/counting/{} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n"
+    head = "POST /v2/models/counting/{} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.http), timeout=60) as asked:
         asked.sendall(head.format("generate_stream", len(body)).encode() + body)
         answer = b"".join(iter(lambda: asked.recv(65_536), b""))

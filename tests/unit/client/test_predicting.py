@@ -105,7 +105,12 @@ def test_what_is_no_file_of_inputs_is_said(text: bytes, said: str) -> None:
 
 def test_an_input_of_a_command_line() -> None:
     assert predicting.read_input("x=[[1,2]]", "--input") == ("x", [[1, 2]])
-    for wrong, said in (("x", "is not name=JSON"), ("=1", "is not name=JSON"), ("x=[1", "the value of x is no JSON")):
+    for wrong, said in (
+        ("x", "is not name=JSON"),
+        ("=1", "is not name=JSON"),
+        ("x=[1", "the value of x is no JSON"),
+        ("x=Ada", "put a text in quotes"),
+    ):
         with pytest.raises(InvalidInput, match=f"--input: .*{said}"):
             predicting.read_input(wrong, "--input")
 

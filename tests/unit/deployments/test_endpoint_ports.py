@@ -10,6 +10,7 @@ from events.language.common import ErrorCode, Refused
 from events.language.deployments.commands import CreateDeployment, UpdateDeployment
 from events.language.deployments.events import RoutingChanged
 from events.language.deployments.models import DeploymentSpec
+from services.deployments.refusals import check_endpoints
 from tests.unit.deployments.desk import ID, Desk, command_spec, version
 
 BOTH = ({"name": "rest", "type": "rest"}, {"name": "calls", "type": "grpc"})
@@ -48,3 +49,21 @@ def test_endpoints_of_one_protocol_may_share_a_commands_port() -> None:
     more = ({"name": "live", "type": "websocket", "path": "/live"}, {"name": "pages", "type": "graphql", "path": "/g"})
     desk.create(command_spec(endpoints=(BOTH[0], *more), replicas=0))
     assert ports(desk) == {"rest": "http", "live": "http", "pages": "http"}
+
+
+def _with(type: str, path: str) -> DeploymentSpec:
+    endpoints = [{"name": "q", "type": type, "path": path}]
+    return DeploymentSpec.model_validate({"model": {"name": "digits"}, "endpoints": endpoints})
+
+
+@pytest.mark.parametrize("path", ["/", "/graphql"])
+def test_graphql_of_the_model_server_is_where_that_has_it(path: str) -> None:
+    check_endpoints(_with("graphql", path))
+
+
+def test_graphql_where_the_model_server_has_none_is_refused() -> None:
+    with pytest.raises(Refused) as refused:
+        check_endpoints(_with("graphql", "/q"))
+    (error,) = refused.value.errors
+    assert (error.field, error.hint) == ("spec.endpoints", "give it the path /graphql")
+    assert error.problem == "q has the path /q, and the model server's GraphQL is at /graphql"
