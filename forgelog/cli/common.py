@@ -132,7 +132,7 @@ def platform_settings(*, log_only: bool = False) -> Settings:
 
 def read_plan(file: Path, command: str) -> bytes:
     """The plan in a file. Raises InvalidInput that names the command whose plan it should be."""
-    from forgelog.files import read_at_most
+    from forgelog.user_files import read_at_most
 
     try:
         return read_at_most(file, _MOST_OF_PLAN, "a plan")

@@ -279,7 +279,7 @@ def _rules(texts: list[str] | None) -> list[dict[str, Any]]:
 
 def _text(file: Path | None) -> str:
     from forgelog.errors import InvalidInput
-    from forgelog.files import read_at_most
+    from forgelog.user_files import read_at_most
 
     if file is None:
         return ""

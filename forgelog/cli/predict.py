@@ -99,7 +99,7 @@ def _json(value: Any) -> str:
 
 def _given(inputs: list[str] | None, file: Path | None, as_csv: bool) -> Any:
     from forgelog.client import csv_inputs, predicting
-    from forgelog.files import read_at_most
+    from forgelog.user_files import read_at_most
 
     if (file is None) == (not inputs):
         raise InvalidInput("give the inputs: either --input name=JSON for each, or --file FILE (- for stdin)")

@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar
 from events.language.common import shown
 from events.language.contexts import ContextsError, broken, contexts
 from forgelog.errors import ManifestError, Problem
-from forgelog.files import read_at_most
 from forgelog.manifest.nodes import MAX_BYTES, Node, parse_documents, problem
 from forgelog.manifest.shape import suggest
+from forgelog.user_files import read_at_most
 
 T = TypeVar("T")
 

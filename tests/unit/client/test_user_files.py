@@ -14,8 +14,8 @@ from forgelog.cli.common import read_plan
 from forgelog.cli.models import _text
 from forgelog.cli.predict import _given
 from forgelog.errors import InvalidInput
-from forgelog.files import read_at_most
 from forgelog.manifest import load
+from forgelog.user_files import read_at_most
 
 ENDLESS = Path("/dev/zero")
 
@@ -57,4 +57,4 @@ def test_no_command_reads_without_an_end() -> None:
         with pytest.raises(InvalidInput, match=f"^/dev/zero is larger than .*{said}"):
             read()
     with pytest.raises(InvalidInput, match=r"^--file: can't read /nowhere: No such file"):
-        _given(None, Path("/nowhere"))
+        _given(None, Path("/nowhere"), as_csv=False)
