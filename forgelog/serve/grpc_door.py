@@ -13,11 +13,12 @@ from google.protobuf.json_format import ParseDict
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from events.queries.requests import NoMessage, reader
 from forgelog.serve import descriptions, grpc_tensors, spans
 from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
 from forgelog.serve.http_answers import ERROR
-from forgelog.serve.problems import ServingError
+from forgelog.serve.problems import ServingError, invalid
 from forgelog_pb.inference import grpc_service_pb2 as pb
 from forgelog_pb.inference import grpc_service_pb2_grpc as pb_grpc
 from forgelog_pb.inference.pool import POOL
@@ -35,6 +36,8 @@ def _guarded(call: Callable[[Any, Any, Any], Awaitable[Any]]) -> Callable[[Any, 
 
     async def answered(self: Any, request: Any, context: Any) -> Any:
         try:
+            if isinstance(request, NoMessage):
+                raise invalid(request.problem)
             return await call(self, request, context)
         except ServingError as error:
             told = ((ERROR, self._engine.told(error)),)
@@ -112,6 +115,9 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         """Each request's parts in turn. An error is an answer of its own: the stream goes on."""
         spans.of_call(context.invocation_metadata() or ())
         async for request in requests:
+            if isinstance(request, NoMessage):
+                yield pb.ModelStreamInferResponse(error_message=request.problem)
+                continue
             try:
                 async with aclosing(self._parts(request)) as parts:  # type: ignore[type-var]
                     async for part in parts:
@@ -135,6 +141,16 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
             last = pb.ModelInferResponse(model_name=engine.spec.model.name, model_version=engine.version, id=request.id)
             last.parameters["triton_final_response"].bool_param = True
             yield pb.ModelStreamInferResponse(infer_response=last)
+
+
+async def _not_here(_self: Any, _request: Any, context: Any) -> None:
+    text = "shared memory, loading of models, tracing and log settings are not served here: they are the deployment's"
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
+
+
+for _name, _own in vars(pb_grpc.GRPCInferenceServiceServicer).items():
+    if not _name.startswith("_") and getattr(InferenceService, _name) is _own:
+        setattr(InferenceService, _name, _not_here)
 
 
 class GrpcDoor:
@@ -176,9 +192,20 @@ class _Checked(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, inner: Any, callers: Callers) -> None:
         self._inner = inner
         self._callers = callers
+        self._reading: dict[str, Any] = {}
+        """Path → its handler, which is told what is no message of the protocol; gRPC would answer it UNKNOWN."""
+
+    def _handler(self, details: Any) -> Any:
+        if (known := self._reading.get(details.method)) is not None:
+            return known
+        handler: Any = self._inner.service(details)
+        if handler is not None and details.method.startswith(f"/{SERVICE}/"):
+            handler = handler._replace(request_deserializer=reader(handler.request_deserializer))
+            self._reading[details.method] = handler
+        return handler
 
     def service(self, details: Any) -> Any:
-        handler = self._inner.service(details)
+        handler = self._handler(details)
         if handler is not None:
             try:
                 self._callers.check_call(details.method, details.invocation_metadata)

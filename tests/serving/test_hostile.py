@@ -350,6 +350,25 @@ def test_wrong_messages_are_invalid_arguments(server: ModelServer, request_: Any
     assert words in error.value.details()  # type: ignore[attr-defined]
 
 
+def test_bytes_that_are_no_message_and_calls_that_are_not_served_are_answered_in_words(server: ModelServer) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as channel:
+        told = []
+        for method in ("ModelInfer", "ServerLive", "TraceSetting"):
+            with pytest.raises(grpc.RpcError) as error:
+                channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(b"\xff", timeout=PATIENCE)
+            told.append((error.value.code().name, error.value.details()))  # type: ignore[attr-defined]
+        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        good = _contents(fp32_contents=[0.0] * 64).SerializeToString()
+        answers = [
+            pb.ModelStreamInferResponse.FromString(each) for each in stream(iter([b"\xff", good]), timeout=PATIENCE)
+        ]
+    assert [code for code, _ in told] == ["INVALID_ARGUMENT", "INVALID_ARGUMENT", "UNIMPLEMENTED"]
+    assert "can't be decoded" in told[0][1]
+    assert "are not served here" in told[2][1]
+    assert "can't be decoded" in answers[0].error_message
+    assert [each.error_message for each in answers[1:]] == [""]
+
+
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 def test_a_message_of_100_mb_is_refused_also_when_it_is_compressed(server: ModelServer, compression: Any) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as channel, pytest.raises(grpc.RpcError) as error:
