@@ -8,7 +8,7 @@ import pytest
 
 from events.language.pipelines.commands import DefinePipeline
 from events.language.pipelines.pipeline import Execution, PipelineSpec
-from events.language.pipelines.run_commands import ReportStageEnded, ReportStageStarted
+from events.language.pipelines.run_commands import ReportStageEnded, ReportStageProgress, ReportStageStarted
 from events.language.pipelines.run_events import (
     StageFailed,
     StageStopRequested,
@@ -64,6 +64,7 @@ def test_a_range_that_takes_too_long_has_failed_and_what_its_worker_has_besides_
     desk.wait(200)
     mine = min(first for first, each in tasks(desk).running.items() if each.worker == other)
     desk.send(ReportStageEnded(**about(desk, other), outcome="completed", first_task=mine))
+    desk.send(ReportStageProgress(**about(desk, still)))  # it is slow, and not silent
     late = desk.wait(100 + RANGE_GRACE_SECONDS + 1)
     (ended,) = (each for each in late if isinstance(each, TasksEnded))
     assert (ended.worker, ended.first_task, ended.last_task) == (still, first, last)
