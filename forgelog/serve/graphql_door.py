@@ -9,7 +9,7 @@ Names that GraphQL can't have get ``_`` for each other sign. Numbers of 64 bits 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, MutableMapping
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from forgelog.serve import descriptions, rest
 from forgelog.serve.engine import Answer, Engine, InferRequest
 from forgelog.serve.generate import read_plain
+from forgelog.serve.http_answers import Receive, Send
 from forgelog.serve.problems import Fault, NotServable, ServingError, invalid
 from forgelog.serve.schema import TensorSchema
 from forgelog.serve.tensors import FLOATS
@@ -135,6 +136,35 @@ def check_graphql(content_type: str, body: bytes) -> None:
     found = rest.read_object(body, "with query")
     if not isinstance(found.get("query"), str) or not found["query"]:
         raise invalid('query should be a text, such as "{ model { name } }"')
+
+
+_BAD_MESSAGE = 4400
+"""graphql-transport-ws: a message that is none of the protocol's."""
+
+_MOST_REASON = 120
+"""Bytes of why a WebSocket is closed: a control frame holds no more."""
+
+
+def checked_messages(receive: Receive, send: Send) -> Receive:
+    """A WebSocket's messages. What is no JSON object with a payload that is one closes it, with why."""
+
+    async def checked() -> MutableMapping[str, Any]:
+        message = await receive()
+        if message["type"] != "websocket.receive":
+            return message
+        try:
+            if message.get("text") is None:
+                raise invalid("a message came as bytes; send text")
+            found = rest.read_object(message["text"].encode(errors="replace"), "with type")
+            if not isinstance(found.get("payload", {}) or {}, dict):
+                raise invalid("payload should be an object")
+        except ServingError as error:
+            reason = error.message.encode()[:_MOST_REASON].decode(errors="ignore")
+            await send({"type": "websocket.close", "code": _BAD_MESSAGE, "reason": reason})
+            return {"type": "websocket.disconnect", "code": _BAD_MESSAGE}
+        return message
+
+    return checked
 
 
 MAX_TOKENS = 10_000

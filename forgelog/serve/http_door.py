@@ -22,7 +22,7 @@ from forgelog.serve import descriptions, rest, spans
 from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine
 from forgelog.serve.generate import generate, generate_stream
-from forgelog.serve.graphql_door import check_graphql
+from forgelog.serve.graphql_door import check_graphql, checked_messages
 from forgelog.serve.http_answers import (
     BYTES,
     JSON,
@@ -284,7 +284,7 @@ class HttpDoor:
             await send({"type": "websocket.close", "code": 1008})  # before it is accepted: answered 403
             return
         if scope["path"] == "/graphql" and self._graphql is not None:
-            await self._graphql(scope, receive, send)
+            await self._graphql(scope, checked_messages(receive, send), send)
         elif self._websocket is not None and (scope["path"] in self._infer_paths or scope["path"][:4] != "/v2/"):
             await self._websocket(scope, receive, send)
         else:

@@ -350,6 +350,34 @@ def test_wrong_messages_are_invalid_arguments(server: ModelServer, request_: Any
     assert words in error.value.details()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("sent", "code", "words"),
+    [
+        ("{", 4400, "is no JSON"),
+        ("[" * 100_000, 4400, "is no JSON"),
+        ("[]", 4400, "should be a JSON object with type"),
+        (b"{}", 4400, "send text"),
+        ('{"type": "subscribe", "id": "1", "payload": 3}', 4400, "payload should be an object"),
+    ],
+)
+async def test_a_message_that_is_none_of_graphqls_closes_its_websocket_with_why(
+    server: ModelServer, sent: str | bytes, code: int, words: str
+) -> None:
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed
+    from websockets.typing import Subprotocol
+
+    url = f"ws://{server.address}/graphql"
+    async with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        await socket.send('{"type": "connection_init"}')
+        assert "connection_ack" in str(await socket.recv())
+        await socket.send(sent)
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, words in closed.value.rcvd.reason) == (code, True), closed.value.rcvd
+
+
 def test_bytes_that_are_no_message_and_calls_that_are_not_served_are_answered_in_words(server: ModelServer) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as channel:
         told = []
