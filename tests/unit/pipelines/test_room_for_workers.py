@@ -17,6 +17,7 @@ from events.language.pipelines.run_events import (
     WorkerRequested,
 )
 from events.language.pipelines.stages import ForEach, StageRetry, StageSpec
+from events.language.pipelines.work import StageMetrics
 from services.pipelines.pipeline.state import Tasks
 from services.pipelines.pipeline.stepping import RANGE_GRACE_SECONDS, START_SECONDS
 from tests.unit.pipelines.desk import ID, RunDesk, begun
@@ -64,7 +65,7 @@ def test_a_range_that_takes_too_long_has_failed_and_what_its_worker_has_besides_
     desk.wait(200)
     mine = min(first for first, each in tasks(desk).running.items() if each.worker == other)
     desk.send(ReportStageEnded(**about(desk, other), outcome="completed", first_task=mine))
-    desk.send(ReportStageProgress(**about(desk, still)))  # it is slow, and not silent
+    desk.send(ReportStageProgress(**about(desk, still), metrics=StageMetrics()))  # it is slow, and not silent
     late = desk.wait(100 + RANGE_GRACE_SECONDS + 1)
     (ended,) = (each for each in late if isinstance(each, TasksEnded))
     assert (ended.worker, ended.first_task, ended.last_task) == (still, first, last)
