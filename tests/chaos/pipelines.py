@@ -120,6 +120,8 @@ class Story:
             for name, spec in specs(self.arena.faults, self.held).items():
                 await client.pipelines.define(name, spec)
                 await client.pipelines.activate(name)
+        # an attack on a platform that has done nothing yet would leave nothing to compare
+        await self.event(VersionPublished, lambda event: event.dataset_id == "ticked", PATIENCE)
 
     def client(self) -> AsyncClient:
         return AsyncClient(self.arena.gateway, token=self.arena.platform.key, timeout=30)
