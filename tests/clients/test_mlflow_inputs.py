@@ -62,7 +62,7 @@ async def test_a_run_uses_and_makes_models(platform: Cluster, uri: str) -> None:
         assert [(each.model_id, each.step) for each in found.outputs.model_outputs] == [(tuned, 1), (tuned, 2)]
         return run, base, tuned
 
-    run, base, tuned = (id.replace("-", ".").replace("m.", "m-") for id in await flow(steps))
+    run, base, tuned = (id[:2] + id[2:].replace("-", ".") for id in await flow(steps))
     async with platform.http() as http:
         edges = (await answered(http, f"/v1/lineage/run/{run}"))["edges"]
     assert {(each["source"], each["target"], each["relation"]) for each in edges if "m-" in str(each)} >= {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from events.log.access import options_of
+from tests import PATIENCE
 from tests.integration.cluster import Cluster
 
 
@@ -74,6 +76,9 @@ async def new_topic(broker: Broker) -> str:
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, 2, 1)])
+        async with asyncio.timeout(PATIENCE):
+            while name not in await admin.list_topics():  # the controller knows it before the broker does
+                await asyncio.sleep(0.02)
     finally:
         await admin.close()
     return name
