@@ -23,8 +23,8 @@ import grpc.aio
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
 from events.process.keys import SERVICES, KeyFileProblem, ensure_key, key_path
+from events.process.messages import NoMessage, reader
 from events.process.settings import Settings, SettingsError
-from events.queries.requests import NoMessage, reader
 
 PLATFORM = "platform"
 """The principal of a caller that has the platform's key."""

@@ -25,8 +25,9 @@ from aiokafka.errors import KafkaError
 
 from events.process import metrics
 from events.process.channels import ACCEPTED
+from events.process.messages import reader
 from events.queries.queries import QueryError
-from events.queries.requests import check_request, named_by, reader, unnamed
+from events.queries.requests import check_request, named_by, unnamed
 from events.queries.status import status_metadata
 
 HELD_SECONDS = 2.0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,9 +14,10 @@ import grpc
 from google.api.annotations_pb2 import http as bindings  # type: ignore[import-untyped]
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from events.language.bounds import TIME_MAX, TIME_MIN
+from events.process.messages import NoMessage
 from events.queries.queries import QueryError
 from forgelog_pb.query.v1 import options_pb2
 
@@ -66,28 +66,6 @@ def unnamed(request: Any, names: Sequence[str]) -> str:
     if getattr(request, "name", ""):
         return ""
     return next((name for name in names if getattr(request, name) in ("", ())), "")
-
-
-@dataclass(frozen=True, slots=True)
-class NoMessage:
-    """Bytes that are not the message which a method takes."""
-
-    problem: str
-
-
-def reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """A deserializer that returns `NoMessage` where the given one raises: gRPC answers an exception there with UNKNOWN,
-    as if the server had failed."""
-    if deserialize is None:  # of a handler that takes bytes
-        return None
-
-    def read(content: bytes) -> Any:
-        try:
-            return deserialize(content)
-        except DecodeError as error:
-            return NoMessage(f"the request can't be decoded: {error}; send the message that the .proto files define")
-
-    return read
 
 
 def check_request(message: Any) -> None:

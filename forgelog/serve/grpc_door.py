@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from events.queries.requests import NoMessage, reader
+from events.process.messages import NoMessage, reader
 from forgelog.serve import descriptions, grpc_tensors, spans
 from forgelog.serve.callers import Callers
 from forgelog.serve.engine import Engine

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
-from events.queries.requests import NoMessage, reader
+from events.process.messages import NoMessage, reader
 from services.gateway import metrics
 from services.gateway.errors import DoorError, abort
 from services.gateway.slow import Late, Patience

@@ -68,6 +68,11 @@ print(*(name for name in contexts() if f"events.language.{name}" in sys.modules)
     assert done.stdout.split() == ["jobs"]
 
 
+def test_a_model_server_loads_neither_the_log_nor_a_database() -> None:
+    """Each replica would start later for it, and be larger."""
+    assert not loaded("import forgelog.serve.grpc_door, forgelog.serve.server") & {"aiokafka", "asyncpg"}
+
+
 def test_a_program_that_trains_loads_nothing_heavy(tmp_path: Path) -> None:
     """What sends its points is a process of its own; here it is not started."""
     assert (
