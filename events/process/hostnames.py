@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 """As an HTTP authority has them."""
 
-AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
 """``host`` or ``host:port``; the host is its first group."""
 
 _ANY = ("0.0.0.0", "[::]")
@@ -26,6 +26,12 @@ def called(host: str, named: Iterable[str]) -> tuple[str, ...]:
     host, and those that it was given."""
     every = (*LOOPBACK, bracketed(host), *named)
     return tuple(dict.fromkeys(name.lower() for name in every if name not in _ANY))
+
+
+def is_called(authority: str, names: Collection[str]) -> bool:
+    """Whether a ``host`` or ``host:port``, with any port, is one of these names, which are lower-case."""
+    match = _AUTHORITY.fullmatch(authority)
+    return match is not None and match[1].lower() in names
 
 
 def local_only(host: str) -> bool:

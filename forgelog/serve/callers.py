@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from events.language.common import shown
-from events.process.hostnames import AUTHORITY
+from events.process.hostnames import is_called
 from events.process.replica_keys import AGENT_HEADER, HEADER
 from forgelog.serve.http_answers import Scope, header
 from forgelog.serve.problems import Fault, ServingError
@@ -68,8 +68,7 @@ class Callers:
         """The name by which it is called, and that of the page that asks, if a page does."""
         called, page = header(scope, b"host") or "", header(scope, b"origin") or ""
         for what, given, authority in (("host", called, called), ("origin", page, page.partition("://")[2])):
-            match = AUTHORITY.fullmatch(authority)
-            if (given or what == "host") and (match is None or match[1].lower() not in self._names):
+            if (given or what == "host") and not is_called(authority, self._names):
                 raise ServingError(
                     Fault.FORBIDDEN,
                     f"{what}: {shown(given)} is no name of this server; use 127.0.0.1 or localhost, or name it by "

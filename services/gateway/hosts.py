@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from events.language.common import shown
-from events.process.hostnames import AUTHORITY, called
+from events.process.hostnames import called, is_called
 from events.process.settings import Settings, split_address
 
 NOT_OURS = "is no name of this gateway"
@@ -28,7 +28,6 @@ class Hosts:
 
     def problem(self, authority: str) -> str:
         """The problem of a ``host`` or ``host:port``, with any port; empty if it is one of these names."""
-        match = AUTHORITY.fullmatch(authority)
-        if match is not None and match[1].lower() in self._names:
+        if is_called(authority, self._names):
             return ""
         return f"host: {shown(authority)} {NOT_OURS}; {HINT}"
