@@ -6,7 +6,7 @@ source text, so that ``0.10`` given as an argument stays ``0.10``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from json import loads
 from typing import Any, Literal
@@ -103,6 +103,17 @@ def _from_python(value: object, depth: int, bounds: _Bounds) -> Node:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         return Node("scalar", value=value, text=text)
     return Node("scalar", value=str(value), text=str(value))
+
+
+def only_map(documents: Sequence[Node], problems: list[Problem], what: str, hint: str) -> Node | None:
+    """The map of a file that describes one thing, such as ``a template``; None if it is none. Adds all that is wrong
+    to the list."""
+    for node in documents[1:]:
+        problems.append(problem(node, "is a second document", f"{what} is one"))
+    if documents[0].kind == "map":
+        return documents[0]
+    problems.append(problem(documents[0], f"{what} is a map of keys", hint))
+    return None
 
 
 def parse_documents(text: str, name: str) -> list[Node]:

@@ -16,17 +16,14 @@ from typing import Any
 from events.language.experiments.registry.models import ModelSignature
 from forgelog.errors import Problem
 from forgelog.manifest.kinds import ManifestKind
-from forgelog.manifest.nodes import Node, problem
+from forgelog.manifest.nodes import Node, only_map, problem
 from forgelog.manifest.shape import Shaper
 
 
 def _signatures(documents: Sequence[Node], problems: list[Problem]) -> list[dict[str, Any]]:
     """The fields of `ModelSignature`."""
-    for node in documents[1:]:
-        problems.append(problem(node, "is a second document", "a signature is one"))
-    node = documents[0]
-    if node.kind != "map":
-        problems.append(problem(node, "a signature is a map of keys", "write inputs: and outputs:"))
+    node = only_map(documents, problems, "a signature", "write inputs: and outputs:")
+    if node is None:
         return []
     shaper = Shaper()
     found = shaper.validated(shaper.shape(node, ModelSignature), ModelSignature)

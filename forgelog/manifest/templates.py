@@ -22,7 +22,7 @@ from events.language.experiments.templates import ScriptRole, TemplateSpec
 from events.language.file_paths import FilePath
 from forgelog.errors import Problem
 from forgelog.manifest.kinds import ManifestKind
-from forgelog.manifest.nodes import Node, problem
+from forgelog.manifest.nodes import Node, only_map, problem
 from forgelog.manifest.shape import Shaper, suggest
 
 NAME = "template.yaml"
@@ -43,11 +43,8 @@ _ROLES = [role.value for role in ScriptRole if role is not ScriptRole.OTHER]
 
 def _templates(documents: Sequence[Node], problems: list[Problem]) -> list[dict[str, Any]]:
     """The fields of `TemplateSpec` without `files`, and `scripts`."""
-    for node in documents[1:]:
-        problems.append(problem(node, "is a second document", "a template is one"))
-    node = documents[0]
-    if node.kind != "map":
-        problems.append(problem(node, "a template is a map of keys", "write for example 'framework: pytorch'"))
+    node = only_map(documents, problems, "a template", "write for example 'framework: pytorch'")
+    if node is None:
         return []
     shaper = Shaper()
     data = shaper.shape(node, TemplateDocument)
