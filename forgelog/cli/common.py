@@ -39,6 +39,7 @@ AtOption = Annotated[
     typer.Option("--at", metavar="TIME", help="As of this time: '10m ago', '03:12', '2026-05-09T03:12:00Z'."),
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
+DepthOption = Annotated[int, typer.Option("--depth", min=1, max=100, help="Most steps.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history shows it.")]
 IntoOption = Annotated[Path, typer.Option("--into", metavar="DIR", help="Into this folder.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, DepthOption, OutputOption, moment, with_client
 from forgelog.cli.render import Column, Format, column, note, show_data, show_rows
 
 app = typer.Typer(
@@ -15,7 +15,6 @@ app = typer.Typer(
     help="What an answer, a model or a table was made of: through deployments, runs and pipelines.",
 )
 
-DepthOption = Annotated[int, typer.Option("--depth", min=1, max=100, help="Most steps.")]
 DeploymentArgument = Annotated[
     str, typer.Argument(metavar="DEPLOYMENT", help="Its name or id.", autocompletion=complete.deployments)
 ]

@@ -11,7 +11,16 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.artifacts import show_fetched
-from forgelog.cli.common import AtOption, ForceOption, IntoOption, LimitOption, OutputOption, moment, with_client
+from forgelog.cli.common import (
+    AtOption,
+    DepthOption,
+    ForceOption,
+    IntoOption,
+    LimitOption,
+    OutputOption,
+    moment,
+    with_client,
+)
 from forgelog.cli.experiments import FrameworkOption
 from forgelog.cli.nodes import pairs
 from forgelog.cli.progress import Progress
@@ -223,7 +232,7 @@ def lineage(
     ref: RefArgument,
     up: Annotated[bool, typer.Option("--up", help="Only what it was made of.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Only what was made of it.")] = False,
-    depth: Annotated[int, typer.Option("--depth", min=1, max=100, help="Most steps.")] = 10,
+    depth: DepthOption = 10,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
+from forgelog.cli.common import AtOption, DepthOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.render import (
     Column,
     Format,
@@ -36,7 +36,6 @@ ColumnArgument = Annotated[
         metavar="DATASET[.COLUMN]", help="A dataset, or one of its columns.", autocompletion=complete.pipeline_datasets
     ),
 ]
-DepthOption = Annotated[int, typer.Option("--depth", min=1, max=100, help="Most steps.")]
 
 datasets = typer.Typer(no_args_is_help=True, help="Datasets that pipelines make: versions, contracts, rules.")
 
