@@ -30,7 +30,6 @@ MOST_NODES = 2_000
 """Nodes that are told."""
 _RECENT_RUNS = 200
 """Runs of a pipeline among which that one is looked for in which a run of an experiment was made."""
-_PIPELINE_LABEL = "forgelog/pipeline"
 
 
 class Node(NamedTuple):
@@ -201,8 +200,10 @@ class _Trail:
 
     async def _stage_at(self, worker: str, time: datetime) -> Node | None:
         """What a worker of a pipeline did at a time: it does one stage after another."""
+        from events.language.pipelines.pipeline import PIPELINE_LABEL
+
         with suppress(NotFound):
-            pipeline = dict((await self._jobs.get(worker, at=self._at)).spec.metadata.labels).get(_PIPELINE_LABEL, "")
+            pipeline = dict((await self._jobs.get(worker, at=self._at)).spec.metadata.labels).get(PIPELINE_LABEL, "")
             runs = await self._pipeline_runs.list(pipeline, at=self._at, limit=_RECENT_RUNS) if pipeline else []
             for run in runs:
                 if run.started_at is None or not _amid(time, run.started_at, run.ended_at):

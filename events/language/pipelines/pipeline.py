@@ -35,6 +35,9 @@ VersionNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
 RunNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Which run of its pipeline; the first is 1."""
 
+PIPELINE_LABEL = "forgelog/pipeline"
+"""Label of a job that works for a pipeline: its id."""
+
 MAX_REASON = 1_000
 """Most characters of a reason."""
 

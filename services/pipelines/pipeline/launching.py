@@ -14,7 +14,7 @@ from events.language.jobs.spec import (
     RestartPolicy,
 )
 from events.language.pipelines.enums import StageExecution
-from events.language.pipelines.pipeline import PipelineSpec, secrets_of
+from events.language.pipelines.pipeline import PIPELINE_LABEL, PipelineSpec, secrets_of
 from events.language.pipelines.run_events import WorkerRequested
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.work import WorkerSpec
@@ -22,7 +22,6 @@ from events.log.ids import child_id
 from services.pipelines.pipeline.failures import FREE_LOSSES
 from services.pipelines.pipeline.state import Pipeline, Run, Stage
 
-PIPELINE_LABEL = "forgelog/pipeline"
 RUN_LABEL = "forgelog/run"
 
 _PROGRAM = 'exec "$FORGELOG_PYTHON" -m forgelog.worker'
