@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,13 +106,17 @@ def down(
 
 def _platform(data: Path | None) -> Platform:
     """The platform of the folder. It can be shown and stopped even if `FORGELOG_CONTEXTS` is invalid."""
-    from events.language.contexts import VARIABLE, ContextsError
+    from events.language.contexts import VARIABLE, ContextsError, contexts
 
     try:
         from forgelog.embedded.platform import Platform
+
+        if os.environ.get(VARIABLE):
+            import_module("events.language.registry")  # which imports the languages of added contexts
     except ContextsError as error:
         render.note(f"{error}; going on without {VARIABLE}")
         os.environ.pop(VARIABLE, None)
+        contexts.cache_clear()
         from forgelog.embedded.platform import Platform
     return Platform(data)
 
