@@ -41,8 +41,10 @@ WARM = 0.5
 MOST_OF_CLIENT = 2
 """Turns of the client itself, which needs half a minute at MLflow's server."""
 CREATE, METRIC, BATCH = COUNTS
-CONNECTIONS = {CREATE: (8, 32), METRIC: (8, 32), BATCH: (8,)}
+CONNECTIONS = {CREATE: (8, 32, 128), METRIC: (8, 32, 128), BATCH: (8,)}
 """MLflow's server on sqlite answers none of 32 `log-batch` at once: its connections to the database run out."""
+MOST_ON_SQLITE = 32
+"""After 128 it answers nothing any more."""
 TARGETS = {CREATE: 10.0, METRIC: 10.0, BATCH: 15.0}
 """As many times what MLflow's server does."""
 NAMES = {CREATE: "runs/create", METRIC: "log-metric", BATCH: f"log-batch of {METRICS:,}"}
@@ -58,6 +60,8 @@ class Server:
     """Of its first process; 0: ours."""
     database: str = ""
     """How the processes of its database are called, which are ours too."""
+    most: int = max(CONNECTIONS[CREATE])
+    """Connections at once that it stays up with."""
     spent: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in COUNTS})
     """Milliseconds of CPU a request."""
     played: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in COUNTS})
@@ -116,7 +120,7 @@ async def turn(server: Server, servers: Sequence[Server], recording: Recording, 
     runs: list[str] = []
     for kind, numbers in CONNECTIONS.items():
         best, spent = 0.0, 0.0
-        for connections in numbers:
+        for connections in (number for number in numbers if number <= server.most):
             if kind == CREATE:
                 requests = recording.creating(server.address)
             else:
@@ -163,7 +167,7 @@ async def peers(settings: Settings, folder: Path, stack: AsyncExitStack) -> list
         version = mlflow_server.version()
         sqlite = mlflow_server.server(f"sqlite:///{folder}/mlflow.db", folder / "sqlite")
         address, pid = await stack.enter_async_context(sqlite)
-        found.append(Server(f"MLflow {version}'s server on sqlite", address, pid))
+        found.append(Server(f"MLflow {version}'s server on sqlite", address, pid, most=MOST_ON_SQLITE))
         store = await stack.enter_async_context(database(settings))
         address, pid = await stack.enter_async_context(mlflow_server.server(store, folder / "postgres"))
         found.append(Server(f"MLflow {version}'s server on Postgres", address, pid, "postgres"))

@@ -100,12 +100,19 @@ def _past_statement(table: Table) -> str:
 
 
 def _index_statements(table: Table) -> dict[str, str]:
-    """By the index's name."""
-    statements = {
-        f"{table.name}_index_{number}": f"on {quoted(table.name)} "
-        f"{index if index.startswith('using ') else f'({index})'}"
-        for number, index in enumerate(table.indexes)
-    }
+    """By the index's name.
+
+    An index of columns of the key gets the rest of the key too. Postgres takes what it knows no better for narrow, and
+    the smaller index then: it would look rows up, all of their key given, along a part of the key that they may share
+    with thousands (an archive of code that every job names).
+    """
+    statements = {}
+    for number, index in enumerate(table.indexes):
+        name, columns = f"{table.name}_index_{number}", index.split(", ")
+        if set(columns) < set(table.key):
+            name, columns = f"{name}_key", [*columns, *(each for each in table.key if each not in columns)]
+        rest = index if index.startswith("using ") else f"({', '.join(columns)})"
+        statements[name] = f"on {quoted(table.name)} {rest}"
     if table is not HISTORY:
         name, key = quoted(table.past), ", ".join(quoted(column) for column in table.key)
         statements[f"{table.past}_key"] = f"on {name} ({key}, since)"
@@ -178,6 +185,8 @@ async def create_schema(db: Db, schema: str, projection: Projection, *, bare: bo
             for index, statement in () if bare else _index_statements(table).items():
                 if index not in there:
                     await db.execute(statement)
+                if (former := index.removesuffix("_key")) != index and former in there:
+                    await db.execute(f"drop index {quoted(former)}")  # of an earlier version: without the whole key
 
 
 # What is asked for before it is made takes no lock where it is there. With `if not exists` Postgres locks the table

@@ -52,3 +52,17 @@ def test_an_index_is_of_columns_or_as_it_says() -> None:
     assert first == 'create index "notes_index_0" on "notes" (id desc)'
     assert second == 'create index "notes_index_1" on "notes" using gin (labels)'
     assert len(past) == 2
+
+
+def test_an_index_of_a_part_of_the_key_has_the_whole_key() -> None:
+    objects = Table(
+        name="objects",
+        key=("subject", "digest"),
+        columns={"subject": "text", "digest": "text", "size": "bigint"},
+        indexes=("digest", "digest, subject", "digest, size", "digest desc"),
+    )
+    part, whole, mixed, down, *_ = tables._index_statements(objects).items()
+    assert part == ("objects_index_0_key", 'create index "objects_index_0_key" on "objects" (digest, subject)')
+    assert whole == ("objects_index_1", 'create index "objects_index_1" on "objects" (digest, subject)')
+    assert mixed == ("objects_index_2", 'create index "objects_index_2" on "objects" (digest, size)')
+    assert down == ("objects_index_3", 'create index "objects_index_3" on "objects" (digest desc)')
