@@ -22,11 +22,10 @@ from bench.peers.environment import Unavailable, told
 from bench.report import Figure
 from events.language.pipelines.checks import spec_errors
 from events.language.pipelines.pipeline import PipelineSpec
-from events.language.pipelines.run_events import StageCompleted, WorkerGone
 from events.language.resources import NodeRegistered
 from events.process.settings import Settings
 from forgelog import AsyncClient
-from tests.integration.cluster import Cluster, cluster
+from tests.integration.cluster import cluster
 
 PEERS = Path(__file__).parents[1] / "build" / "peers" / "pipelines" / "bin" / "python"
 
@@ -70,26 +69,23 @@ def validation() -> float:
     return taken
 
 
-async def gaps(platform: Cluster, run_id: str) -> list[float]:
-    """Milliseconds from the end of each step to the end of the next."""
-    last = f"s{CHAIN - 1}"
-    await platform.event(StageCompleted, lambda event: (event.run_id, event.stage_id) == (run_id, last))
-    ends = [
-        each.meta.time.timestamp()
-        for each in platform.seen
-        if isinstance(each.data, StageCompleted) and each.data.run_id == run_id
-    ]
+async def gaps(client: AsyncClient, number: int) -> list[float]:
+    """Milliseconds from the end of each step of a chain to the end of the next."""
+    ends = sorted(
+        row.ended_at.timestamp() for row in await client.pipeline_runs.stages("chain", number) if row.ended_at
+    )
+    assert len(ends) == CHAIN, len(ends)
     return [(later - earlier) * 1000 for earlier, later in pairwise(ends)]
 
 
-async def _run(client: AsyncClient, name: str) -> tuple[str, float]:
-    """A run's id, and the seconds until its row says that it has completed."""
+async def _run(client: AsyncClient, name: str) -> tuple[int, float]:
+    """A run's number, and the seconds until its row says that it has completed."""
     began = time.perf_counter()
     number = await client.pipeline_runs.start(name)
     row = await client.pipeline_runs.wait(name, number, timeout=SECONDS)
     taken = time.perf_counter() - began
     assert row.status == "completed", row
-    return row.run_id, taken
+    return number, taken
 
 
 def _peers(runs: int) -> Iterator[Figure]:
@@ -122,15 +118,17 @@ async def figures(settings: Settings, runs: int) -> list[Figure]:
                 await client.pipelines.define(name, spec)
                 await client.pipelines.activate(name)
                 await _run(client, name)  # the first starts the worker
+            platform.watch_no_more()
             for _ in range(runs):
-                run_id, taken = await _run(client, "chain")
-                steps.append(statistics.median(await gaps(platform, run_id)))
+                number, taken = await _run(client, "chain")
+                steps.append(statistics.median(await gaps(client, number)))
                 chains.append(taken / CHAIN * 1000)
                 rates.append(TASKS / (await _run(client, "tasks"))[1])
             for name in ("chain", "tasks"):
                 await client.pipelines.retire(name)
-                id = (await client.pipelines.get(name)).pipeline_id
-                await platform.event(WorkerGone, lambda event, id=id: event.pipeline_id == id)
+                async with asyncio.timeout(SECONDS):
+                    while not all(worker.ended_at for worker in await client.pipeline_runs.workers(name)):
+                        await asyncio.sleep(0.1)
     return [
         Figure("a pipeline's step that does nothing, p50", "ms", steps, target=15, higher_is_better=False),
         Figure(
