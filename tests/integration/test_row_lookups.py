@@ -1,4 +1,4 @@
-"""How rows are looked up on a real Postgres: along their whole key, also where they share a part of it with thousands."""
+"""Rows are looked up on a real Postgres along their whole key, also where they share a part of it with thousands."""
 
 from __future__ import annotations
 
