@@ -8,7 +8,7 @@ SYNCED := .venv/.synced
 # A platform of this checkout's own; `forgelog` finds it from here and below.
 DATA ?= $(CURDIR)/.forgelog
 
-.PHONY: setup proto up down demo test spark explore lint format wheel bench bench-peers peers serving-peers pipeline-peers chaos chaos-serving chaos-study overload clean
+.PHONY: setup proto up down demo azurite test spark explore lint format wheel bench bench-peers peers serving-peers pipeline-peers chaos chaos-serving chaos-study overload clean
 
 setup: $(SYNCED) proto
 
@@ -42,8 +42,19 @@ down: $(SYNCED)
 demo: setup
 	$(BIN)/forgelog demo --data $(DATA)/demo
 
+# Azure's store, as the tests have it: a program of npm (190 MB), the last that runs on Node.js 20. Without npm, or where
+# it gets none, its tests are skipped. In a folder of its version: another version is another target.
+AZURITE := build/azurite/3.35.0
+azurite: | $(AZURITE)
+$(AZURITE):
+	@rm -rf build/azurite && mkdir -p build/azurite
+	@if ! command -v npm >/dev/null; then echo "no npm, so no azurite: the tests on Azure's store are skipped" >&2; \
+	elif npm install --prefix $@.part --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund --silent \
+		--fetch-retries=1 --fetch-retry-mintimeout=1000 --fetch-timeout=30000 azurite@$(@F) >/dev/null; then mv $@.part $@; \
+	else rm -rf $@.part; echo "npm got no azurite@$(@F): the tests on Azure's store are skipped" >&2; fi
+
 # Two workers, which tests/side_by_side.py keeps out of each other's way; PYTEST="-n 0" is without them.
-test: setup
+test: setup azurite
 	$(BIN)/pytest -n 2 --durations-by-file=15 $(PYTEST)
 
 # Spark's results beside DuckDB's, by a driver in the process and by Spark Connect, with TPC-H at FACTOR. Installs the

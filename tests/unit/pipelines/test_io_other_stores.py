@@ -2,7 +2,8 @@
 
 The other tests of stores are on S3.
 
-Azurite is a program of npm (`npm install azurite`, 360 MB), so it is used where it is there.
+Azurite is a program of npm: `make test` gets it (`make azurite` alone does) where npm and its registry are there. One
+from elsewhere is named in FORGELOG_TEST_AZURITE.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 
 @pytest.fixture(scope="module")
 def azurite() -> Iterator[str]:
-    program = os.environ.get("FORGELOG_TEST_AZURITE") or shutil.which("azurite-blob")
+    program = os.environ.get("FORGELOG_TEST_AZURITE") or _installed() or shutil.which("azurite-blob")
     if program is None:
-        pytest.skip("there is no azurite-blob: npm install azurite, and name it in FORGELOG_TEST_AZURITE")
+        pytest.skip("there is no azurite-blob: `make azurite` gets it by npm, or name one in FORGELOG_TEST_AZURITE")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = [program, "--blobPort", str(port), "--silent", "--inMemoryPersistence", "--skipApiVersionCheck"]
+    arguments.append("--disableTelemetry")
     server = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 60
@@ -51,6 +53,7 @@ def azurite() -> Iterator[str]:
                 socket.create_connection(("127.0.0.1", port), 1).close()
                 break
             except OSError:
+                assert server.poll() is None, f"{program} ended: it needs Node.js"
                 assert time.monotonic() < until, "azurite did not start"
                 time.sleep(0.05)
         address = f"http://127.0.0.1:{port}/{ACCOUNT}"
@@ -59,6 +62,13 @@ def azurite() -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+def _installed() -> str | None:
+    """The one that `make azurite` put under build."""
+    build = Path(__file__).parents[3] / "build" / "azurite"
+    found = sorted(build.glob("[0-9.]*[0-9]/node_modules/.bin/azurite-blob"))
+    return str(found[-1]) if found else None
 
 
 def _make_container(address: str, name: str) -> None:
