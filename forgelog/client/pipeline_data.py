@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+from google.protobuf.json_format import ParseDict
+
 from forgelog.client.core import Namespace
+from forgelog.client.fetching import in_thread, read_object
 from forgelog.client.pipeline_ids import pipeline_id
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import DataSchemaRow, DatasetRow, DataVersionRow, QualityCheckRow, RuleRecordRow
@@ -95,8 +99,13 @@ class AsyncPipelineData(Namespace):
         return cast("DataVersionRow", plain((await self._version(name, version, at)).version))
 
     async def files(self, name: str, version: int = 0, *, at: datetime | None = None) -> Answer:
-        """The manifest of a version, and that of its quarantine. Raises `NotFound`."""
-        return plain((await self._version(name, version, at)).files)
+        """The manifest of a version with all its files, and that of its quarantine. Raises `NotFound`, `Unavailable`."""
+        found = (await self._version(name, version, at)).files
+        for manifest in (found.manifest, found.quarantine):
+            if manifest.files_object.digest:  # there are too many for an event
+                for each in await self._listed(manifest.files_object):
+                    ParseDict(each, manifest.files.add())
+        return plain(found)
 
     async def versions(
         self, name: str, *, status: Iterable[str] = (), at: datetime | None = None, limit: int | None = None
@@ -182,6 +191,15 @@ class AsyncPipelineData(Namespace):
         options = self._core.options(CONTEXT, at)
         request = pb.GetDataVersionRequest(dataset_id=self._id(name), version=version, options=options)
         return await self._core.ask(self._stub.GetDataVersion, request, f"version {name}/{version or 'newest'}")
+
+    async def _listed(self, named: Any) -> list[dict[str, Any]]:
+        from events.language.objects import ObjectRef
+
+        ref = ObjectRef(digest=named.digest, size=named.size)
+        found: list[dict[str, Any]] = json.loads(
+            await in_thread(self._core, "read", lambda remote: read_object(remote, ref))
+        )
+        return found
 
     async def _send(self, command: str, name: str, **fields: Any) -> Answer:
         body = {"dataset_id": self._id(name), **fields}

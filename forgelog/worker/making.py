@@ -13,6 +13,7 @@ import duckdb
 from events.language.pipelines.commits import applied, place_label
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.enums import PipelineEngine
+from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.quality import DataQualityRule
 from events.language.pipelines.sinks import DataSink, OverwriteScope, WriteMode
 from events.language.pipelines.sources import QUARANTINE
@@ -31,6 +32,7 @@ from forgelog.worker.framing import Message
 from forgelog.worker.handing_on import hand_on
 from forgelog.worker.inputs import Inputs, attach
 from forgelog.worker.job import StageJob
+from forgelog.worker.manifests import carried
 from forgelog.worker.origins import Origins, through
 
 
@@ -146,14 +148,18 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
         refused = io.write_aside(connection, rows, beside, job.name, context)
     made_of = origins(inputs, ran)
     prepared = {
-        "manifest": manifest.model_dump(mode="json"),
-        "quarantine": refused.model_dump(mode="json") if refused is not None else None,
+        "manifest": _carried(manifest, job),
+        "quarantine": _carried(refused, job) if refused is not None else None,
         "inputs": [read.model_dump(mode="json") for read in made_of.inputs],
         "lineage": made_of.lineage.model_dump(mode="json"),
         "transformations": [each.model_dump(mode="json") for each in applied(stage.transformations)],
     }
     metrics |= {"rows_written": manifest.rows, "bytes_written": manifest.bytes}
     return {"prepared": prepared, **said}
+
+
+def _carried(manifest: CommitManifest, job: StageJob) -> Message:
+    return carried(manifest, job.scratch, job.objects).model_dump(mode="json")
 
 
 def origins(inputs: Inputs, ran: Ran) -> Origins:

@@ -28,6 +28,7 @@ from forgelog.worker.framing import Message
 from forgelog.worker.inputs import identities
 from forgelog.worker.job import Ask, StageJob
 from forgelog.worker.making import quarantine_of, run
+from forgelog.worker.manifests import whole
 from forgelog.worker.processes import Peak
 from forgelog.worker.tasks import plan, run_tasks
 
@@ -63,14 +64,16 @@ def _publish(job: StageJob) -> Message:
     assert job.stage.sink is not None
     assert job.manifest is not None
     context = job.context()
+    manifest = whole(job.manifest, job.scratch, job.objects)
+    quarantine = whole(job.quarantine, job.scratch, job.objects) if job.quarantine is not None else None
     faults.point(faults.BEFORE_PUBLICATION)
     try:
-        published = io.publish(job.stage.sink, job.manifest, job.dataset_version, context)
+        published = io.publish(job.stage.sink, manifest, job.dataset_version, context)
     except io.Superseded as error:
         return {"published": {"location": error.location, "superseded": True}}
-    if job.quarantine is not None:
-        beside = quarantine_of(job.stage.sink, job.manifest.base)
-        io.publish(beside, job.quarantine, job.dataset_version, context)
+    if quarantine is not None:
+        beside = quarantine_of(job.stage.sink, manifest.base)
+        io.publish(beside, quarantine, job.dataset_version, context)
     faults.point(faults.AFTER_PUBLICATION)
     return {
         "published": {

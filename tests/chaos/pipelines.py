@@ -34,7 +34,14 @@ import psutil
 from aiokafka.errors import KafkaError
 
 from events.language.pipelines.dataset_messages import VersionPublished
-from events.language.pipelines.run_events import RunCompleted, RunEnded, RunQueued, RunStarted, StageDispatched
+from events.language.pipelines.run_events import (
+    RunCompleted,
+    RunEnded,
+    RunQueued,
+    RunStarted,
+    StageDispatched,
+    WorkerReady,
+)
 from events.language.pipelines.schedule_messages import ScheduleFired
 from events.process import faults
 from events.projections import rebuild
@@ -186,12 +193,16 @@ class Story:
         await asyncio.sleep(self.chance.uniform(0, 3))
 
     async def workers_killed(self) -> None:
-        """All of them, several times, whatever they do."""
-        for _ in range(4):
-            for worker in list(workers()):
-                with suppress(psutil.NoSuchProcess):
-                    worker.kill()
-            await asyncio.sleep(self.chance.uniform(1, EVERY / 2))
+        """All of them, several times, whatever they do. Of three in a row that end before they are ready, the third
+        would fail what waits for it, so one gets ready in between."""
+        for _ in range(2):
+            for _ in range(2):
+                ready = await self.count(WorkerReady)
+                for worker in list(workers()):
+                    with suppress(psutil.NoSuchProcess):
+                        worker.kill()
+                await asyncio.sleep(self.chance.uniform(1, EVERY / 2))
+            await self.until_count(WorkerReady, ready + 1)
 
     async def second(self) -> None:
         """The first process of the service stands still until the second one decides, and goes on then."""

@@ -152,3 +152,38 @@ async def _until(client: AsyncClient, number: int, status: str) -> Any:
             if row.number == number and row.status == status:
                 return row
     raise AssertionError("a watch has no end")
+
+
+async def test_a_version_may_have_more_files_than_an_event_holds(
+    platform: Cluster, client: AsyncClient, tmp_path: Path
+) -> None:
+    days = 1_800
+    (tmp_path / "days.csv").write_text("day,amount\n" + "".join(f"d{n},{n}\n" for n in range(days)))
+    source = {"type": "file_system", "path": str(tmp_path / "days.csv")}
+    sink = {"type": "dataset", "dataset": "by-day", "partition_by": ["day"], "max_partitions": 2_000}
+    total = {"type": "custom", "custom": {"sql": "SELECT count(*) AS days, sum(amount) AS amount FROM days"}}
+    stages = [
+        {"id": "split", "inputs": {"raw": {"source": source}}, "sink": sink},
+        {
+            "id": "add",
+            "after": ["split"],
+            "inputs": {"days": {"source": {"type": "dataset", "dataset": "by-day"}}},
+            "transformations": [total],
+            "sink": {"type": "dataset", "dataset": "total"},
+        },
+    ]
+    worker = {"cpus": 0.5, "memory_bytes": 1 << 30}
+    await client.pipelines.define("by-day", {"stages": stages, "execution": {"max_workers": 1, "worker": worker}})
+    await client.pipelines.activate("by-day")
+    number = await client.pipeline_runs.start("by-day")
+    row = await client.pipeline_runs.wait("by-day", number, timeout=PATIENCE)
+    assert row.status == "completed", await client.pipeline_runs.stages("by-day", number)
+
+    version = await client.pipeline_data.version("by-day")
+    assert (version.status, version.rows) == ("published", days)
+    listed = (await client.pipeline_data.files("by-day"))["manifest"]
+    assert len({each["path"] for each in listed["files"]}) == days
+    assert {each["partition"]["day"] for each in listed["files"]} == {f"d{n}" for n in range(days)}
+    assert listed["files_object"]["digest"]  # where the event had them
+    assert (await client.pipeline_data.version("total")).rows == 1
+    await client.pipelines.retire("by-day")

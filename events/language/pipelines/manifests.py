@@ -16,7 +16,6 @@ from events.language.pipelines.columns import ColumnName
 from events.language.pipelines.connections import MAX_LOCATION, DataSourceType, Location
 from events.language.pipelines.formats import Columns
 from events.language.pipelines.sinks import WriteMode
-from events.language.planned import Planned
 
 MAX_MANIFEST_BYTES = 256 << 10
 """Longest manifest, as JSON, that an event carries. A longer one's files are an object."""
@@ -62,7 +61,7 @@ class CommitManifest(Model):
     aside: Annotated[str, StringConstraints(max_length=MAX_LOCATION)]
     """Where the files are: the URL of a folder; of a database the staging table."""
     files: tuple[CommitFile, ...] = Field(default=(), max_length=100_000)
-    files_object: Annotated[ObjectRef | None, Planned("manifests of many files")] = None
+    files_object: ObjectRef | None = None
     """The object that has `files`, as a list in JSON, where they are too many for an event. `files` is empty then."""
     columns: Columns
     """Of all rows, those that the sink is partitioned by included."""

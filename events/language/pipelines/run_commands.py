@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, model_validator
@@ -142,6 +143,14 @@ class ReportStagePrepared(StageReport):
     streams: Annotated[tuple[StreamState, ...], Field(max_length=100)] = ()
     """Of inputs with windows: what is left to the next batch."""
     metrics: StageMetrics = StageMetrics()
+
+    def objects(self) -> Sequence[tuple[str, ObjectRef]]:
+        given = (("manifest", self.manifest), ("quarantine", self.quarantine))
+        return [
+            (f"{name}.files_object", each.files_object)
+            for name, each in given
+            if each is not None and each.files_object is not None
+        ]
 
 
 class ReportStagePublished(StageReport):

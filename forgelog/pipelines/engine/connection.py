@@ -46,10 +46,12 @@ def open_connection(memory_bytes: int, threads: int, scratch: Path, allowed_path
 
 def allow(connection: Any, paths: Iterable[str]) -> None:
     """Lets a connection that is not locked read and write more files; those that end with a slash are folders."""
-    for path in paths:
-        setting = "allowed_directories" if path.endswith("/") else "allowed_paths"
-        (given,) = connection.execute("SELECT current_setting(?)", [setting]).fetchone()
-        _set(connection, setting, [*given, path])
+    given = list(paths)
+    folders, files = [path for path in given if path.endswith("/")], [path for path in given if not path.endswith("/")]
+    for setting, more in (("allowed_directories", folders), ("allowed_paths", files)):
+        if more:  # all at once: DuckDB takes the whole list, which may be of thousands
+            (before,) = connection.execute("SELECT current_setting(?)", [setting]).fetchone()
+            _set(connection, setting, [*before, *more])
 
 
 def lock(connection: Any) -> None:
