@@ -99,7 +99,7 @@ class AsyncPipelineData(Namespace):
         return cast("DataVersionRow", plain((await self._version(name, version, at)).version))
 
     async def files(self, name: str, version: int = 0, *, at: datetime | None = None) -> Answer:
-        """The manifest of a version with all its files, and that of its quarantine. Raises `NotFound`, `Unavailable`."""
+        """The manifest of a version, and that of its quarantine, with all files. Raises `NotFound`, `Unavailable`."""
         found = (await self._version(name, version, at)).files
         for manifest in (found.manifest, found.quarantine):
             if manifest.files_object.digest:  # there are too many for an event

@@ -154,9 +154,7 @@ async def _until(client: AsyncClient, number: int, status: str) -> Any:
     raise AssertionError("a watch has no end")
 
 
-async def test_a_version_may_have_more_files_than_an_event_holds(
-    platform: Cluster, client: AsyncClient, tmp_path: Path
-) -> None:
+async def test_a_version_may_have_more_files_than_an_event_holds(client: AsyncClient, tmp_path: Path) -> None:
     days = 1_800
     (tmp_path / "days.csv").write_text("day,amount\n" + "".join(f"d{n},{n}\n" for n in range(days)))
     source = {"type": "file_system", "path": str(tmp_path / "days.csv")}
