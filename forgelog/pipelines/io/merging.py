@@ -7,7 +7,7 @@ depend on the version and the old file alone: repeated after a crash, it writes 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from events.language.pipelines.columns import Column
@@ -61,17 +61,36 @@ class Merge:
         connection = self._connection()
         attach(connection, "new", self._resolved(self._new))
         keys = sql.names(self._sink.keys)
+        # read once: there may be thousands of files, old and new
+        connection.execute(f"CREATE TABLE new_keys AS SELECT DISTINCT {keys} FROM new")
+        changed = {file.path for file in self._with_new_keys(connection, before)}
         kept: list[VersionFile] = []
         for number, file in enumerate(before):
-            attach(connection, "old", self._resolved([file]))
-            query = f"SELECT count(*) FROM old SEMI JOIN new USING ({keys})"
-            if connection.execute(query).fetchall()[0][0] == 0:
+            if file.path not in changed:
                 kept.append(file)
                 continue
-            rest = f"SELECT {self._stored('old')} FROM old ANTI JOIN new USING ({keys})"
+            attach(connection, "old", self._resolved([file]))
+            rest = f"SELECT {self._stored('old')} FROM old ANTI JOIN new_keys USING ({keys})"
             kept += self._rewritten(connection, rest, file, f"{prefix}{_folders(file)}part-{version}-m{number:05}")
         connection.close()
         return tuple(kept)
+
+    def _with_new_keys(
+        self, connection: duckdb.DuckDBPyConnection, files: Sequence[VersionFile]
+    ) -> Iterator[VersionFile]:
+        """Those of the files that have rows with new keys. Many are looked at together, and divided where some have."""
+        if not files:
+            return
+        attach(connection, "old", self._resolved(files))
+        query = f"SELECT 1 FROM old SEMI JOIN new_keys USING ({sql.names(self._sink.keys)}) LIMIT 1"
+        if not connection.execute(query).fetchall():
+            return
+        if len(files) == 1:
+            yield files[0]
+            return
+        half = len(files) // 2
+        yield from self._with_new_keys(connection, files[:half])
+        yield from self._with_new_keys(connection, files[half:])
 
     def compacted(
         self, before: Sequence[VersionFile], new: Sequence[VersionFile], version: int, prefix: str

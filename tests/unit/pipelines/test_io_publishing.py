@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from forgelog.pipelines.io import discard, publish, write_aside
+from forgelog.pipelines.io import discard, merging, publish, write_aside
 from forgelog.pipelines.io import local as local_files
 from forgelog.pipelines.io.local import locked
 from forgelog.pipelines.io.opening import open_folder
@@ -210,6 +210,27 @@ def test_partitions_alone_are_overwritten(table: Table) -> None:
     assert table.read() == [("mon", 1), ("tue", 20), (None, 3)]
     with pytest.raises(StageError, match="partition_by: is not that of the table, which is divided by day"):
         table.write(days, mode="append")
+
+
+def test_an_upsert_looks_at_files_together_and_reads_the_new_ones_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, looked = local_table(tmp_path), []
+    divided = {"mode": "upsert", "keys": ["id"], "partition_by": ["v"]}
+    table.publish(1, "SELECT n AS id, 'v' || n AS v FROM range(64) t(n)", **divided)
+
+    def attach(connection: Any, name: str, resolved: Any) -> None:
+        looked.append((name, len(resolved.files)))
+        attached(connection, name, resolved)
+
+    attached = merging.attach
+    monkeypatch.setattr(merging, "attach", attach)
+    table.publish(2, "SELECT n AS id, 'w' || n AS v FROM (VALUES (7), (200), (201)) t(n)", **divided)
+    assert sorted(table.read()) == sorted(
+        [(n, f"v{n}") for n in range(64) if n != 7] + [(n, f"w{n}") for n in (7, 200, 201)]
+    )
+    assert [each for each in looked if each[0] == "new"] == [("new", 3)]
+    assert len(looked) <= 2 + 1 + 2 * 6  # the new, the one that is rewritten, and a search by halves
 
 
 def test_upserts_need_keys_that_tell_rows_apart(table: Table) -> None:
