@@ -103,6 +103,11 @@ class Timeout(ForgelogError, TimeoutError):
     exit_code = 124  # as timeout(1)
 
 
+class ReaderGone(BaseException):
+    """The reader of a command's output has closed the pipe: the command ends quietly. It is no SystemExit, which in a
+    task would tear the event loop down and leave the other tasks' ends to be told as errors."""
+
+
 def exit_status(status: str, exit_code: int | None) -> int:
     """What a shell is told of an ended job: its exit code; 143 (128 + SIGTERM) if it was cancelled before it ran."""
     return 143 if exit_code is None and status == "cancelled" else exit_code or 0

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from forgelog.units import format_duration, parse_duration, quoted
 
 _CLOCK = re.compile(r"^(?:(today|yesterday) )?(\d{1,2}):(\d{2})(?::(\d{2}))?$")
+_COUNTED = re.compile(r"^([0-9.]+) ?(second|minute|hour|day|week)s?$")
 _HELP = "write for example '10m ago', '03:12', 'yesterday 03:12', '2026-05-09' or '2026-05-09T03:12:00Z'"
 
 
@@ -25,7 +26,12 @@ def parse_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
         return now
     try:
         if words.endswith(" ago"):
-            moment = now - timedelta(seconds=parse_duration(words.removesuffix(" ago")))
+            length = words.removesuffix(" ago").strip()
+            if counted := _COUNTED.match(length):  # 1 day, 3 weeks
+                length = counted[1] + counted[2][0]
+            moment = now - timedelta(seconds=parse_duration(length))
+        elif words in ("today", "yesterday"):  # as a date: its midnight
+            moment = _local(now.astimezone(zone).date() - timedelta(days=words == "yesterday"), time(), zone)
         elif clock := _CLOCK.match(words):
             day, hour, minute, second = clock.groups()
             at = time(int(hour), int(minute), int(second or 0))

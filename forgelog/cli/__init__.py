@@ -149,7 +149,7 @@ def main() -> None:
     from events.language.contexts import ContextsError
     from events.process.collector import look_seldom
     from events.process.private import keep_private
-    from forgelog.errors import ForgelogError, InvalidInput
+    from forgelog.errors import ForgelogError, InvalidInput, ReaderGone
 
     keep_private()
     look_seldom()
@@ -165,6 +165,8 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except ReaderGone:
+        sys.exit(0)
     except ContextsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(InvalidInput.exit_code)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from forgelog.cli.render import Format, note
-from forgelog.errors import ForgelogError, InvalidInput, NotFound
+from forgelog.errors import ForgelogError, InvalidInput, NotFound, ReaderGone
 from forgelog.times import parse_time
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ def guarded(work: Callable[[], T]) -> T:
         report(error)
         raise typer.Exit(error.exit_code) from None
     except BaseExceptionGroup as group:  # from concurrent work: report the first error
+        if group.subgroup(ReaderGone) is not None:
+            raise ReaderGone from None
         if (first := _first(group)) is None:
             raise
         report(first)

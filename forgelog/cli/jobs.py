@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -150,8 +149,7 @@ async def _watch(client: AsyncClient, rows: Callable[[AsyncClient], Coroutine[An
         )
         async for job in client.jobs.watch():
             if output is Format.TABLE:
-                write("\n".join(changes.lines(job)) + "\n")
-                sys.stdout.flush()
+                write("\n".join(changes.lines(job)) + "\n", flush=True)
             else:
                 show_line(job)
         return

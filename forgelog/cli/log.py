@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -348,8 +347,7 @@ def watch(
         async def follow(client: AsyncClient, name: str, subjects: Sequence[str], own: dict[str, Any]) -> None:
             async for event in client.log.watch(name, subjects=subjects, **own):
                 if output is Format.TABLE:
-                    write("\n".join(events.lines(event)) + "\n")
-                    sys.stdout.flush()
+                    write("\n".join(events.lines(event)) + "\n", flush=True)
                 else:
                     show_line(event)
 

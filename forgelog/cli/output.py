@@ -12,7 +12,7 @@ import typer
 from forgelog.cli import complete
 from forgelog.cli.common import AtOption, OutputOption, moment, with_client
 from forgelog.cli.nodes import parsed
-from forgelog.cli.render import Format, column, note, show_data, show_line, show_rows, write
+from forgelog.cli.render import Format, column, nobody_reads, note, show_data, show_line, show_rows, write
 from forgelog.errors import InvalidInput
 from forgelog.units import parse_bytes
 
@@ -131,7 +131,7 @@ def _data(piece: Any, output: Format) -> None:
     if output is Format.YAML:
         write("---\n")
         show_data(shown, output)
-        sys.stdout.flush()
+        write("", flush=True)
     else:
         show_line(shown)
 
@@ -144,10 +144,7 @@ def _raw(stream: str, data: bytes) -> None:
         target.buffer.write(data)
         target.buffer.flush()
     except BrokenPipeError:
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
-        raise SystemExit(0) from None
+        raise nobody_reads(target) from None
 
 
 class Lines:

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from math import isfinite
-from typing import Any
+from typing import IO, Any
 
 from events.process.numbers import word_of
 from forgelog.cli.tables import Column, Stream, age_column, column, lines_of, text_of, width_of
+from forgelog.errors import ReaderGone
 
 __all__ = [
     "Column",
@@ -131,8 +132,7 @@ def show_line(data: Mapping[str, Any]) -> None:
     """One JSON object on one line, for streams."""
     import orjson
 
-    write(orjson.dumps(plain(data), option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode() + "\n")
-    sys.stdout.flush()
+    write(orjson.dumps(plain(data), option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode() + "\n", flush=True)
 
 
 def plain(value: Any) -> Any:
@@ -155,16 +155,24 @@ def plain(value: Any) -> Any:
     return value
 
 
-def write(text: str) -> None:
-    """Write text to standard output. If the reader has closed the pipe (``| head``), end the command quietly."""
+def write(text: str, *, flush: bool = False) -> None:
+    """Write text to standard output, at once with `flush`. If the reader has closed the pipe (``| head``), end the
+    command quietly."""
     try:
         sys.stdout.write(text)
+        if flush:
+            sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter would flush again at exit, and report an error.
-        import os
+        raise nobody_reads(sys.stdout) from None
 
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+
+def nobody_reads(stream: IO[str]) -> ReaderGone:
+    """What ends the command whose output `stream` leads to nobody any more."""
+    import os
+
+    # The interpreter would flush again at exit, and report an error.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return ReaderGone()
 
 
 def note(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ from forgelog.cli.interrupts import Interrupts
 from forgelog.cli.nodes import pairs
 from forgelog.cli.output import show_pieces
 from forgelog.cli.progress import Progress
-from forgelog.cli.render import Format, column, note, show_data, show_rows
+from forgelog.cli.render import Format, column, note, show_data, show_rows, write
 from forgelog.cli.service_options import (
     DrainOption,
     LiveOption,
@@ -197,12 +196,12 @@ def submit(
             jobs = await _submit(client, described, id, output, not no_chdir, experiment, param)
             rows = [{"name": job.name, "job_id": job.id} for job in jobs]
             if output is Format.TABLE and len(jobs) == 1:
-                sys.stdout.write(f"{jobs[0].id}\n")
+                write(f"{jobs[0].id}\n")
             elif output is Format.TABLE:
                 show_rows(rows, [column("Name"), column("Job", "job_id")], output)
             else:
                 show_data(rows, output)
-            sys.stdout.flush()  # so that the ids are shown even if the wait is interrupted
+            write("", flush=True)  # so that the ids are shown even if the wait is interrupted
             await shown(client)
             if not wait:
                 return 0
