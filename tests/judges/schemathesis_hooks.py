@@ -17,15 +17,24 @@ from schemathesis.generation.meta import CONTENT_TYPE_PROBES, CoveragePhaseData,
 
 from events.language.registry import aggregates_of, command_types
 from events.language.wording import WHOLE
-from tests.judges.schemathesis_once import Once, Property, each_form_once, each_shape_once, values_of
+from tests.judges.schemathesis_once import (
+    Once,
+    Property,
+    each_form_once,
+    each_shape_once,
+    values_of,
+    without_descriptions,
+)
 
 COMMANDS = "/v1/commands"
 MOST = 1_000
 """Longest text, list or map that is worth sending here: what has a larger bound is tried at it by tests of our own."""
 SECONDS, SECONDS_OF_STREAMS, MOST_SECONDS = "60", "1", 86_400
 """How long an answer may take: how fast the platform is, is not judged here. And how long a stream is followed."""
-ENDLESS, MOST_FOLLOWED = r"/Watch(Runs|ModelVersions|Tunings|Deployments)$|/watch/", 3
-"""What goes on until its time is over, and how many good requests for it are worth that."""
+ENDLESS = r"/Watch(Runs|PipelineRuns|ModelVersions|Tunings|Deployments)$|/watch/|/FollowWork$|/points/digest$"
+MOST_FOLLOWED = 2
+"""What goes on until its time is over (or waits for what does not come), and how many good requests for it, of the
+systematic ones, are worth that."""
 UNSAID = {
     *("cursor", "filter", "order_by", "at_least", "after", "actors", "types", "projects", "since", "until"),
     *("number", "alias", "environment", "depth", "window_seconds"),
@@ -133,7 +142,7 @@ _BOUNDS = ("maxLength", "maxItems", "maxProperties")
 once = Once()
 drawn: Counter[str] = Counter()
 """Command → its cases so far."""
-FIRST_OF_COMMAND, ONE_IN = 8, 16
+FIRST_OF_COMMAND, ONE_IN = 4, 32
 EVERY_CASE = bool(os.environ.get("FORGELOG_EVERY_CASE"))
 """Set it to try all: that takes some minutes more."""
 followed: Counter[str] = Counter()
@@ -144,9 +153,11 @@ followed: Counter[str] = Counter()
 def before_load_schema(_: Any, document: dict[str, Any]) -> None:
     """Take large bounds away: values at them take minutes to make. Of the CloudEvents leave one command, since they
     differ from plain ones by what surrounds the data alone. Take the commands of node agents away: nobody else sends
-    them, and they have as many cases as the rest. Leave what commands have in common whole in one of them."""
+    them, and they have as many cases as the rest. Leave what commands have in common whole in one of them. What only
+    describes is left out: all shapes of an operation are the key of each of its many caches."""
     once.document = document
     each_form_once(document["components"]["schemas"])
+    without_descriptions(document["components"]["schemas"])
     todo: list[Any] = [document]
     while todo:
         node = todo.pop()
@@ -171,10 +182,11 @@ def before_load_schema(_: Any, document: dict[str, Any]) -> None:
 @schemathesis.hook
 def filter_case(_: Any, case: schemathesis.Case) -> bool:
     """Leave out, of the systematic cases, what comes to the same as one before."""
-    about = getattr(case.meta and case.meta.phase, "data", None)
+    meta = case.meta
+    about = getattr(meta and meta.phase, "data", None)
     if not isinstance(about, CoveragePhaseData):
         return True
-    good = all(is_good(case, where) for where in ParameterLocation)
+    good = is_good(meta)
     if case.operation.path == COMMANDS:
         return (good or once.here(*_wrong_in_a_command(case, about))) and _is_drawn(case)
     asked = SimpleNamespace(
@@ -251,7 +263,7 @@ def before_call(_: Any, case: schemathesis.Case, __: dict[str, Any]) -> None:
     if case.operation.path == COMMANDS:
         return
     _give_time(case)
-    if all(is_good(case, where) for where in ParameterLocation):
+    if is_good(case.meta):
         _ask_for_what_there_is(case)
 
 
@@ -322,20 +334,20 @@ def first_item(_: Any, response: schemathesis.Response) -> Any:
     return json.loads(lines[0]) if lines else {}
 
 
-def is_good(case: schemathesis.Case, where: ParameterLocation) -> bool:
-    """Whether a part of a request is as its schema says, and not wrong on purpose."""
-    part = case.meta.components.get(where) if case.meta is not None else None
-    return part is None or part.mode.is_positive
+def is_good(meta: Any) -> bool:
+    """Whether every part of a request is as its schema says, and none wrong on purpose. `meta` is the case's, which
+    looks the whole case through each time that it is asked for it."""
+    return meta is None or all(part.mode.is_positive for part in meta.components.values())
 
 
 @schemathesis.check
 def a_wrong_body_is_refused(_: Any, response: schemathesis.Response, case: schemathesis.Case) -> None:
     """In place of ``negative_data_rejection``, where there is a body: the schemas have one form of it. Also taken are
     protobuf's (a number for a word) and pydantic's (1 for true)."""
-    if case.method != "POST" or case.meta is None or not 200 <= response.status_code < 300:
+    if case.method != "POST" or not 200 <= response.status_code < 300 or (meta := case.meta) is None:
         return
-    wrong = [where for where in case.meta.components if not is_good(case, where)]
-    about = str(getattr(case.meta.phase.data, "description", ""))
+    wrong = [where for where, part in meta.components.items() if not part.mode.is_positive]
+    about = str(getattr(meta.phase.data, "description", ""))
     if not wrong or (wrong == [ParameterLocation.BODY] and about.endswith("Incorrect type")):
         return
     outcomes = response.json().get("outcomes", []) if case.operation.path == COMMANDS else []
@@ -348,7 +360,7 @@ def a_good_command_is_refused_as_a_whole(_: Any, response: schemathesis.Response
     fields, so no single field may be wrong."""
     if case.operation.path != COMMANDS or response.status_code != 400 or "result" in response.json():
         return  # a service, which decided, knows more than the schema
-    if case.meta is None or not all(is_good(case, where) for where in case.meta.components):
+    if (meta := case.meta) is None or not is_good(meta):
         return
     for error in response.json()["error"]["errors"]:
         if error["field"] != "project" and not error["field"].endswith(GRAMMARS):  # the envelope says the project

@@ -12,6 +12,10 @@ SHORT = ".required"
 WORDS = {"title", "description", "default"}
 """Of a schema, what says nothing of the values that it takes."""
 
+DESCRIPTIONS = ("title", "description")
+VALUES = {"default", "const", "enum", "example", "examples"}
+"""Of a schema, what is or has values."""
+
 
 def each_shape_once(commands: list[dict[str, Any]], shapes: dict[str, Any]) -> None:
     """Leave what several commands have in common whole in the first of them: the envelope, and every shape that has a
@@ -66,6 +70,20 @@ def _inner(node: Any) -> Iterable[Any]:
     if isinstance(node, dict):
         return node.values()
     return node if isinstance(node, list) else ()
+
+
+def without_descriptions(node: Any) -> None:
+    """Take the texts for people out of schemas, and leave values (also a property of such a name) as they are."""
+    if isinstance(node, dict):
+        for word in DESCRIPTIONS:
+            if isinstance(node.get(word), str):
+                del node[word]
+        for name, each in node.items():
+            if name not in VALUES:
+                without_descriptions(each)
+    elif isinstance(node, list):
+        for each in node:
+            without_descriptions(each)
 
 
 class Property(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.judges.schemathesis_once import COMPONENTS, Once, each_form_once, each_shape_once
+from tests.judges.schemathesis_once import COMPONENTS, Once, each_form_once, each_shape_once, without_descriptions
 
 TEXT = {"type": "string", "maxLength": 3}
 
@@ -63,3 +63,10 @@ def test_a_thing_is_tried_at_the_first_place_that_has_it_and_as_often_as_it_come
     once = Once()
     assert [once.here(place, "text", 3) for place in ("a", "b", "a")] == [True, False, True]
     assert once.here("b", "text", 4)
+
+
+def test_texts_for_people_go_and_values_and_properties_of_such_names_stay() -> None:
+    found = {"Job": {"title": "Job", "properties": {"title": {**TEXT, "description": "What it is called."}}}}
+    found["Job"]["default"] = {"title": "none"}
+    without_descriptions(found)
+    assert found == {"Job": {"properties": {"title": TEXT}, "default": {"title": "none"}}}
