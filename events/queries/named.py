@@ -33,16 +33,16 @@ class NamedRows:
             raise not_found(self.kind, id or request.name, options["as_of"])
         return row
 
-    async def page(self, read: ReadModel, listing: Listing, request: Any, hint: str) -> Page:
-        """A page of what belongs to the aggregate that a request names by its id; `hint` is told where it does not.
-        Raises QueryError, also if there is no such aggregate."""
+    async def page(self, read: ReadModel, listing: Listing, request: Any, hint: str | None = None) -> Page:
+        """A page of what belongs to the aggregate that a request names by its id; `hint` is told where it does not, and
+        without one a request may be about all of them. Raises QueryError, also if there is no such aggregate."""
         options, id = read_options(request.options), self._id(request)
-        if not id:
+        if not id and hint is not None:
             raise invalid(f"{self._key}: is empty; {hint}")
         query = listing.query(request)
         async with read.view(**options) as db:
             page = await query.fetch(db)
-            if not page.rows:
+            if id and not page.rows:
                 await self.check(db, id, options["as_of"])
         return page
 

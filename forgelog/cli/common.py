@@ -55,6 +55,12 @@ def moment(text: str | None, option: str = "--at") -> datetime | None:
         raise InvalidInput(f"{option}: {error}") from None
 
 
+def before(begin: datetime, end: datetime, first: str = "--from", last: str = "--to") -> None:
+    """Raises `InvalidInput` where a stretch of time, as two options say it, has no length."""
+    if begin >= end:
+        raise InvalidInput(f"{first}: {begin:%Y-%m-%dT%H:%M:%SZ} is not before {last}, {end:%Y-%m-%dT%H:%M:%SZ}")
+
+
 def with_client(work: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
     """Run `work` with a new client. Errors for people are printed and become the exit code."""
 

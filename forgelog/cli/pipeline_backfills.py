@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, before, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.pipeline_plans import show_backfill_plan
 from forgelog.cli.pipeline_runs import NameArgument
@@ -49,6 +49,7 @@ def start(
     """Run a pipeline for the intervals of its schedule in a stretch of time, oldest first."""
     begin, end = moment(since, "--from"), moment(until, "--to") or datetime.now(UTC)
     assert begin is not None, "--from has no default"
+    before(begin, end)
     given = pairs(parameter)
     if dry_run:
         show_backfill_plan(name, begin, end, rerun, given, output)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, before, moment, with_client
 from forgelog.cli.nodes import pairs
 from forgelog.cli.pipeline_failures import told_failures
 from forgelog.cli.pipeline_plans import show_plan
@@ -118,6 +118,9 @@ async def _ended(client: AsyncClient, name: str, number: int, *, tell: bool) -> 
         if tell and not done and (text := await _awaited(client, name, number)):
             note(text)
         return await waiting
+    except asyncio.CancelledError:  # by Ctrl-C
+        note(f"run {number} of {name} goes on; 'forgelog pipeline cancel {name} {number}' ends it")
+        raise
     finally:
         waiting.cancel()
 
@@ -155,6 +158,8 @@ def _interval(since: str | None, until: str | None) -> tuple[datetime, datetime]
     if (since is None) is not (until is None):
         raise InvalidInput("--from and --to go together; give both")
     begin, end = moment(since, "--from"), moment(until, "--to")
+    if begin is not None and end is not None:
+        before(begin, end)
     return (begin, end) if begin is not None and end is not None else None
 
 
@@ -294,7 +299,7 @@ def cancel(
 ) -> None:
     """End a run: what waits is skipped, what runs is stopped."""
     outcome = with_client(lambda client: client.pipeline_runs.cancel(name, number, reason=reason))
-    show_done(outcome, f"run {number} of {name} is cancelled", output)
+    show_done(outcome, f"run {number} of {name} is cancelled", output, f"run {number} of {name} had ended already")
 
 
 def hold(

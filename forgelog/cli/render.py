@@ -180,9 +180,11 @@ def note(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def show_done(outcome: Any, text: str, format: Format) -> None:
+def show_done(
+    outcome: Any, text: str, format: Format, unchanged: str = "nothing to change: it was like that already"
+) -> None:
     """What a command has changed, in words, or that there was nothing to change."""
     if format is not Format.TABLE:
         show_data(outcome, format)
     else:
-        note("nothing to change: it was like that already" if outcome.result == "unchanged" else text)
+        note(unchanged if outcome.result == "unchanged" else text)

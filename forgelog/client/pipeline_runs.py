@@ -144,9 +144,12 @@ class AsyncPipelineRuns(Namespace):
     async def logs(self, name: str, number: int, stage: str, *, timeout: float = LOG_SECONDS) -> AsyncIterator[str]:
         """What the last attempt of a stage printed, in pieces of text. `timeout`: longest wait for a piece that was
         printed and has not arrived, in seconds. Raises `NotFound`, if the stage has not begun too."""
-        found = [row for row in await self.stages(name, number) if row.stage_id == stage]
+        rows = await self.stages(name, number)
+        found = [row for row in rows if row.stage_id == stage]
         if not found or not found[0].worker:
-            raise NotFound(f"stage {stage} of run {number or 'newest'} of {name} has not begun")
+            begun = ", ".join(sorted(row.stage_id for row in rows if row.worker)) or "none has"
+            run = f"run {number}" if number else "the newest run"
+            raise NotFound(f"no stage {stage!r} of {run} of {name} has begun; those that have: {begun}")
         row = found[0]
         first, end = int(row.metrics["log_first"]), int(row.metrics["log_end"])
         whole = row.phase is None or not end  # a job of its own, or a stage that has not said where its log is

@@ -16,6 +16,7 @@ from forgelog_pb.pipelines.v1 import run_queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import run_queries_pb2_grpc as rpc
 from forgelog_pb.pipelines.v1 import types_pb2 as types
 from services.pipelines.pipeline.run_rows import RUNS
+from services.pipelines.queries import PIPELINES
 
 _RUNS = Listing(
     pb.ListPipelineRunsRequest,
@@ -69,9 +70,7 @@ class RunQueriesServicer(rpc.RunQueriesServicer):
         return pb.GetPipelineRunResponse(run=_message(row, types.PipelineRun))
 
     async def ListPipelineRuns(self, request: Any, context: Any) -> Any:
-        query = _RUNS.query(request)
-        async with self._read.view(**read_options(request.options)) as db:
-            page = await query.fetch(db)
+        page = await PIPELINES.page(self._read, _RUNS, request)
         found = [_message(row, types.PipelineRun) for row in page.rows]
         return pb.ListPipelineRunsResponse(runs=found, next_cursor=page.next_cursor)
 
@@ -91,11 +90,7 @@ class RunQueriesServicer(rpc.RunQueriesServicer):
                     yield pb.WatchPipelineRunsResponse(run=_message(row, types.PipelineRun))
 
     async def ListPipelineWorkers(self, request: Any, context: Any) -> Any:
-        if not request.pipeline_id:
-            raise invalid("pipeline_id: is empty; give the pipeline whose workers are wanted")
-        query = _WORKERS.query(request)
-        async with self._read.view(**read_options(request.options)) as db:
-            page = await query.fetch(db)
+        page = await PIPELINES.page(self._read, _WORKERS, request, "give the pipeline whose workers are wanted")
         found = [_message(row, types.PipelineWorker) for row in page.rows]
         return pb.ListPipelineWorkersResponse(workers=found, next_cursor=page.next_cursor)
 

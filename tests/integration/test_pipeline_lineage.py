@@ -107,6 +107,11 @@ async def test_lineage_is_followed_both_ways_and_as_it_was(
         await data.lineage("taxi-nowhere")
     none = await platform.command(tmp_path, "pipeline", "quality", "taxi-clean")
     assert none.stderr == "no rule was evaluated\n"
+    with pytest.raises(NotFound, match="there is no dataset 'taxi-nowhere'"):
+        await data.checks(dataset="taxi-nowhere")
+    for asked in (client.pipeline_runs.list("nowhere"), client.pipeline_runs.workers("nowhere")):
+        with pytest.raises(NotFound, match="there is no pipeline 'nowhere'"):
+            await asked
 
 
 async def test_a_client_of_openlineage_tells_lineage(platform: Cluster, client: AsyncClient) -> None:

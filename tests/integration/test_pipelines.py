@@ -64,6 +64,20 @@ async def test_a_manifest_is_run_by_the_command_line(platform: Cluster, client: 
     assert stages["write"].output["rows"] == 2
     assert [file.suffix for file in (tmp_path / "out").rglob("*.parquet")] == [".parquet"]
 
+    ended = await platform.command(tmp_path, "pipeline", "cancel", "takings", "1")
+    assert (ended.returncode, ended.stderr) == (0, "run 1 of takings had ended already\n")
+    other = await platform.command(tmp_path, "pipeline", "logs", "takings", "lod")
+    assert "no stage 'lod' of the newest run of takings has begun; those that have: load, " in other.stderr
+    turned = ("--from", "2026-05-08", "--to", "2026-05-01")
+    for command in (
+        ("backfill", "start", "takings", "--dry-run"),
+        ("backfill", "start", "takings"),
+        ("run", "takings"),
+    ):
+        refused = await platform.command(tmp_path, "pipeline", *command, *turned)
+        assert (refused.returncode, "--from: 2026-05-0" in refused.stderr) == (2, True), refused.stderr
+        assert "is not before --to, 2026-0" in refused.stderr
+
     # the worker is there still; with another parameter the condition does not hold
     number = await client.pipeline_runs.start("takings", {"least": 8})
     assert (await client.pipeline_runs.wait("takings", number, timeout=PATIENCE)).status == "completed"

@@ -29,14 +29,14 @@ def brought(
     resolved: Resolved, folder: Folder | None, convert: Conversion | None = None, ending: str = ""
 ) -> list[str]:
     """Paths of the files in the scratch folder, in folders named by their partitions' values."""
-    target = resolved.context.scratch / f"in{resolved.key}"
+    target = scratch_of(resolved)
     paths = []
     for number, file in enumerate(resolved.files):
         above = target / str(number)
         for column, value in file.partition.items():
             above /= partition_name(column, value)
         above.mkdir(parents=True, exist_ok=True)
-        name = quote(urlsplit(file.url).path.rsplit("/", 1)[-1] or "file", safe=" ")
+        name = copied_name(file.url)
         path = above / (name + ending)
         with _local(file, folder, resolved, above / f"raw-{name}") as raw:
             if convert is not None:
@@ -45,6 +45,16 @@ def brought(
                 shutil.move(raw, path) if raw.parent == above else shutil.copyfile(raw, path)
         paths.append(str(path))
     return paths
+
+
+def scratch_of(resolved: Resolved) -> Path:
+    """Where the files that a source brings lie, each in a folder of its number."""
+    return resolved.context.scratch / f"in{resolved.key}"
+
+
+def copied_name(url: str) -> str:
+    """What the copy of a file is called, before the ending of what it becomes."""
+    return quote(urlsplit(url).path.rsplit("/", 1)[-1] or "file", safe=" ")
 
 
 @contextmanager

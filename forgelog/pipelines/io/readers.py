@@ -108,7 +108,7 @@ class _Csv:
             if types:
                 fixed["types"] = sql.struct(types)
         if options.max_bad_rows:
-            return _tolerant(connection, paths, fixed, options.max_bad_rows)
+            return _tolerant(connection, paths, fixed, options.max_bad_rows, resolved)
         return _same_columns(connection, paths, resolved, lambda some: _csv_query(some, fixed))
 
 
@@ -141,7 +141,9 @@ def _csv_query(paths: Sequence[str], options: dict[str, str]) -> str:
     return f"SELECT * FROM read_csv({sql.texts(paths)}{sql.options(options)})"
 
 
-def _tolerant(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], options: dict[str, str], most: int) -> str:
+def _tolerant(
+    connection: duckdb.DuckDBPyConnection, paths: Sequence[str], options: dict[str, str], most: int, resolved: Resolved
+) -> str:
     """The rows as tables, read now: how many lines are bad is known only when all are read."""
     number = connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall()[0][0]
     tables, bad = [], 0
@@ -160,7 +162,8 @@ def _tolerant(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], optio
         bad += len(lines)
         if bad > most:
             line, message = lines[0]
-            problem = f"more than {most} lines can't be read; one is line {line} of {shown(path)}: {message}"
+            file = shown(told_url(path, resolved))
+            problem = f"more than {most} lines can't be read; one is line {line} of {file}: {message}"
             raise StageError("format.csv.max_bad_rows", problem, "correct them, or let more be left out")
         tables.append(f"SELECT * FROM {table}")
     return " UNION ALL BY NAME ".join(tables)
@@ -288,6 +291,7 @@ def _same_columns(
                 name, kind = next(iter([each for each in columns if each not in first] or columns))
                 missing = next((each[0] for each in first if each[0] not in {has for has, _ in columns}), "")
                 what = f"lacks the column {shown(missing)}" if missing else f"has {shown(name)} of type {kind}"
-                problem = f"{shown(path)} {what}, other than {shown(paths[0])}"
+                one, other = (shown(told_url(each, resolved)) for each in (path, paths[0]))
+                problem = f"{one} {what}, other than {other}"
                 raise StageError("infer.drift", problem, "write it anew, or let types be widened")
     return query(paths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from forgelog.pipelines.io.bringing import copied_name, scratch_of
 from forgelog.pipelines.io.context import Resolved
 from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
@@ -56,8 +57,21 @@ def _type_field(resolved: Resolved) -> str:
 
 
 def told_url(text: str, resolved: Resolved) -> str:
-    """A text of DuckDB's with the files' names as people know them."""
-    return _VIRTUAL.sub(lambda found: _url(resolved, int(found[1])), text)
+    """A text of DuckDB's with the files' names as people know them, also of those that were brought to the scratch
+    folder."""
+    text = _VIRTUAL.sub(lambda found: _url(resolved, int(found[1])), text)
+    brought = re.escape(f"{scratch_of(resolved)}/") + r"(\d+)/([^'\"\n]*)"
+    return re.sub(brought, lambda found: _told_copy(found, resolved), text)
+
+
+def _told_copy(found: re.Match[str], resolved: Resolved) -> str:
+    """The file of which a copy is named, and what follows the name: a name may have spaces, so it is looked for."""
+    number, rest = int(found[1]), found[2]
+    if number >= len(resolved.files):
+        return found[0]
+    url = resolved.files[number].url
+    _, name, after = rest.rpartition(copied_name(url))
+    return url + after.removeprefix(".parquet") if name else url
 
 
 def _url(resolved: Resolved, number: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from events.language.convert import to_message
 from events.queries.listing import INT4, Listing
-from events.queries.queries import ReadModel, read_options
+from events.queries.queries import ReadModel
 from forgelog_pb.pipelines.v1 import clock_queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import clock_queries_pb2_grpc as rpc
 from forgelog_pb.pipelines.v1 import types_pb2 as types
@@ -45,9 +45,5 @@ class ClockQueriesServicer(rpc.ClockQueriesServicer):
         return pb.ListSlaMissesResponse(misses=found, next_cursor=cursor)
 
     async def _page(self, listing: Listing, request: Any) -> tuple[Any, str]:
-        options, query = read_options(request.options), listing.query(request)
-        async with self._read.view(**options) as db:
-            page = await query.fetch(db)
-            if not page.rows and request.pipeline_id:
-                await PIPELINES.check(db, request.pipeline_id, options["as_of"])
+        page = await PIPELINES.page(self._read, listing, request)
         return page.rows, page.next_cursor

@@ -52,7 +52,7 @@ from services.pipelines.dataset.naming import defined, label_of
 from services.pipelines.dataset.state import Dataset
 from services.pipelines.refusals import forbidden
 
-_SHOWN = "forgelog pipeline datasets shows them"
+_SHOWN = "forgelog pipeline datasets ls shows them"
 
 
 class Datasets(Decider[Dataset]):

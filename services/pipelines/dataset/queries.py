@@ -122,9 +122,7 @@ class DatasetQueriesServicer(rpc.DatasetQueriesServicer):
         return pb.ListRuleRecordsResponse(records=found, next_cursor=page.next_cursor)
 
     async def ListQualityChecks(self, request: Any, context: Any) -> Any:
-        query = _CHECKS.query(request)
-        async with self._read.view(**read_options(request.options)) as db:
-            page = await query.fetch(db)
+        page = await _NAMED.page(self._read, _CHECKS, request)
         found = [_message(row, types.QualityCheck) for row in page.rows]
         return pb.ListQualityChecksResponse(checks=found, next_cursor=page.next_cursor)
 

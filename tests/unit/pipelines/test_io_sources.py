@@ -231,6 +231,24 @@ def test_bad_lines_are_an_error_or_are_left_out(tmp_path: Path) -> None:
     assert problem.startswith("format.csv.max_bad_rows: more than 1 lines can't be read; one is line 3 of")
 
 
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_line_of_a_copy_is_named_by_its_file(tmp_path: Path, bad: int) -> None:
+    folder = tmp_path / "in" / "day=2026-05-01"
+    folder.mkdir(parents=True)
+    (folder / "of a day.csv").write_bytes("shop,amount\nGenève,1\n1,2,3\n1,2,3\n".encode("latin-1"))
+    format_ = {"type": "csv", "csv": {"encoding": "latin_1", "max_bad_rows": bad}}
+    said = refusal(files(f"{tmp_path}/in/*/*.csv", format=format_), tmp_path)
+    assert f"line 3 of '{folder}/of a day.csv': " in said
+
+
+def test_copies_of_other_columns_are_named_by_their_files(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n")
+    (tmp_path / "b.csv").write_bytes(b"a,c\n1,2\n")
+    format_ = {"type": "csv", "csv": {"encoding": "latin_1"}}
+    said = refusal(files(f"{tmp_path}/*.csv", format=format_, infer={"drift": "refuse"}), tmp_path)
+    assert f"'{tmp_path}/b.csv' lacks the column 'b', other than '{tmp_path}/a.csv'" in said
+
+
 @pytest.mark.parametrize("named", ["bad.csv", "x[1].csv"])
 def test_a_line_of_more_values_than_the_others_is_named(tmp_path: Path, named: str) -> None:
     file = tmp_path / named
