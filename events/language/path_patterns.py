@@ -31,6 +31,8 @@ Reached = frozenset[tuple[int, int]]
 
 def check_pattern(text: str) -> str:
     """Raises ValueError, with what to write instead."""
+    if not text:
+        raise ValueError("is empty; write for example results/**")
     if text.startswith("/"):
         raise ValueError(f"{shown(text)} begins with /; write it as seen from the task's working folder: results/**")
     if "\\" in text:

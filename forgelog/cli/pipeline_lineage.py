@@ -205,7 +205,7 @@ def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.
         "quality": _percent(found.quality_score),
         "contract": contract["mode"],
         "fresh for": f"{contract['freshness']['within_seconds']:g} s" if contract.get("freshness") else "",
-        "rules": [_rule_text(each) for each in found.rules],
+        "rules": "; ".join(_rule_text(each) for each in found.rules),  # texts with commas
         "tells": found.subscribers,
         "made by": found.run_id,
         "published": found.published_at,

@@ -172,7 +172,7 @@ def _abandoned(state: Dataset, command: AbandonVersion) -> Sequence[DatasetEvent
     if not state.project:
         raise absent("dataset_id", f"there is no dataset {id!r}", _SHOWN)
     if pending is None or number != state.committed:
-        which = f"version {state.committed} is" if pending is not None else "none is"
+        which = f"version {state.committed} does" if pending is not None else "none does"
         problem = f"version {number} of dataset {id} does not wait to be published; {which}"
         raise forbidden("dataset_version", problem, "give the version that is committed and not published")
     return [

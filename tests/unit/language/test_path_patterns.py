@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from events.language.path_patterns import MAX_PATTERN, PathPattern, Patterns
+from events.language.path_patterns import MAX_PATTERN, PathPattern, Patterns, check_pattern
 
 FITS = [
     ("results/**", ["results/a", "results/deep/er/b", "results/.hidden"], ["other/a", "old/results/a", "results.txt"]),
@@ -110,3 +110,8 @@ def test_a_hostile_pattern_does_not_take_long() -> None:
     """Each of these takes a regular expression longer than the test may run."""
     assert not Patterns(["*a" * 100 + "b"]).fit_path("a" * 255)
     assert not Patterns(["/".join(["**", "*a*a*a*a"] * 20) + "/z"]).fit_path("/".join(["a" * 50] * 64))
+
+
+def test_an_empty_pattern_is_said_to_be_empty() -> None:
+    with pytest.raises(ValueError, match=r"^is empty; write for example results/\*\*$"):
+        check_pattern("")

@@ -134,7 +134,7 @@ def test_a_stage_whose_version_was_abandoned_may_make_another_one(desk: Desk) ->
 def test_a_version_that_can_not_be_published_is_abandoned(desk: Desk) -> None:
     desk.asked(request(run=1))
     desk.asked(request(run=2))
-    with pytest.raises(Refused, match="version 2 of dataset orders does not wait to be published; version 1 is"):
+    with pytest.raises(Refused, match="version 2 of dataset orders does not wait to be published; version 1 does"):
         desk.told(AbandonVersion(dataset_id=ID, dataset_version=2))
     assert kinds(desk.told(AbandonVersion(dataset_id=ID, dataset_version=1))) == [VersionAbandoned, VersionCommitted]
     assert kinds(desk.published(1)) == [VersionAbandoned], "its late publication is none"
