@@ -140,9 +140,9 @@ AGENTS_COMMANDS = {name.rpartition(".")[2] for name, kind in command_types().ite
 _BOUNDS = ("maxLength", "maxItems", "maxProperties")
 
 once = Once()
-drawn: Counter[str] = Counter()
-"""Command → its cases so far."""
-FIRST_OF_COMMAND, ONE_IN = 4, 32
+drawn: Counter[tuple[str, CoverageScenario]] = Counter()
+"""Command, and what is tried → its cases so far."""
+ONE_IN = 32
 EVERY_CASE = bool(os.environ.get("FORGELOG_EVERY_CASE"))
 """Set it to try all: that takes some minutes more."""
 followed: Counter[str] = Counter()
@@ -188,7 +188,7 @@ def filter_case(_: Any, case: schemathesis.Case) -> bool:
         return True
     good = is_good(meta)
     if case.operation.path == COMMANDS:
-        return (good or once.here(*_wrong_in_a_command(case, about))) and _is_drawn(case)
+        return (good or once.here(*_wrong_in_a_command(case, about))) and _is_drawn(case, about)
     asked = SimpleNamespace(
         operation=case.operation,
         path_parameters=dict(case.path_parameters),
@@ -206,13 +206,13 @@ def filter_case(_: Any, case: schemathesis.Case) -> bool:
     return good or once.here(*_wrong_in_a_query(case, about))
 
 
-def _is_drawn(case: schemathesis.Case) -> bool:
-    """Whether a systematic case of a command is sent: the first ones of each, and of the rest the same share in every
-    run."""
+def _is_drawn(case: schemathesis.Case, about: CoveragePhaseData) -> bool:
+    """Whether a systematic case of a command is sent: the first one of all that is tried with it (a field too many, a
+    text too long), and of the rest the same share in every run."""
     body = case.body if isinstance(case.body, dict) else {}
-    command = str(body.get("type"))
-    drawn[command] += 1
-    if drawn[command] <= FIRST_OF_COMMAND or EVERY_CASE:
+    what = str(body.get("type")), about.scenario
+    drawn[what] += 1
+    if drawn[what] == 1 or EVERY_CASE:
         return True
     return zlib.crc32(json.dumps(body, sort_keys=True, default=str).encode()) % ONE_IN == 0
 
