@@ -79,6 +79,7 @@ def _computed_by(job: StageJob, connection: Any) -> Iterator[Callable[[Plan], Ra
         remote=options.remote,
         cores=max(1, int(job.worker.cpus)),
         memory_bytes=job.memory // 2,
+        executors=job.stage.executors,
         settings=options.settings,
         scratch=job.scratch.parent,
     )

@@ -12,7 +12,7 @@ from typing import Any
 from events.language.common import FieldError
 from events.language.pipelines.clock import validity
 from events.language.pipelines.conditions import problems as condition_problems
-from events.language.pipelines.enums import RunWhen, StageCache, StageExecution
+from events.language.pipelines.enums import PipelineEngine, RunWhen, StageCache, StageExecution
 from events.language.pipelines.graph import MOST_ERRORS, graph_errors
 from events.language.pipelines.parameters import ParameterSpec, ParameterType, spec_problems, typed
 from events.language.pipelines.pipeline import PipelineSpec, secrets_of
@@ -60,6 +60,7 @@ def spec_errors(spec: PipelineSpec) -> list[FieldError]:
             errors.append(_error(f"spec.stages[{number}].id", problem, "give it another id"))
         errors += _of_job(stage, len(spec.parameters), f"spec.stages[{number}].job")
         errors += _of_stage(stage, stages, samples, f"spec.stages[{number}]")
+        errors += _of_executors(stage, spec, f"spec.stages[{number}].executors")
     return errors[:MOST_ERRORS]
 
 
@@ -98,6 +99,17 @@ def _of_stage(
         yield _error(f"{path}.cache", "is content, and its tasks are not kept", "leave it out")
     if stage.job is not None and stage.execution is StageExecution.SHARED and stage.resources.gpus:
         yield _error(f"{path}.resources", "is nothing of a stage that is a job", "give job.resources")
+
+
+def _of_executors(stage: StageSpec, spec: PipelineSpec, path: str) -> Iterator[FieldError]:
+    if not stage.executors:
+        return
+    if spec.engine is not PipelineEngine.SPARK:
+        problem = f"is {stage.executors}, and the engine is {spec.engine.value}, which has none"
+        yield _error(path, problem, "leave it out, or set engine to spark")
+    elif spec.spark.remote:
+        problem = f"is {stage.executors}, and stages run on the server {spec.spark.remote}, which has its own"
+        yield _error(path, problem, "leave it out, and give the server more")
 
 
 def _of_triggers(spec: PipelineSpec) -> Iterator[FieldError]:

@@ -14,7 +14,6 @@ from events.language.pipelines.quality import MAX_RULES, DataQualityRule
 from events.language.pipelines.sinks import DataSink
 from events.language.pipelines.sources import DataSource
 from events.language.pipelines.transformations import Transformation
-from events.language.planned import Planned
 
 MAX_TASKS = 10_000
 """Most tasks of a stage that is done for each of something."""
@@ -134,8 +133,9 @@ class StageSpec(Model):
     failed. Publishing what it wrote may take as long again; ten minutes without a limit."""
     resources: StageResources = StageResources()
     execution: StageExecution = StageExecution.SHARED
-    executors: Annotated[int, Planned("Spark on several nodes"), Field(ge=0, le=10_000)] = 0
-    """Of Spark."""
+    executors: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Of a Spark of the worker's own: processes on its node, between which the stage's CPUs and Spark's half of its
+    memory are divided; each needs 512 MiB, and so does their driver. 0: it works in threads of one process."""
     cache: StageCache = StageCache.NONE
 
     def needs(self) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ FORGELOG_TEST_TPCH: the factor of TPC-H's tables (0.01).
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
@@ -310,3 +312,19 @@ def test_tpch_has_the_same_rows_in_the_same_order(session: Any, tmp_path: Path, 
     assert comparable(got, ordered=True) == comparable(expected, ordered=True)
     assert describe(connection, ran.relation) == plan.columns
     assert expected
+
+
+def test_executors_are_processes_with_a_secret_that_no_argument_shows(tmp_path: Path) -> None:
+    """In a process of its own, since a session can't be opened with another master than the one before."""
+    if os.environ.get("FORGELOG_TEST_SPARK") == "connect":
+        pytest.skip("a server of Spark Connect has executors of its own")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.unit.pipelines.spark_executors", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[:6000]
+    assert json.loads(done.stdout.splitlines()[-1]) == {"executors": 2, "sum": 499500, "shown": 0, "mode": "0o600"}
+    assert not list(tmp_path.glob("spark-home-*"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from forgelog.embedded.java import OLDEST, candidates, version
 from forgelog.pipelines.engine.portable import SETTINGS
+from forgelog.pipelines.engine.spark.executors import make_home, shares
 from forgelog.pipelines.problems import StageError, needs_extra
 
 MODULE = "jdk.incubator.vector"
@@ -22,18 +23,22 @@ def open_session(
     remote: str = "",
     cores: int = 1,
     memory_bytes: int = 1 << 30,
+    executors: int = 0,
     settings: Mapping[str, str] | None = None,
     scratch: Path,
 ) -> Any:
     """A session of Spark.
 
     remote: a server of Spark Connect (``sc://host:port``); empty: a driver in this process with `cores` threads and a
-    heap of `memory_bytes`. settings: Spark's own, such as ``spark.executor.memory``. scratch: where a driver spills.
+    heap of `memory_bytes`. executors: so many processes have these cores in its place, and share that memory with it.
+    settings: Spark's own, such as ``spark.executor.memory``. scratch: where a driver spills.
 
     Raises:
-        StageError: pyspark or a Java is missing, a setting is one on which equal results depend, or no server answers.
+        StageError: pyspark or a Java is missing, a setting is one on which equal results depend, there is too little
+            memory for the executors, or no server answers.
     """
     try:
+        import pyspark
         from pyspark.sql import SparkSession
     except ImportError:
         raise needs_extra("pyspark", "spark") from None
@@ -46,8 +51,14 @@ def open_session(
         return _connected(SparkSession.builder.remote(remote), given, remote)
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(f"local[{max(1, cores)}]").appName("forgelog")
-    for name, value in {**_local(cores, memory_bytes, scratch), **given, **SETTINGS}.items():
+    master, own = f"local[{max(1, cores)}]", _local(cores, memory_bytes, scratch)
+    if executors:
+        divided = shares(executors, cores, memory_bytes)
+        master, own = divided.master, {**own, **divided.settings}
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+        os.environ["SPARK_HOME"] = str(make_home(Path(pyspark.__file__).parent, scratch))
+    builder = SparkSession.builder.master(master).appName("forgelog")
+    for name, value in {**own, **given, **SETTINGS}.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
