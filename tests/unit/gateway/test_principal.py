@@ -76,6 +76,7 @@ def test_a_key_in_another_file(tmp_path: Path) -> None:
 def test_a_gateway_without_a_key_does_not_start(tmp_path: Path) -> None:
     key_path(tmp_path, OWNER).parent.mkdir()
     key_path(tmp_path, OWNER).write_text("")
+    key_path(tmp_path, OWNER).chmod(0o644)
     with pytest.raises(SettingsError, match=r"owner\.key can be read by other users.*FORGELOG_OWNER_KEY_FILE"):
         Access(Settings(data=tmp_path))
 
