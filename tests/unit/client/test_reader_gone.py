@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 
 import pytest
 
-import forgelog.cli
 from forgelog.cli.common import run
 from forgelog.cli.render import write
 from forgelog.errors import ReaderGone
@@ -47,12 +47,19 @@ def test_tasks_end_before_the_command_does(monkeypatch: pytest.MonkeyPatch, capf
     assert capfd.readouterr().err == ""
 
 
-def test_the_command_has_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(_command: object) -> object:
-        raise ReaderGone
+def test_the_command_has_succeeded() -> None:
+    """In a process of its own, whose umask `main` changes."""
+    code = """
+import sys
+import forgelog.cli
+from forgelog.errors import ReaderGone
 
-    monkeypatch.setattr(forgelog.cli, "make_app", gone)
-    monkeypatch.setattr(sys, "argv", ["forgelog", "ps"])
-    with pytest.raises(SystemExit) as ended:
-        forgelog.cli.main()
-    assert ended.value.code == 0
+def gone(_command):
+    raise ReaderGone
+
+forgelog.cli.make_app = gone
+sys.argv = ["forgelog", "ps"]
+forgelog.cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
