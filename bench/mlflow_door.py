@@ -41,10 +41,11 @@ WARM = 0.5
 MOST_OF_CLIENT = 2
 """Turns of the client itself, which needs half a minute at MLflow's server."""
 CREATE, METRIC, BATCH = COUNTS
-CONNECTIONS = {CREATE: (8, 32, 256), METRIC: (8, 32, 256), BATCH: (8,)}
+CONNECTIONS = {CREATE: (8, 32, 256, 512), METRIC: (8, 32, 256), BATCH: (8,)}
 """MLflow's server on sqlite answers none of 32 `log-batch` at once: its connections to the database run out."""
 MOST_ON_SQLITE = 32
 """After 128 it answers nothing any more, for minutes."""
+MOST_ON_POSTGRES = 256
 TARGETS = {CREATE: 10.0, METRIC: 10.0, BATCH: 15.0}
 """As many times what MLflow's server does."""
 NAMES = {CREATE: "runs/create", METRIC: "log-metric", BATCH: f"log-batch of {METRICS:,}"}
@@ -170,7 +171,7 @@ async def peers(settings: Settings, folder: Path, stack: AsyncExitStack) -> list
         found.append(Server(f"MLflow {version}'s server on sqlite", address, pid, most=MOST_ON_SQLITE))
         store = await stack.enter_async_context(database(settings))
         address, pid = await stack.enter_async_context(mlflow_server.server(store, folder / "postgres"))
-        found.append(Server(f"MLflow {version}'s server on Postgres", address, pid, "postgres"))
+        found.append(Server(f"MLflow {version}'s server on Postgres", address, pid, "postgres", MOST_ON_POSTGRES))
     except Unavailable as error:
         _say(f"MLflow's server can't be measured here: {error}")
     return found

@@ -32,6 +32,8 @@ class Outgoing:
     time: datetime | None = None
     source: str = "forgelog"
     origin: str = ""
+    value: bytes = b""
+    """What `value_of` gives for the command, with the ids that it assigns; empty: not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Publisher:
 
     async def _prepare(self, item: Outgoing) -> tuple[str, str, ToSend]:
         id = item.id or new_command_id()
-        command = with_assigned_id(item.command, id, item.project)
+        command = item.command if item.value else with_assigned_id(item.command, id, item.project)
         key, subject = command.key(), command.subject()
         meta = Meta(
             id=id,
@@ -111,7 +113,7 @@ class Publisher:
             subject,
             ToSend(
                 topic,
-                value_of(command),
+                item.value or value_of(command),
                 key.encode(),
                 partition_of(key, await self._producer.partitions_for(topic)),
                 headers_of(meta),

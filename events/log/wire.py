@@ -105,7 +105,7 @@ def parse_cause(text: str) -> tuple[str, int, int, str]:
 
 def encode_time(time: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def headers_of(meta: Meta) -> list[tuple[str, bytes]]:

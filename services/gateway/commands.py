@@ -229,6 +229,7 @@ class Door:
             correlation=envelope.correlation_id,
             traceparent=traceparent,
             source=SOURCE,
+            value=value,
         )
         return Checked(outgoing, payload_digest(type(command).type_name(), value))
 
