@@ -40,6 +40,8 @@ AtOption = Annotated[
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Most shown.")]
 DepthOption = Annotated[int, typer.Option("--depth", min=1, max=100, help="Most steps.")]
+UpOption = Annotated[bool, typer.Option("--up", help="Only what it was made of.")]
+DownOption = Annotated[bool, typer.Option("--down", help="Only what was made of it.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history shows it.")]
 IntoOption = Annotated[Path, typer.Option("--into", metavar="DIR", help="Into this folder.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")]
@@ -55,10 +57,15 @@ def moment(text: str | None, option: str = "--at") -> datetime | None:
         raise InvalidInput(f"{option}: {error}") from None
 
 
-def before(begin: datetime, end: datetime, first: str = "--from", last: str = "--to") -> None:
-    """Raises `InvalidInput` where a stretch of time, as two options say it, has no length."""
+def before(begin: datetime, end: datetime) -> None:
+    """Raises `InvalidInput` where the stretch of time from ``--from`` to ``--to`` has no length."""
     if begin >= end:
-        raise InvalidInput(f"{first}: {begin:%Y-%m-%dT%H:%M:%SZ} is not before {last}, {end:%Y-%m-%dT%H:%M:%SZ}")
+        raise InvalidInput(f"--from: {begin:%Y-%m-%dT%H:%M:%SZ} is not before --to, {end:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def direction_of(up: bool, down: bool) -> str:
+    """Which way a lineage is asked for; both ways where both options are given, or none is."""
+    return "" if up == down else "up" if up else "down"
 
 
 def with_client(work: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:

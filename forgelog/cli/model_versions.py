@@ -14,10 +14,13 @@ from forgelog.cli.artifacts import show_fetched
 from forgelog.cli.common import (
     AtOption,
     DepthOption,
+    DownOption,
     ForceOption,
     IntoOption,
     LimitOption,
     OutputOption,
+    UpOption,
+    direction_of,
     moment,
     with_client,
 )
@@ -230,14 +233,14 @@ def stage(
 
 def lineage(
     ref: RefArgument,
-    up: Annotated[bool, typer.Option("--up", help="Only what it was made of.")] = False,
-    down: Annotated[bool, typer.Option("--down", help="Only what was made of it.")] = False,
+    up: UpOption = False,
+    down: DownOption = False,
     depth: DepthOption = 10,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show what a version was made of, and what was made of it."""
-    direction = "" if up == down else "up" if up else "down"
+    direction = direction_of(up, down)
     found = with_client(lambda client: client.models.lineage(ref, direction=direction, depth=depth, at=moment(at)))
     show_lineage(found, output)
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forgelog.cli import complete
-from forgelog.cli.common import AtOption, DepthOption, LimitOption, OutputOption, ReasonOption, moment, with_client
+from forgelog.cli.common import (
+    AtOption,
+    DepthOption,
+    LimitOption,
+    OutputOption,
+    ReasonOption,
+    direction_of,
+    moment,
+    with_client,
+)
 from forgelog.cli.render import (
     Column,
     Format,
@@ -53,7 +62,7 @@ def lineage(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show what a dataset or a column is computed from, and what is computed from it."""
-    direction = "" if up == down else "up" if up else "down"
+    direction = direction_of(up, down)
 
     async def work(client: AsyncClient) -> Answer:
         name, named = _split(what, client.project)
