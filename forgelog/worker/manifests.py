@@ -32,9 +32,4 @@ def whole(manifest: CommitManifest, scratch: Path, objects: Objects) -> CommitMa
         return manifest
     path = scratch / "files.json"
     objects().get(ref, lambda: path.open("wb"))
-    return manifest.model_copy(update={"files": files_of(path.read_bytes()), "files_object": None})
-
-
-def files_of(content: bytes) -> tuple[CommitFile, ...]:
-    """The files that an object names."""
-    return _FILES.validate_json(content)
+    return manifest.model_copy(update={"files": _FILES.validate_json(path.read_bytes()), "files_object": None})

@@ -222,7 +222,7 @@ def _job(bench: Bench, stage: StageSpec, handed: Mapping[str, StageOutput], scra
         memory=worker.memory_bytes,
         debug=bench.debug,
         most_rows=bench.rows,
-        store=_Folder(bench.scratch),
+        store=ObjectFolder(bench.scratch),
     )
 
 
@@ -255,7 +255,7 @@ def sampled(source: DataSource, rows: int) -> DataSource:
 
 
 @dataclass(frozen=True, slots=True)
-class _Folder:
+class ObjectFolder:
     """Holds what the stages of one sample hand on."""
 
     folder: Path

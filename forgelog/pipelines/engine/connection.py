@@ -38,9 +38,7 @@ def open_connection(memory_bytes: int, threads: int, scratch: Path, allowed_path
         },
     )
     connection.execute("SET TimeZone = 'UTC'")  # refused in `config`: what knows time zones is loaded later
-    paths = list(allowed_paths)
-    _set(connection, "allowed_directories", [f"{scratch}/", *(path for path in paths if path.endswith("/"))])
-    _set(connection, "allowed_paths", [path for path in paths if not path.endswith("/")])
+    allow(connection, [f"{scratch}/", *allowed_paths])
     return connection
 
 

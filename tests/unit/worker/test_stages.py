@@ -11,7 +11,6 @@ import duckdb
 import pytest
 from pydantic import ValidationError
 
-from events.language.objects import ObjectRef
 from events.language.pipelines.lineage import LineageEdges, LineageInput
 from events.language.pipelines.sinks import DataSink
 from events.language.pipelines.sources import DataSource
@@ -20,6 +19,7 @@ from forgelog.worker import manifests
 from forgelog.worker.failing import failure_of
 from forgelog.worker.job import StageJob
 from forgelog.worker.origins import MOST_HANDED_ON, Origins
+from forgelog.worker.sampling import ObjectFolder
 from forgelog.worker.stage import perform
 
 ORDERS = "id,item,price\n1,apple,3\n2,pear,-1\n3,fig,5\n"
@@ -483,26 +483,11 @@ def test_a_row_that_fails_a_stage_with_rules_is_its_transformations_fault(bench:
         bench.perform(bench.cleaning(transformations=[{"type": "map", "map": {"columns": [column]}}], rules=rules))
 
 
-class Folder:
-    """Holds objects, and counts them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir()
-
-    def put(self, ref: ObjectRef, opened: Any) -> None:
-        with opened() as source:
-            (self.path / ref.digest).write_bytes(source.read())
-
-    def get(self, ref: ObjectRef, opened: Any) -> None:
-        with opened() as target:
-            target.write((self.path / ref.digest).read_bytes())
-
-
 def test_what_has_too_many_files_for_an_event_is_published_from_the_list_in_an_object(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Folder(bench.folder / "objects")
+    store = ObjectFolder(bench.folder / "objects")
+    store.folder.mkdir()
     monkeypatch.setattr(StageJob, "objects", lambda _: store)
     monkeypatch.setattr(manifests, "MAX_MANIFEST_BYTES", 1_500)
     rule = {"rule_id": "cheap", "type": "range", "columns": ["price"], "maximum": "8", "threshold": 0.1}
@@ -512,13 +497,13 @@ def test_what_has_too_many_files_for_an_event_is_published_from_the_list_in_an_o
 
     told = bench.perform(few)["prepared"]["manifest"]
     assert (len(told["files"]), told["files_object"]) == (2, None)
-    assert list(store.path.iterdir()) == []
+    assert list(store.folder.iterdir()) == []
 
     bench.csv.write_text("id,item,price\n" + "".join(f"{n},item-{n},{n}\n" for n in range(12)))
     prepared = bench.perform(many, attempt=2)["prepared"]
     told, beside = prepared["manifest"], prepared["quarantine"]
     assert (told["files"], told["rows"], len(beside["files"]), beside["rows"]) == ([], 9, 1, 3)
-    assert [path.name for path in store.path.iterdir()] == [told["files_object"]["digest"]]
+    assert [path.name for path in store.folder.iterdir()] == [told["files_object"]["digest"]]
     for already in (False, True):
         done = bench.perform(many, "publish", attempt=2, manifest=told, quarantine=beside, dataset_version=1)
         assert done["published"]["already"] is already
