@@ -175,6 +175,21 @@ def test_transformations_of_each_type(session: Any, tmp_path: Path) -> None:
     assert len(expected) == 3
 
 
+@pytest.mark.skipif(os.environ.get("FORGELOG_TEST_SPARK") != "connect", reason="the plans of Spark Connect")
+def test_what_is_kept_is_let_go_of_also_when_spark_has_forgotten_its_plan(session: Any, tmp_path: Path) -> None:
+    """A server of Spark Connect remembers the plans it analyzed lately, and analyzes others again."""
+    stage, remembers = shop(tmp_path), "spark.connect.session.planCache.enabled"
+    expected = stage.rows(*CHAIN, rate=Decimal("0.15"))
+    other = shop(tmp_path / "other")
+    session.conf.set(remembers, "false")
+    try:
+        ran = run_plan(session, other.connection, other.plan(*CHAIN, rate=Decimal("0.15")), scratch=other.scratch)
+        assert other.query(ran.relation) == expected
+        assert [view.name for view in session.catalog.listTables() if view.isTemporary] == []
+    finally:
+        session.conf.unset(remembers)
+
+
 def test_a_broadcast_join(session: Any, tmp_path: Path) -> None:
     stage = shop(tmp_path)
     join = {

@@ -157,10 +157,11 @@ class _State:
 
     def clear(self) -> None:
         """Leaves nothing that another stage of this session could read."""
+        # What is kept first: to let go of it Spark Connect may analyze its query again, and that needs the views.
+        for data in reversed(self.kept):
+            data.unpersist()
         for name in (*self.made, *self.given):
             self.session.catalog.dropTempView(name)
-        for data in self.kept:
-            data.unpersist()
 
     def give(self) -> None:
         relation = self.plan[self.plan.output]
