@@ -8,7 +8,7 @@ from typing import Any
 
 from events.projections.tables import Db
 from events.queries.listing import Listing, Page
-from events.queries.queries import ReadModel, invalid, not_found, read_options
+from events.queries.queries import QueryError, ReadModel, invalid, not_found, read_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,11 @@ class NamedRows:
         """Raises QueryError if there is no such aggregate."""
         if await db.fetchval(f"select 1 from {self.table} where {self._key} = $1", id) is None:
             raise not_found(self.kind, id, as_of)
+
+    async def lacks(self, db: Db, part: str, id: str, as_of: datetime | None) -> QueryError:
+        """Why there is no such part, as ``revision 2``, of an aggregate: it lacks the part, or is not there itself."""
+        await self.check(db, id, as_of)
+        return not_found(f"{part} of {self.kind}", id, as_of)
 
     @property
     def _key(self) -> str:

@@ -96,8 +96,11 @@ class AsyncDatasets(Namespace):
         project = self._core.own_project
         try:
             return await self._one(pb.GetDatasetRequest(project=project, name=name, number=int(number)), ref, at)
-        except NotFound:
-            return await self._one(pb.GetDatasetRequest(version_id=ref), ref, at)
+        except NotFound as none_of_this_name:
+            try:
+                return await self._one(pb.GetDatasetRequest(version_id=ref), ref, at)
+            except NotFound:
+                raise none_of_this_name from None
 
     async def compare(
         self, before: str, now: str, *, limits: Mapping[str, float] | None = None, at: datetime | None = None

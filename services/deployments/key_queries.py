@@ -9,15 +9,16 @@ from typing import Any
 
 import grpc
 
+from events.language.common import shown
 from events.language.convert import to_message
 from events.queries.callers import caller_of
 from events.queries.listing import Condition, Listing
-from events.queries.queries import QueryError, ReadModel, invalid, not_found, read_options
+from events.queries.queries import QueryError, ReadModel, invalid, read_options
 from forgelog_pb.deployments.v1 import key_queries_pb2 as pb
 from forgelog_pb.deployments.v1 import key_queries_pb2_grpc as rpc
 from forgelog_pb.deployments.v1 import types_pb2 as types
 from services.deployments.issuer import HAND_OVER_SECONDS, Issuer
-from services.deployments.queries import check_deployment
+from services.deployments.queries import check_deployment, lacking
 
 _AGAIN = "issue another key"
 
@@ -64,8 +65,8 @@ class KeyQueriesServicer(rpc.KeyQueriesServicer):
                 raise invalid(f"{field}: is empty; give the deployment and the id of the key that was issued")
         async with self._read.view(**read_options(request.options)) as db:
             found = await db.fetchrow("select * from endpoint_keys where deployment_id = $1 and key_id = $2", id, name)
-        if found is None:
-            raise not_found("key", f"{id}/{name}")
+            if found is None:
+                raise await lacking(db, f"key {shown(name)}", id, None)
         row = dict(found)
         refuse_late(row, caller_of(context), datetime.now(UTC))
         if row["public_key_id"] != self._issuer.public_key.key_id:

@@ -10,7 +10,7 @@ from typing import Any
 from events.language.convert import to_message
 from events.queries.listing import INT4, Listing, Page
 from events.queries.named import NamedRows
-from events.queries.queries import ReadModel, not_found, read_options
+from events.queries.queries import ReadModel, read_options
 from events.queries.row_watch import RowWatch
 from forgelog_pb.deployments.v1 import queries_pb2 as pb
 from forgelog_pb.deployments.v1 import queries_pb2_grpc as rpc
@@ -79,6 +79,7 @@ _WATCH = RowWatch(
 
 _NAMED = NamedRows("deployments", "deployment")
 check_deployment = _NAMED.check
+lacking = _NAMED.lacks
 
 
 class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
@@ -107,8 +108,8 @@ class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
         async with self._read.view(**options) as db:
             found = "select * from deployment_revisions where deployment_id = $1 and revision = $2"
             row = await db.fetchrow(found, *key)
-        if row is None:
-            raise not_found("revision", f"{request.deployment_id}/{request.revision}", options["as_of"])
+            if row is None:
+                raise await _NAMED.lacks(db, f"revision {request.revision}", request.deployment_id, options["as_of"])
         return pb.GetRevisionResponse(revision=_message(row, types.DeploymentRevision))
 
     async def ListRevisions(self, request: Any, context: Any) -> Any:
@@ -122,11 +123,11 @@ class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
         return pb.ListReplicasResponse(replicas=found, next_cursor=page.next_cursor)
 
     async def GetRouting(self, request: Any, context: Any) -> Any:
-        row = await self._row("routing", "routing of deployment", request)
+        row = await self._row("routing", "routing", request)
         return pb.GetRoutingResponse(routing=_message(row, types.Routing))
 
     async def GetReasons(self, request: Any, context: Any) -> Any:
-        row = await self._row("deployment_reasons", "deployment", request)
+        row = await self._row("deployment_reasons", "reason", request)
         return pb.GetReasonsResponse(reasons=_message(row, types.DeploymentReasons))
 
     async def ListRouting(self, request: Any, context: Any) -> Any:
@@ -136,13 +137,13 @@ class DeploymentQueriesServicer(rpc.DeploymentQueriesServicer):
         found = [_message(row, types.Routing) for row in page.rows]
         return pb.ListRoutingResponse(routing=found, next_cursor=page.next_cursor)
 
-    async def _row(self, table: str, kind: str, request: Any) -> Any:
+    async def _row(self, table: str, part: str, request: Any) -> Any:
         """A deployment's row of a table that has one for each. Raises QueryError."""
         options, id = read_options(request.options), request.deployment_id
         async with self._read.view(**options) as db:
             row = await db.fetchrow(f"select * from {table} where deployment_id = $1", id)
-        if row is None:
-            raise not_found(kind, id, options["as_of"])
+            if row is None:
+                raise await _NAMED.lacks(db, part, id, options["as_of"])
         return row
 
     async def _of_deployment(self, listing: Listing, request: Any) -> Page:

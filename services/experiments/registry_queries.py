@@ -159,6 +159,7 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
         options, id = read_options(request.options), request.version_id
         if not id and not (request.project and request.name):
             raise invalid("version_id: is empty; give it, or project and name")
+        named = False
         async with self._read.view(**options) as db:
             if id:
                 row = await db.fetchrow("select * from datasets where version_id = $1", id)
@@ -170,9 +171,12 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
                     request.name,
                     request.number,
                 )
+                if row is None and request.number:
+                    any_of_it = "select 1 from datasets where project = $1 and name = $2 limit 1"
+                    named = await db.fetchval(any_of_it, request.project, request.name) is not None
         if row is None:
-            number = f"/{request.number}" if request.number else ""
-            raise not_found("dataset", id or f"{request.name}{number}", options["as_of"])
+            kind = f"version {request.number} of dataset" if named else "dataset"
+            raise not_found(kind, id or request.name, options["as_of"])
         return pb.GetDatasetResponse(dataset=_dataset(row))
 
     async def ListDatasets(self, request: Any, context: Any) -> Any:

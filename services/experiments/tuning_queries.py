@@ -84,7 +84,9 @@ class TuningQueriesServicer(rpc.TuningQueriesServicer):
         async with self._read.view(**options) as db:
             row = await db.fetchrow("select * from trials where tuning_id = $1 and number = $2", *key)
             if row is None:
-                raise not_found("trial", f"{request.tuning_id}/{request.number}", options["as_of"])
+                known = await db.fetchval("select 1 from tunings where tuning_id = $1", request.tuning_id)
+                kind = "tuning" if known is None else f"trial {request.number} of tuning"
+                raise not_found(kind, request.tuning_id, options["as_of"])
             reported = await db.fetch(
                 "select step, value from trial_reports where tuning_id = $1 and number = $2 and attempt = $3 "
                 "order by step",

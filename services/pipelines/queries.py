@@ -8,7 +8,7 @@ from typing import Any
 from events.language.convert import to_message
 from events.queries.listing import INT4, Listing
 from events.queries.named import NamedRows
-from events.queries.queries import ReadModel, not_found, read_options
+from events.queries.queries import ReadModel, read_options
 from forgelog_pb.pipelines.v1 import queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import queries_pb2_grpc as rpc
 from forgelog_pb.pipelines.v1 import types_pb2 as types
@@ -65,8 +65,8 @@ class PipelineQueriesServicer(rpc.PipelineQueriesServicer):
         async with self._read.view(**options) as db:
             found = "select * from pipeline_versions where pipeline_id = $1 and version = $2"
             row = await db.fetchrow(found, *key)
-        if row is None:
-            raise not_found("version", f"{request.pipeline_id}/{request.version}", options["as_of"])
+            if row is None:
+                raise await PIPELINES.lacks(db, f"version {request.version}", request.pipeline_id, options["as_of"])
         return pb.GetPipelineVersionResponse(version=_message(row, types.PipelineVersion))
 
     async def ListPipelineVersions(self, request: Any, context: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from events.language.convert import to_message
 from events.projections.tables import Db
 from events.queries.listing import Condition, Listing
-from events.queries.queries import ReadModel, invalid, not_found, read_options
+from events.queries.queries import ReadModel, invalid, read_options
 from events.queries.row_watch import RowWatch
 from forgelog_pb.pipelines.v1 import run_queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import run_queries_pb2_grpc as rpc
@@ -106,7 +106,7 @@ async def _run(db: Db, request: Any, as_of: datetime | None) -> Any:
     else:
         row = await db.fetchrow(f"{found} order by number desc limit 1", id)
     if row is None:
-        raise not_found("run", f"{id}/{number or 'newest'}", as_of)
+        raise await PIPELINES.lacks(db, f"run {number}" if number else "run", id, as_of)
     return row
 
 

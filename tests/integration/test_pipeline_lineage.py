@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,38 @@ async def test_lineage_is_followed_both_ways_and_as_it_was(
     assert none.stderr == "no rule was evaluated\n"
     with pytest.raises(NotFound, match="there is no dataset 'taxi-nowhere'"):
         await data.checks(dataset="taxi-nowhere")
-    for asked in (client.pipeline_runs.list("nowhere"), client.pipeline_runs.workers("nowhere")):
-        with pytest.raises(NotFound, match="there is no pipeline 'nowhere'"):
-            await asked
+
+
+@pytest.mark.parametrize(
+    ("kind", "ask"),
+    [
+        ("pipeline", lambda client: client.pipeline_runs.list("nowhere")),
+        ("pipeline", lambda client: client.pipeline_runs.workers("nowhere")),
+        ("pipeline", lambda client: client.pipeline_runs.get("nowhere", 2)),
+        ("pipeline", lambda client: client.pipelines.version("nowhere", 2)),
+        ("deployment", lambda client: client.lineage.trace("deployment", "nowhere", revision=2)),
+        ("deployment", lambda client: client.deployments.routing("nowhere")),
+        ("deployment", lambda client: client.deployments.why("nowhere")),
+        ("model", lambda client: client.lineage.trace("model", "nowhere/2")),
+        ("dataset", lambda client: client.lineage.trace("dataset", "nowhere/2")),
+        ("dataset", lambda client: client.datasets.get("nowhere/2")),
+        ("tuning", lambda client: client.tunings.trial("nowhere", 2)),
+    ],
+)
+async def test_who_asks_for_a_part_of_what_is_not_there_is_told_that(
+    client: AsyncClient, kind: str, ask: Callable[[AsyncClient], Awaitable[Any]]
+) -> None:
+    with pytest.raises(NotFound, match=f"there is no {kind} 'nowhere'"):
+        await ask(client)
+
+
+async def test_who_asks_for_a_part_that_is_not_there_is_told_of_what(client: AsyncClient) -> None:
+    spec = {"stages": [{"id": "load", "inputs": {"raw": {"source": {"type": "file_system", "path": "in.csv"}}}}]}
+    await client.pipelines.define("partly-there", spec)
+    with pytest.raises(NotFound, match="there is no version 2 of pipeline 'partly-there'"):
+        await client.pipelines.version("partly-there", 2)
+    with pytest.raises(NotFound, match="there is no run of pipeline 'partly-there'"):
+        await client.pipeline_runs.get("partly-there")
 
 
 async def test_a_client_of_openlineage_tells_lineage(platform: Cluster, client: AsyncClient) -> None:

@@ -14,13 +14,13 @@ from events.language.deployments.drift import TrainingData
 from events.language.deployments.traffic_records import MINUTE
 from events.projections.tables import Db
 from events.queries.listing import INT8, Condition, Listing
-from events.queries.queries import ReadModel, invalid, not_found, read_options
+from events.queries.queries import ReadModel, invalid, read_options
 from events.streams.intake import Intake
 from events.streams.reading import StreamReader
 from forgelog_pb.deployments.v1 import telemetry_queries_pb2 as pb
 from forgelog_pb.deployments.v1 import telemetry_queries_pb2_grpc as rpc
 from forgelog_pb.deployments.v1 import types_pb2 as types
-from services.deployments.queries import check_deployment
+from services.deployments.queries import check_deployment, lacking
 from services.deployments.requests.stream import COLUMNS
 from services.deployments.windows.drifting import drift_of
 from services.deployments.windows.measuring import Asked, Prices, Run, measured
@@ -113,8 +113,8 @@ class TelemetryQueriesServicer(rpc.TelemetryQueriesServicer):
                 asked.deployment_id,
                 revision,
             )
-        if row is None and request.revision:
-            raise not_found(f"revision {revision} of deployment", asked.deployment_id, options["as_of"])
+            if row is None and request.revision:
+                raise await lacking(db, f"revision {revision}", asked.deployment_id, options["as_of"])
         asked = replace(asked, revisions=frozenset({revision}))
         async with self._windows.view() as db:
             rows = await _minutes(db, self._windows.schema, asked)

@@ -59,7 +59,7 @@ async def _version(db: Db, id: str, asked: int, newest: int) -> int:
         return newest
     found = "select 1 from data_versions where dataset_id = $1 and version = $2"
     if await db.fetchval(found, id, asked) is None:
-        raise not_found("version", f"{id}/{asked}")
+        raise not_found(f"version {asked} of dataset", id)
     return asked
 
 

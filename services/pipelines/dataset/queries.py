@@ -101,8 +101,9 @@ class DatasetQueriesServicer(rpc.DatasetQueriesServicer):
             row = await db.fetchrow(f"select * from data_versions {key}", id, number)
             files = await db.fetchrow(f"select * from data_manifests {key}", id, number)
         if row is None or files is None:
-            what = "version with rows in quarantine" if request.quarantined else "version"
-            raise not_found(what, f"{id}/{request.version or 'newest'}", options["as_of"])
+            what = f"version {request.version}" if request.version else "version"
+            what += " with rows in quarantine" if request.quarantined else ""
+            raise not_found(f"{what} of dataset", id, options["as_of"])
         version, manifest = _message(row, types.DataVersion), _message(files, types.DataManifest)
         return pb.GetDataVersionResponse(version=version, files=manifest)
 
