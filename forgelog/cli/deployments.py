@@ -208,16 +208,14 @@ def served(row: Any) -> str:
 
 def runtime_text(row: Any) -> str:
     """What runs the model of a deployment or a revision; empty where a command does."""
-    from events.language.deployments.serving import DEFAULT_RUNTIME, RuntimeSettings, runtime_by_format
+    from events.language.deployments.serving import RuntimeSettings, runtime_by_format
     from events.language.experiments.registry.models import ModelFormat
 
     model, spec = row["model"], row["spec"]
     if model is None or spec.get("command"):
         return ""
     options = (spec.get("serving") or {}).get("runtime") or {}
-    settings = RuntimeSettings.model_construct(
-        name=options.get("name") or DEFAULT_RUNTIME, class_name=options.get("class_name", "")
-    )
+    settings = RuntimeSettings.model_construct(name=options.get("name", ""), class_name=options.get("class_name", ""))
     if (spec.get("serving") or {}).get("file"):
         return runtime_by_format(settings, ModelFormat.OTHER) or "by the file's name"
     return runtime_by_format(settings, ModelFormat(model["model_format"] or "other")) or "by its files' names"

@@ -37,6 +37,9 @@ _RESTARTS = RestartPolicy(mode=RestartMode.ALWAYS, max_restarts=None, max_backof
 _MODEL_SERVER = 'exec "$FORGELOG_PYTHON" -m forgelog.serve'
 """The interpreter of the node's agent has Forgelog. A deployment may name another one in its environment."""
 
+_WITHOUT_CLASS = frozenset({"onnx", "sklearn", "torchscript", "mlflow", "command"})
+"""Forgelog's own runtimes that load no class."""
+
 _READY, _LIVE = "/v2/health/ready", "/v2/health/live"
 """Paths of the model server."""
 
@@ -67,6 +70,11 @@ def problem(name: str, spec: DeploymentSpec, model: ResolvedModel | None) -> str
 def _unserved(options: ServingOptions, model: ResolvedModel) -> str:
     """Why no model server serves a version, as far as its format tells; empty if one may."""
     name, format = runtime_by_format(options.runtime, model.model_format), model.model_format
+    if options.runtime.class_name and name in _WITHOUT_CLASS:
+        return (
+            f"can't be served by the runtime {name} with serving.runtime.class_name {options.runtime.class_name}: a "
+            "class is for the runtime python; leave out one of the two"
+        )
     if format in UNSERVED_FORMATS and not name and not options.file:
         return (
             f"is in the format {format.value}, which no runtime serves by itself; onnx, skops, TorchScript and trusted "

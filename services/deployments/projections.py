@@ -16,7 +16,7 @@ class DeploymentsProjection(Projection):
     """Folds events.deployments."""
 
     context = "deployments"
-    version = 7
+    version = 8
     tables = (*folds.TABLES, reasons.REASONS, NOTICES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:

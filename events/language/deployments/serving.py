@@ -52,13 +52,9 @@ PythonName = Annotated[
 ]
 """A module or a class by its full name."""
 
-RuntimeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$"), Field(examples=["onnx"])]
+OptionalRuntimeName = Annotated[str, StringConstraints(pattern=r"^$|^[a-z][a-z0-9_-]{0,62}$"), Field(examples=["onnx"])]
 """A name of the entry points ``forgelog.runtimes``. Forgelog's own are ``onnx``, ``sklearn``, ``torchscript``,
 ``mlflow``, ``python`` and ``command``."""
-
-DEFAULT_RUNTIME = "onnx"
-"""What `RuntimeSettings` have that name no runtime. History leaves defaults out, so it can't be told from one that was
-named. It gives way where a version is none of ONNX: see `runtime_by_format`."""
 
 UNSERVED_FORMATS = frozenset({ModelFormat.SAFETENSORS, ModelFormat.SAVED_MODEL})
 """Formats that no runtime serves unless it is named."""
@@ -115,9 +111,8 @@ class CommandBackend(Model):
 class RuntimeSettings(Model):
     """What runs a model, and how."""
 
-    name: RuntimeName = DEFAULT_RUNTIME
-    """``onnx``, or none: as the version's format and files ask for. A version without a file of ONNX is then served by
-    ``sklearn``, ``torchscript`` or ``mlflow``."""
+    name: OptionalRuntimeName = ""
+    """Empty: ``python`` for a class that is named, else as the version's format and its files ask for."""
     quantization: Quantization = Quantization.NONE
     """In which numbers the model is: the runtime sets itself up for them."""
     optimization: OptimizationLevel = OptimizationLevel.ALL
@@ -140,7 +135,7 @@ class RuntimeSettings(Model):
 
 def runtime_by_format(settings: RuntimeSettings, model_format: ModelFormat) -> str:
     """The runtime that settings name or a version's format asks for; empty where its files say which."""
-    if settings.name != DEFAULT_RUNTIME:
+    if settings.name:
         return settings.name
     if settings.class_name:
         return "python"

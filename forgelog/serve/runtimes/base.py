@@ -75,7 +75,9 @@ class ModelFiles:
                 raise NotServable(f"the version has no file {self.file!r}; it has {self.listed()}")
             return path
         found = self.ending(*endings)
-        if len(found) != 1:
+        if not found:
+            raise NotServable(f"the version has no file that ends in {' or '.join(endings)}; it has {self.listed()}")
+        if len(found) > 1:
             raise NotServable(
                 f"the version has {len(found)} files that end in {' or '.join(endings)}, and one is loaded; name it by "
                 f"model.file. It has {self.listed()}"

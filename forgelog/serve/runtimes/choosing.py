@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from events.language.deployments.serving import (
-    DEFAULT_RUNTIME,
     RuntimeSettings,
     ServedModel,
     runtime_by_format,
@@ -22,19 +21,22 @@ _ENDINGS: Mapping[str, tuple[str, ...]] = {
 }
 """Runtime → how the file of its models ends, in the order in which they are looked for."""
 
+_OF_OTHER_FILES = "onnx"
+"""What loads a file that is named and whose ending says nothing."""
+
 _MLFLOWS_CLASS = "python_model.pkl"
 
 
 def chosen(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> RuntimeSettings:
     """The settings with the runtime's name. Raises `NotServable` for files of which no runtime is known.
 
-    1. A runtime that is named, if it is another one than the default.
-    2. Of a file that is named: what its ending says; the default if that says nothing.
+    1. A runtime that is named; ``python`` for a class that is named.
+    2. Of a file that is named: what its ending says; ``onnx`` if that says nothing.
     3. What the format says.
-    4. What the files' endings say, the default first.
+    4. What the files' endings say, those of ``onnx`` first.
     """
     if files.file:
-        name = runtime_by_format(settings, ModelFormat.OTHER) or _of_file(files.file) or DEFAULT_RUNTIME
+        name = runtime_by_format(settings, ModelFormat.OTHER) or _of_file(files.file) or _OF_OTHER_FILES
     else:
         name = runtime_by_format(settings, served.format) or _of_files(files, served.format)
     return settings.model_copy(update={"name": name})

@@ -181,6 +181,8 @@ def test_a_model_whose_server_could_not_be_told_of_it_is_rejected() -> None:
         ("pickle", {"trust_pickle": True}, ""),
         ("safetensors", {"file": "model.onnx"}, ""),
         ("safetensors", {"runtime": {"name": "python", "class_name": "model:Model"}}, ""),
+        ("onnx", {"runtime": {"name": "onnx", "class_name": "model:Model"}}, "a class is for the runtime python"),
+        ("onnx", {"runtime": {"class_name": "model:Model"}}, ""),
         ("other", {}, ""),
     ],
 )

@@ -56,6 +56,9 @@ def test_a_file_that_is_named_says_it(tmp_path: Path, file: str, found: str) -> 
 def test_a_runtime_that_is_named_is_taken(tmp_path: Path) -> None:
     assert runtime(tmp_path, ["model.onnx"], format="onnx", name="of-another-package") == "of-another-package"
     assert runtime(tmp_path, ["model.onnx"], format="onnx", class_name="model:Model") == "python"
+    assert runtime(tmp_path, ["model.onnx", "model.skops"], format="other", name="sklearn") == "sklearn"
+    assert runtime(tmp_path, ["model.skops", "model.onnx"], format="torchscript", name="onnx") == "onnx"
+    assert runtime(tmp_path, ["model.skops"], file="model.skops", name="onnx") == "onnx"
 
 
 @pytest.mark.parametrize(

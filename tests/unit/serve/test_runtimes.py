@@ -137,8 +137,8 @@ def test_a_table_to_what_mlflow_keeps(tmp_path: Path) -> None:
 
     kept(tmp_path, answer, pandas.DataFrame({"city": ["Rome"], "age": [1.0]}), params={"add": 0.0})
     with pytest.raises(NotServable, match=r"runs what the model's author wrote.*set serving.trust_pickle"):
-        load(tmp_path, "onnx")
-    model = load(tmp_path, "onnx", served(trust_pickle=True))
+        load(tmp_path, "")
+    model = load(tmp_path, "", served(trust_pickle=True))
     assert model.platform == "mlflow"
     assert [(each.name, each.datatype, each.shape) for each in model.inputs] == [
         ("city", "BYTES", (-1,)),
