@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from events.process.instants import instant
+
 Notice = Mapping[str, Any]
 """A row of `rows.NOTICES`."""
 
@@ -32,7 +34,7 @@ def body(notice: Notice) -> bytes:
         {
             "id": notice["notice_id"],
             "type": notice["type"],
-            "time": at.isoformat(),
+            "time": instant(at),
             "project": notice["project"],
             about: notice["name"],
             f"{about}_id": notice["subject"],
@@ -76,7 +78,7 @@ def mail(notice: Notice, sender: str, target: str) -> EmailMessage:
         "project": notice["project"],
         notice["aggregate"]: notice["name"],
         "severity": notice["severity"],
-        "since": notice["happened_at"].isoformat(),
+        "since": instant(notice["happened_at"]),
     }
     said = "".join(f"{name + ':':<12}{value}\n" for name, value in lines.items())
     more = f"\n{notice['command']}\n" if notice["command"] else ""

@@ -19,6 +19,7 @@ import grpc
 
 from events.language.common import FieldError, shown
 from events.log.envelope import Position
+from events.process.instants import instant
 from events.projections import past
 from events.projections.positions import read_positions
 from events.projections.runner import Runner
@@ -61,7 +62,7 @@ class QueryError(Exception):
 
 def not_found(kind: str, id: str, at: datetime | None = None) -> QueryError:
     """There is no such aggregate (at that time)."""
-    when = f" as of {at.isoformat()}" if at else ""
+    when = f" as of {instant(at)}" if at else ""
     return QueryError(grpc.StatusCode.NOT_FOUND, f"there is no {kind} {shown(id, 300)}{when}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from forgelog.cli.render import Column, column, text_of
 from forgelog.cli.tables import clock, cut, width_of
+from forgelog.errors import Problem
 
 _MOST_VALUE, _MOST_TEXT = 48, 1000
 """Characters of a value, and of a text, that a line shows of an event's body."""
@@ -17,18 +18,25 @@ def _type(event: Mapping[str, Any]) -> str:
     return str(event["type"]).rsplit(".", 1)[-1]
 
 
+_REFUSAL = "CommandRejected"
 _LEFT_OUT = frozenset(("job_id", "project", "owner", "queue", "pool", "launch", "request", "spec"))
 """What other columns show, or what is long."""
 
 
 def _summary(event: Mapping[str, Any]) -> str:
-    """The body on one line: short values only."""
+    """The body on one line: short values only. Of a refusal, what was refused."""
+    if _type(event) == _REFUSAL:
+        return f"{str(event['data'].get('command_type', '')).rsplit('.', 1)[-1]} of {event['subject']}:"
     parts = [f"{key}={cut(text_of(value), _MOST_VALUE)}" for key, value in _values(event) if not _is_text(value)]
     return cut(" ".join(parts), 160)
 
 
 def _texts(event: Mapping[str, Any]) -> str:
-    """The body's texts, such as a reason."""
+    """The body's texts, such as a reason. Of a refusal, each error as its sender was told it."""
+    if _type(event) == _REFUSAL:
+        data = event["data"]
+        errors = [Problem(each["field"], each["problem"], each.get("hint", "")) for each in data.get("errors", ())]
+        return cut("; ".join(map(str, errors)) or text_of(data.get("message", "")), _MOST_TEXT)
     return " ".join(f"{key}={cut(text_of(value), _MOST_TEXT)}" for key, value in _values(event) if _is_text(value))
 
 

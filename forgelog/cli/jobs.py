@@ -26,6 +26,7 @@ from forgelog.cli.render import (
     write,
 )
 from forgelog.cli.tables import clock
+from forgelog.client.statuses import JOBS
 from forgelog.errors import ForgelogError, InvalidInput, Unavailable, exit_status
 from forgelog.units import format_duration
 
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
     Done: TypeAlias = list[tuple[str, Answer | ForgelogError]]
     """Job, and the outcome of the command."""
-
-STATUSES = ("pending", "queued", "scheduled", "starting", "running", "completed", "failed", "cancelled")
-"""The statuses that jobs can have in this version, for shell completion."""
 
 
 JobArgument = Annotated[
@@ -54,8 +52,8 @@ JobsArgument = Annotated[
 StatusOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--status", "-s", help=f"Only these (repeatable): {', '.join(STATUSES)}.",
-        autocompletion=complete.words(STATUSES),
+        "--status", "-s", help=f"Only these (repeatable): {', '.join(JOBS)}.",
+        autocompletion=complete.words(JOBS),
     ),
 ]  # fmt: skip
 TasksOption = Annotated[str | None, typer.Option("--tasks", help="Only these tasks of an array, such as 0-3,7.")]

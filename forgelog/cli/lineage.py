@@ -25,7 +25,7 @@ _COLUMNS = (
     Column("Which", lambda row: "  " * row["depth"] + row["label"], least=24, wrap=True),
     Column("How", lambda row: row["how"], rank=1),
     column("Detail", rank=1, least=24, wrap=True),
-    Column("When", lambda row: row["time"].isoformat(timespec="seconds") if row["time"] else "", rank=2),
+    column("When", "time", rank=2),
 )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from events.process.instants import instant
 from forgelog.cli.common import guarded, with_client
 from forgelog.cli.pipeline_samples import Asked, bound_texts, described_only, latest
 from forgelog.cli.render import Format, column, note, show_data, show_rows
@@ -43,14 +44,14 @@ def show_plan(asked: Asked, output: Format) -> None:
     interval = asked.interval or latest(spec)
     rows = list(_stage_rows(spec, texts, interval))
     if output is not Format.TABLE:
-        about = [each.isoformat() for each in interval] if interval else None
+        about = [instant(each) for each in interval] if interval else None
         show_data({"version": version or None, "parameters": texts, "interval": about, "stages": rows}, output)
         return
     show_rows(rows, _COLUMNS, output)
     if texts:
         note("parameters: " + ", ".join(f"{name}={value}" for name, value in texts.items()))
     if interval:
-        note(f"interval: {interval[0].isoformat()} to {interval[1].isoformat()}")
+        note(f"interval: {instant(interval[0])} to {instant(interval[1])}")
     note(f"{f'version {version}' if version else asked.target} would be {'run' if version else 'defined and run'}; "
          "nothing was sent")  # fmt: skip
 

@@ -29,13 +29,12 @@ from forgelog.cli.render import (
     show_rows,
     write,
 )
+from forgelog.client.statuses import PIPELINE_RUNS
 from forgelog.errors import InvalidInput
 from forgelog.pipelines.declaring.files import is_file
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
-
-STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The pipeline's name, or its id.", autocompletion=complete.pipelines)
@@ -176,7 +175,7 @@ def runs(
     ] = "",
     status: Annotated[
         list[str] | None,
-        typer.Option("--status", help=f"{', '.join(STATUSES)}.", autocompletion=complete.words(STATUSES)),
+        typer.Option("--status", help=f"{', '.join(PIPELINE_RUNS)}.", autocompletion=complete.words(PIPELINE_RUNS)),
     ] = None,
     limit: LimitOption = 50,
     at: AtOption = None,

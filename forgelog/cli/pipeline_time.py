@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
+from events.process.instants import instant
 from forgelog.cli.common import OutputOption, guarded, moment, with_client
-from forgelog.cli.render import Column, Format, column, show_data, show_rows
+from forgelog.cli.render import NO_BREAK, Column, Format, column, show_data, show_rows
 from forgelog.errors import InvalidInput
 from forgelog.pipelines.declaring.files import described, is_file
 
@@ -56,7 +57,7 @@ def told_changes(schedule: Schedule, instant: datetime) -> list[str]:
     zone = ZoneInfo(schedule.timezone)
     lines = []
     for change in clock_changes(schedule, instant, 2):
-        fires = ", ".join(_local(tick.at, zone) for tick in around(schedule, change, 3))
+        fires = ", ".join(_local(tick.at, zone).replace(" ", NO_BREAK) for tick in around(schedule, change, 3))
         lines.append(f"{_said(change, zone)}: fires {fires}")
     return lines
 
@@ -101,19 +102,24 @@ def _row(pipeline: str, schedule: Schedule, tick: Tick) -> dict[str, Any]:
     zone = ZoneInfo(schedule.timezone)
     return {
         "pipeline": pipeline,
-        "at": _utc(tick.at),
+        "at": instant(tick.at),
         "local": _local(tick.at, zone),
-        "interval_start": _utc(tick.interval.start),
-        "interval_end": _utc(tick.interval.end),
+        "interval_start": instant(tick.interval.start),
+        "interval_end": instant(tick.interval.end),
         "length": _length(tick.interval.end - tick.interval.start),
     }
 
 
+def _short(key: str) -> Callable[[Mapping[str, Any]], str]:
+    """A moment as far as it is not zero: ``2026-05-09 03:12Z``."""
+    return lambda row: str(row[key]).replace("T", " ").replace(":00Z", "Z")
+
+
 TICK_COLUMNS = [
-    column("Fires", "at"),
-    column("On its clock", "local"),
-    column("From", "interval_start", rank=1),
-    column("To", "interval_end", rank=2),
+    Column("Fires", _short("at")),
+    Column("Locally", lambda row: _short_local(row["local"])),
+    Column("From", _short("interval_start"), rank=1),
+    Column("To", _short("interval_end"), rank=2),
     column("Length", right=True),
 ]
 
@@ -121,7 +127,7 @@ TICK_COLUMNS = [
 def _columns(several: bool, changes: bool) -> list[Column]:
     return [
         *([column("Pipeline", least=8)] if several else []),
-        *([column("Clocks", "change", least=8)] if changes else []),
+        *([Column("Clocks", _short_change)] if changes else []),
         *TICK_COLUMNS,
     ]
 
@@ -130,13 +136,20 @@ def _local(instant: datetime, zone: ZoneInfo) -> str:
     return instant.astimezone(zone).strftime("%a %d %b %H:%M %z")
 
 
-def _utc(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _short_local(local: str) -> str:
+    """``Sun 03:00 +02``: the day of the week says on which side of midnight it is, minutes of an offset are rare."""
+    day, _, _, time, offset = local.split(" ")
+    return f"{day} {time} {offset.removesuffix('00')}"
 
 
 def _said(change: ClockChange, zone: ZoneInfo) -> str:
     way = "forward" if change.shift > timedelta(0) else "back"
     return f"{change.at.astimezone(zone):%d %b %Y}, {way} by {_length(abs(change.shift))}"
+
+
+def _short_change(row: Mapping[str, Any]) -> str:
+    """``28 Mar 2027 +1h``"""
+    return str(row["change"]).replace(", forward by ", " +").replace(", back by ", " -")
 
 
 def _length(time: timedelta) -> str:

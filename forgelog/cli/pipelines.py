@@ -22,13 +22,12 @@ from forgelog.cli.pipeline_graphs import needs_of
 from forgelog.cli.pipeline_plans import show_activation
 from forgelog.cli.pipeline_runs import NameArgument
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows
+from forgelog.client.statuses import PIPELINES
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
 
 app = typer.Typer(no_args_is_help=True, help="Define pipelines, run them, and show their runs.")
-
-STATUSES = ("draft", "active", "paused", "cancelled")
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Pipelines of a manifest; - for stdin.")]
 
@@ -53,9 +52,9 @@ def validate(file: FileArgument, output: OutputOption = Format.TABLE) -> None:
         note(f"{each.name}: {count} {'stage' if count == 1 else 'stages'}, no errors")
         if each.spec.schedule is not None:
             for line in pipeline_time.told_changes(each.spec.schedule, datetime.now(UTC)):
-                note(f"  {line}")
+                note(f"  {line}", below="    ")
         for remark in remarks(each.spec):
-            note(f"  {remark.field.removeprefix('spec.')} {remark.problem}; {remark.hint}")
+            note(f"  {remark.field.removeprefix('spec.')} {remark.problem}; {remark.hint}", below="    ")
     if not can_check():
         note("their SQL was not read: pip install 'forgelog[pipelines]'")
 
@@ -126,7 +125,7 @@ def retire(name: NameArgument, reason: ReasonOption = "", output: OutputOption =
 def ls(
     status: Annotated[
         list[str] | None,
-        typer.Option("--status", help=f"{', '.join(STATUSES)}.", autocompletion=complete.words(STATUSES)),
+        typer.Option("--status", help=f"{', '.join(PIPELINES)}.", autocompletion=complete.words(PIPELINES)),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
     tag: Annotated[str, typer.Option("--tag", help="Only those with this tag.")] = "",

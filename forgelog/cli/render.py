@@ -10,16 +10,18 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import StrEnum
 from math import isfinite
 from typing import IO, Any
 
+from events.process.instants import instant
 from events.process.numbers import word_of
 from forgelog.cli.tables import Column, Stream, age_column, column, lines_of, text_of, width_of
 from forgelog.errors import ReaderGone
 
 __all__ = [
+    "NO_BREAK",
     "Column",
     "Format",
     "age_column",
@@ -37,6 +39,9 @@ __all__ = [
     "text_of",
     "write",
 ]
+
+
+NO_BREAK = "\u00a0"
 
 
 class Format(StrEnum):
@@ -138,8 +143,7 @@ def show_line(data: Mapping[str, Any]) -> None:
 def plain(value: Any) -> Any:
     """Plain data for the encoders: dicts, lists, times as text."""
     if isinstance(value, datetime):
-        moment = value.astimezone(UTC)
-        return moment.isoformat(timespec="microseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
+        return instant(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, StrEnum):
@@ -175,9 +179,13 @@ def nobody_reads(stream: IO[str]) -> ReaderGone:
     return ReaderGone()
 
 
-def note(text: str) -> None:
-    """Write a note for people to standard error."""
-    sys.stderr.write(text + "\n")
+def note(text: str, *, below: str | None = None) -> None:
+    """Write a note for people to standard error. One of a list, with `below`: on a terminal a long one is wrapped
+    between words, and its further lines begin with that. No line is broken at a no-break space, shown as a space."""
+    if below is not None and sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(textwrap.wrap(text, width, subsequent_indent=below, break_on_hyphens=False)) or text
+    sys.stderr.write(text.replace(NO_BREAK, " ") + "\n")
 
 
 def show_done(

@@ -62,6 +62,8 @@ _CODES = {
     "cyan": "36",
 }
 _GAP = "  "
+READABLE = 60
+"""Columns that a text needs to be read with ease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,8 @@ class Column:
     wrap: bool = False
     """Wrap a long text into several lines instead of cutting it."""
     more: Callable[[Mapping[str, Any]], object] | None = None
-    """A text that belongs to the cell, such as a reason: it is never cut, and stands below the cell where the two don't
-    fit into one line."""
+    """A text that belongs to the cell, such as a reason: it is never cut, and stands below the row where the two don't
+    fit into one line, at least `READABLE` wide if the table is."""
 
 
 def column(
@@ -237,16 +239,28 @@ def _whole(cell: _Cell) -> str:
 
 
 def _parts(item: Column, cell: _Cell, width: int) -> list[str]:
-    """A cell's lines."""
-    text, more = cell
+    """A cell's lines, without what belongs to it unless both fit into one."""
     if width_of(_whole(cell)) <= width:
         return [_whole(cell)]
-    shown = (textwrap.wrap(text, width) or [""]) if item.wrap and width_of(text) > width else [text]
-    return [*([] if more and not text else shown), *textwrap.wrap(more, width)]
+    text, _ = cell
+    return (textwrap.wrap(text, width) or [""]) if item.wrap and width_of(text) > width else [text]
+
+
+def _below(cells: Sequence[_Cell], widths: Mapping[int, int]) -> list[str]:
+    """The lines of what belongs to cells and does not fit beside them: below its column, and further to the left where
+    that is narrow."""
+    lines, start = [], 0
+    whole = sum(widths.values()) + len(_GAP) * (len(widths) - 1)
+    for index, size in widths.items():
+        if cells[index][1] and width_of(_whole(cells[index])) > size:
+            indent = min(start, max(len(_GAP), whole - READABLE))
+            lines += [" " * indent + line for line in textwrap.wrap(cells[index][1], whole - indent)]
+        start += size + len(_GAP)
+    return lines
 
 
 def _row(cells: Sequence[_Cell], columns: Sequence[Column], widths: Mapping[int, int], colour: bool) -> list[str]:
-    """A row's line; several where a cell is wrapped."""
+    """A row's line; several where a cell is wrapped or has more."""
     parts = [
         _parts(item, cell, widths[index]) if index in widths else [""]
         for index, (item, cell) in enumerate(zip(columns, cells, strict=True))
@@ -255,7 +269,7 @@ def _row(cells: Sequence[_Cell], columns: Sequence[Column], widths: Mapping[int,
     for number in range(max(len(part) for part in parts)):
         texts = [part[number] if number < len(part) else "" for part in parts]
         lines.append(_joined(texts, columns, widths, colour))
-    return lines
+    return lines + _below(cells, widths)
 
 
 def _joined(texts: Sequence[str], columns: Sequence[Column], widths: Mapping[int, int], colour: bool = False) -> str:

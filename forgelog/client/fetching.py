@@ -238,7 +238,7 @@ class Fetching:
             more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
             raise InvalidInput(
                 f"{self._into}: {'; '.join(problems[:SHOWN])}{more}; nothing was fetched: name another folder "
-                "(into), or replace them (force)"
+                "by --into (into=), or replace them by --force (force=True)"
             )
         return there
 

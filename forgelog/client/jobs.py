@@ -21,6 +21,7 @@ from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.client.references import Candidate, chosen
 from forgelog.client.rows import AttemptRow, EventRow, JobAnswer, JobRow, LogPiece, OutputRow, TaskRow, WhyAnswer
 from forgelog.client.specs import jobs_of, one_of
+from forgelog.client.statuses import JOBS
 from forgelog.client.submitting import Submitter
 from forgelog.client.waiting import dependencies, explained
 from forgelog.client.words import enum_words, several
@@ -139,7 +140,7 @@ class AsyncJobs(Namespace):
         """A job's tasks by number."""
         request = pb.ListTasksRequest(
             job_id=id,
-            statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status"),
+            statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status", among=JOBS),
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListTasks, request, "tasks", f"job {id}", limit)
@@ -288,8 +289,9 @@ class AsyncJobs(Namespace):
         """Jobs, newest first; `limit` None gives all. `name` is a part of the name; `since` and `before` bound the
         time of submission."""
         request = pb.ListJobsRequest(
-            project=project, queue=queue, owner=owner, statuses=enum_words(types.JobStatus.DESCRIPTOR, status,
-            "status"), labels=labels or {}, name=name, submitted_after=timestamp(since, "since") if since else None,
+            project=project, queue=queue, owner=owner, labels=labels or {}, name=name,
+            statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status", among=JOBS),
+            submitted_after=timestamp(since, "since") if since else None,
             submitted_before=timestamp(before, "before") if before else None, options=self._core.options(CONTEXT, at)
         )  # fmt: skip
         return await self._core.pages(self._stub.ListJobs, request, "jobs", "jobs", limit)

@@ -13,6 +13,7 @@ from forgelog.client.jobs import AsyncJobs
 from forgelog.client.pipeline_ids import pipeline_id
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import PipelineRunRow, PipelineWorkerRow, StageRunRow
+from forgelog.client.statuses import PIPELINE_RUNS
 from forgelog.client.words import enum_words, several
 from forgelog.errors import NotFound, Timeout
 from forgelog_pb.pipelines.v1 import run_queries_pb2 as pb
@@ -192,7 +193,7 @@ class AsyncPipelineRuns(Namespace):
         request = pb.ListPipelineRunsRequest(
             pipeline_id=self._id(name) if name else "",
             project=project,
-            statuses=enum_words(types.PipelineStatus.DESCRIPTOR, status, "status"),
+            statuses=enum_words(types.PipelineStatus.DESCRIPTOR, status, "status", among=PIPELINE_RUNS),
             triggers=enum_words(types.RunTrigger.DESCRIPTOR, trigger, "trigger"),
             trigger_id=trigger_id,
             options=self._core.options(CONTEXT, at),

@@ -12,6 +12,7 @@ from forgelog.client.core import Namespace
 from forgelog.client.pipeline_ids import pipeline_id
 from forgelog.client.plain import Answer, plain
 from forgelog.client.rows import PipelineRow, PipelineVersionRow
+from forgelog.client.statuses import PIPELINES
 from forgelog.client.words import enum_words
 from forgelog_pb.pipelines.v1 import queries_pb2 as pb
 from forgelog_pb.pipelines.v1 import queries_pb2_grpc as rpc
@@ -120,7 +121,7 @@ class AsyncPipelines(Namespace):
         """Pipelines, newest first; retired ones if `status` says so."""
         request = pb.ListPipelinesRequest(
             project=project,
-            statuses=enum_words(types.PipelineStatus.DESCRIPTOR, status, "status"),
+            statuses=enum_words(types.PipelineStatus.DESCRIPTOR, status, "status", among=PIPELINES),
             name=name,
             owner=owner,
             tag=tag,

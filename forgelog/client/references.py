@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
+from events.process.instants import instant
 from forgelog.errors import InvalidInput, NotFound, Problem
 
 LISTED = 10
@@ -51,7 +52,7 @@ def chosen(text: str, candidates: Sequence[Candidate], *, kind: str, listing: st
     if begun:
         raise _ambiguous(f"{len(begun)} {kind}s have an id that begins with {text!r}; write more of it", begun)
     if at is not None:
-        then = at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        then = instant(at.replace(microsecond=0))
         raise NotFound(f"there is no {kind} {text!r} as of {then}; '{listing} --at {then}' lists those of that time")
     raise NotFound(f"there is no {kind} {text!r}; {listing!r} lists them")
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from forgelog.client.plain import name_of
 from forgelog.errors import InvalidInput
 
 
-def enum_words(enum: Any, words: Iterable[str], what: str) -> list[Any]:
-    """The names of an enum's values on the wire. Raises `InvalidInput` that lists the words there are."""
-    try:
-        return [name_of(enum, word) for word in several(words)]
-    except ValueError as error:
-        raise InvalidInput(f"{what}: {error}") from None
+def enum_words(enum: Any, words: Iterable[str], what: str, *, among: Collection[str] = ()) -> list[Any]:
+    """The names of an enum's values on the wire. `among`: the words that may be asked for, where the enum has others
+    too. Raises `InvalidInput` that lists the words there are."""
+    found = []
+    for word in several(words):
+        try:
+            name = name_of(enum, word)
+        except ValueError as error:
+            if not among:
+                raise InvalidInput(f"{what}: {error}") from None
+            name = ""
+        if among and name not in {name_of(enum, each) for each in among}:
+            raise InvalidInput(f"{what}: {word!r} is none of {', '.join(among)}")
+        found.append(name)
+    return found
 
 
 def several(texts: Iterable[str]) -> list[str]:

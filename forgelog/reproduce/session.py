@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from events.process.instants import instant
 from forgelog.client.job_runs import RUN
 from forgelog.errors import InvalidInput, NotFound
 from forgelog.reproduce import code, here, packages, results
@@ -52,7 +53,7 @@ async def plan(
 
     run = await client.runs.get(run_id)
     if run.purged_at is not None:
-        raise InvalidInput(f"run {run_id} was purged at {run.purged_at.isoformat()}: what was captured of it is gone")
+        raise InvalidInput(f"run {run_id} was purged at {instant(run.purged_at)}: what was captured of it is gone")
     capture, lines = RunCapture(), ""
     with contextlib.suppress(NotFound):
         capture = RunCapture.model_validate((await client.captures.get(run_id)).capture)

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from events.process.instants import instant
 from events.projections.tables import Db
 from events.queries.queries import QueryError, ReadModel, read_options
 
@@ -17,7 +18,7 @@ _TABLES = {"run": "runs", "logged model": "logged_models"}
 
 def gone(kind: str, id: str, purged_at: datetime) -> QueryError:
     """Why something can't be told of what is purged."""
-    text = f"{kind} {id} was purged at {purged_at.isoformat()}: what it held is gone, as of any time; its events stay"
+    text = f"{kind} {id} was purged at {instant(purged_at)}: what it held is gone, as of any time; its events stay"
     return QueryError(grpc.StatusCode.FAILED_PRECONDITION, text)
 
 

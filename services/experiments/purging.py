@@ -9,6 +9,7 @@ from typing import Protocol
 from events.language.base import Command, Event
 from events.language.common import PLATFORM_ACTOR, Refused
 from events.language.experiments.purging import PurgeExperiment, PurgeLoggedModel, PurgeRun
+from events.process.instants import instant
 from events.writer.decider import DecisionContext
 from services.experiments.refusals import denied, forbidden
 
@@ -34,7 +35,7 @@ def check(kind: str, state: Deletable, command: PurgeExperiment | PurgeRun | Pur
         raise forbidden(command.subject_from, f"{kind} {id} is not deleted", "delete it first")
     before = command.deleted_before
     if before is not None and state.deleted_at >= before:
-        problem = f"{kind} {id} was deleted at {state.deleted_at.isoformat()}, not before {before.isoformat()}"
+        problem = f"{kind} {id} was deleted at {instant(state.deleted_at)}, not before {instant(before)}"
         raise forbidden("deleted_before", problem, "make a plan again, or leave deleted_before out")
 
 

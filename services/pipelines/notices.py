@@ -29,6 +29,7 @@ from events.language.pipelines.work import FailureKind
 from events.log.envelope import Recorded
 from events.notices import rows as notices
 from events.notices.rows import NOTICES
+from events.process.instants import instant
 from events.projections.projection import Key, Row, Rows, Table
 from services.pipelines.dataset.rows import DATASETS
 from services.pipelines.pipeline.rows import PIPELINES
@@ -120,13 +121,13 @@ def _told(event: Message) -> Told | None:
 
 
 def _missed(event: SlaMissed) -> Told:
-    kind, deadline = event.kind.value, event.deadline.isoformat()
+    kind, deadline = event.kind.value, instant(event.deadline)
     what = _run(event.run_id) if event.run_id else "the run"
-    tick = f" of the tick {event.tick.isoformat()}" if event.tick is not None else ""
+    tick = f" of the tick {instant(event.tick)}" if event.tick is not None else ""
     verb = "has not started" if kind == "start_within" else "is not completed"
     details = {"sla": kind, "deadline": deadline}
     if event.tick is not None:
-        details["tick"] = event.tick.isoformat()
+        details["tick"] = instant(event.tick)
     summary = f"{what}{tick} {verb} by {deadline}, as {kind} promises"
     return Told(PipelineMoment.SLA_MISSED, AlertSeverity.WARNING, f"{kind} is missed", summary, details)
 
@@ -169,7 +170,7 @@ def _of_dataset(recorded: Recorded, event: DatasetStale | VolumeAnomaly, rows: R
     version = event.dataset_version
     if isinstance(event, DatasetStale):
         kind, title = "dataset.stale", "is stale"
-        since = event.published_at.isoformat()
+        since = instant(event.published_at)
         summary = f"version {version} was published at {since}, and is older than {event.within_seconds:g} s"
         details: dict[str, Any] = {"version": version, "published_at": since}
     else:

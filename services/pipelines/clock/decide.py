@@ -15,6 +15,7 @@ from events.language.pipelines.schedule_messages import (
     CancelBackfill,
     StartBackfill,
 )
+from events.process.instants import instant
 from events.writer.decider import DecisionContext
 from services.pipelines.pipeline.state import Pipeline
 from services.pipelines.refusals import forbidden
@@ -31,7 +32,7 @@ def started(state: Pipeline, command: StartBackfill, context: DecisionContext) -
         problem = f"pipeline {id} has {MOST_BACKFILLS} backfills that have not ended"
         raise forbidden("pipeline_id", problem, "wait for one, or cancel one")
     if command.range_end > context.now:
-        raise invalid("range_end", f"{command.range_end.isoformat()} has not come yet", "give a time up to now")
+        raise invalid("range_end", f"{instant(command.range_end)} has not come yet", "give a time up to now")
     try:
         count = backfilling.count(spec.schedule, command.range_start, command.range_end)
     except ScheduleError as error:

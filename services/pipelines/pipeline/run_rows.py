@@ -46,6 +46,7 @@ from events.language.pipelines.run_events import (
 )
 from events.language.pipelines.work import StageMetrics
 from events.log.envelope import Recorded
+from events.process.instants import instant
 from events.projections.projection import Key, Row, Rows, Table
 from events.projections.row_models import table_of
 
@@ -294,9 +295,9 @@ def _windows_wait(event: StageCompleted) -> str:
     if event.metrics.rows_written or not ends:
         return ""
     end, mark, partition = min(ends, key=lambda each: each[0])
-    reached = "there is no watermark yet" if mark is None else f"the watermark is at {mark.isoformat()}"
+    reached = "there is no watermark yet" if mark is None else f"the watermark is at {instant(mark)}"
     holding = "" if partition is None else f", held back by partition {partition}"
-    return f"no rows: the first open window ends at {end.isoformat()}, and {reached}{holding}"
+    return f"no rows: the first open window ends at {instant(end)}, and {reached}{holding}"
 
 
 def _worker(recorded: Recorded, event: WorkerEvent, rows: Rows) -> None:

@@ -23,12 +23,28 @@ def lines(width: int | None, **data: Any) -> list[str]:
 def test_a_reason_is_whole_in_eighty_columns() -> None:
     found = lines(80, job_id="j1", reason=REASON, exit_code=1)
     assert max(map(len, found)) <= 80
-    said = "".join("".join(line[line_start(found) :].split()) for line in found[1:])
-    assert said == f"exit_code=1 reason={REASON}".replace(" ", "")
+    assert found[1].endswith("  exit_code=1")
+    assert "".join("".join(line.split()) for line in found[2:]) == f"reason={REASON}".replace(" ", "")
+    assert all(line.startswith(" " * 20) for line in found[2:])
 
 
-def line_start(found: list[str]) -> int:
-    return found[0].index("WHAT")
+def test_a_refusal_says_what_was_refused_and_each_of_its_errors() -> None:
+    errors = [
+        {"field": "spec.stages", "problem": "is empty", "hint": "give at least 1 item"},
+        {"field": "name", "problem": "is taken", "hint": ""},
+    ]
+    event = {
+        "time": NOW, "position": "events.pipelines/1@3", "type": "forgelog.log.v1.CommandRejected", "actor": "owner",
+        "subject": "night", "data": {
+            "command_type": "forgelog.pipelines.v1.RunPipeline", "subject_id": "night", "command_id": "1a22",
+            "message": "spec.stages: is empty (and 1 more)", "errors": errors,
+        },
+    }  # fmt: skip
+    (_, line) = lines_of([event], event_columns(NOW.date()), width=None)
+    assert line.endswith("RunPipeline of night: spec.stages: is empty; give at least 1 item; name: is taken")
+    found = lines_of([event], event_columns(NOW.date()), width=80)
+    assert found[1].endswith("RunPipeline of night:")
+    assert (max(map(len, found)) <= 80, len(found)) == (True, 3)
 
 
 def test_in_a_pipe_it_is_one_line() -> None:

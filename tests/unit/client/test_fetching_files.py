@@ -85,7 +85,10 @@ async def test_what_is_in_the_way_keeps_all_away_and_is_replaced_only_by_force(
     core: Core, row: OutputRow, tmp_path: Path
 ) -> None:
     (tmp_path / "two\nlines").write_text("of mine")
-    with pytest.raises(InvalidInput, match=r"'two\\nlines' is there with other content; nothing was fetched"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"'two\\nlines' is there with other content; nothing was fetched: .* --into",
+    ):
         await fetched(core, [row], tmp_path)
     assert not (tmp_path / "a").exists()
     assert await fetched(core, [row], tmp_path, force=True) == ["a", "two\nlines"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from forgelog.cli import render
 from forgelog.cli.nodes import GPU_COLUMNS
 from forgelog.cli.render import Column, Format, age_column, column, show_data, show_fields, show_rows, text_of
 
@@ -81,3 +84,15 @@ def test_a_node_s_gpus_and_who_holds_them(capsys: pytest.CaptureFixture[str]) ->
         "  0  NVIDIA H100 80GB HBM3    80Gi           healthy  j1/0",
         "  1  NVIDIA H100 80GB HBM3    80Gi  1g.10gb  healthy",
     ]
+
+
+def test_a_note_of_a_list_is_wrapped_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setenv("COLUMNS", "20")
+    render.note("  fires 02:30 and 03:30\u00a0+02", below="    ")
+    assert stderr.getvalue() == "  fires 02:30 and\n    03:30 +02\n"
+    monkeypatch.setattr(stderr, "isatty", lambda: False)
+    render.note("  fires 02:30 and 03:30\u00a0+02", below="    ")
+    assert stderr.getvalue().endswith("\n  fires 02:30 and 03:30 +02\n")

@@ -128,7 +128,7 @@ async def test_a_webhook_gets_the_alert_with_its_id_and_signature(tmp_path: Path
     assert orjson.loads(content) == {
         "id": "e-1",
         "type": "alert.fired",
-        "time": "2026-11-28T02:00:00+00:00",
+        "time": "2026-11-28T02:00:00Z",
         "project": "local/default",
         "deployment": "digits",
         "deployment_id": "digits",

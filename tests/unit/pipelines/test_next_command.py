@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from forgelog.cli.pipeline_time import TICK_COLUMNS
 from forgelog.cli.pipelines import app
+from forgelog.cli.tables import lines_of
 
 FILE = """
 kind: Pipeline
@@ -33,6 +35,15 @@ def rows(*arguments: str) -> list[dict[str, Any]]:
     assert answer.exit_code == 0, answer.output
     found: list[dict[str, Any]] = json.loads(answer.output)
     return found
+
+
+def test_eighty_columns_have_room_for_ticks_and_their_intervals(file: str) -> None:
+    found = rows(file, "--from", "2026-03-28T12:00:00Z", "-n", "2")
+    assert lines_of(found, TICK_COLUMNS, width=80) == [
+        "FIRES              LOCALLY        FROM               TO                  LENGTH",
+        "2026-03-29 01:00Z  Sun 03:00 +02  2026-03-28 01:30Z  2026-03-29 01:00Z  23h 30m",
+        "2026-03-30 00:30Z  Mon 02:30 +02  2026-03-29 01:00Z  2026-03-30 00:30Z  23h 30m",
+    ]
 
 
 def test_the_next_ticks_of_a_file_have_their_intervals(file: str) -> None:

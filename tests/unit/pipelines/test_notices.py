@@ -24,6 +24,7 @@ from events.language.pipelines.stages import StageInput, StageSpec
 from events.language.pipelines.work import FailureKind, StageFailure
 from events.log.envelope import Meta, Position, Recorded
 from events.notices import messages
+from events.process.instants import instant
 from services.pipelines.projections import PROJECTION
 from tests.rows import HeldRows
 from tests.unit.pipelines.dataset import desk as datasets
@@ -73,7 +74,7 @@ def test_the_body_of_a_webhook_names_the_pipeline_and_the_run() -> None:
     assert said | {"id": "e"} == {
         "id": "e",
         "type": "run.failed",
-        "time": NOON.isoformat(),
+        "time": instant(NOON),
         "project": "local/default",
         "pipeline": ID,
         "pipeline_id": ID,
@@ -92,7 +93,7 @@ def test_a_promise_that_was_not_kept_is_told_with_its_deadline() -> None:
     desk.send(ActivatePipeline(pipeline_id=ID))
     desk.wait(3600 + 601)
     (missed,) = told(desk.events)
-    deadline = (NOON + timedelta(hours=1, minutes=10)).isoformat()
+    deadline = instant(NOON + timedelta(hours=1, minutes=10))
     assert (missed["type"], missed["severity"]) == ("sla.missed", "warning")
     assert missed["summary"] == f"run 1 is not completed by {deadline}, as finish_within promises"
     assert missed["details"] == {"sla": "finish_within", "deadline": deadline, "run_id": f"{ID}.1"}

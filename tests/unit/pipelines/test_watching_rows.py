@@ -62,8 +62,8 @@ def test_how_far_windows_are_is_in_their_pipelines_row_until_the_trigger_begins_
         **left.model_dump(include={"input", "batch", "watermark", "open_windows", "next_end", "held_by", "late_rows"}),
     )
     assert tables[STAGES.name][f"{ID}.1", "load"]["reason"] == (
-        "no rows: the first open window ends at 2026-05-09T01:00:00+00:00, and the watermark is at "
-        "2026-05-09T00:59:00+00:00, held back by partition 1"
+        "no rows: the first open window ends at 2026-05-09T01:00:00Z, and the watermark is at "
+        "2026-05-09T00:59:00Z, held back by partition 1"
     )
     desk.define_as(TOPIC)
     assert folded(desk).tables[PIPELINES.name][ID,]["stream_progress"] == [stream]
