@@ -215,7 +215,7 @@ def runtime_text(row: Any) -> str:
     if model is None or spec.get("command"):
         return ""
     options = (spec.get("serving") or {}).get("runtime") or {}
-    settings = RuntimeSettings.model_construct(name=options.get("name", ""), class_name=options.get("class_name", ""))
+    settings = RuntimeSettings.model_construct(name=options.get("name"), class_name=options.get("class_name", ""))
     if (spec.get("serving") or {}).get("file"):
         return runtime_by_format(settings, ModelFormat.OTHER) or "by the file's name"
     return runtime_by_format(settings, ModelFormat(model["model_format"] or "other")) or "by its files' names"

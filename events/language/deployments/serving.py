@@ -52,7 +52,7 @@ PythonName = Annotated[
 ]
 """A module or a class by its full name."""
 
-OptionalRuntimeName = Annotated[str, StringConstraints(pattern=r"^$|^[a-z][a-z0-9_-]{0,62}$"), Field(examples=["onnx"])]
+RuntimeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$"), Field(examples=["onnx"])]
 """A name of the entry points ``forgelog.runtimes``. Forgelog's own are ``onnx``, ``sklearn``, ``torchscript``,
 ``mlflow``, ``python`` and ``command``."""
 
@@ -111,8 +111,8 @@ class CommandBackend(Model):
 class RuntimeSettings(Model):
     """What runs a model, and how."""
 
-    name: OptionalRuntimeName = ""
-    """Empty: ``python`` for a class that is named, else as the version's format and its files ask for."""
+    name: RuntimeName | None = None
+    """None: ``python`` for a class that is named, else as the version's format and its files ask for."""
     quantization: Quantization = Quantization.NONE
     """In which numbers the model is: the runtime sets itself up for them."""
     optimization: OptimizationLevel = OptimizationLevel.ALL

@@ -15,15 +15,15 @@ GROUP = "forgelog.runtimes"
 
 def load_model(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> LoadedModel:
     """Blocks. Raises `NotServable`, also for whatever a library says of files that it can't read."""
-    settings = chosen(files, settings, served)
-    load = find(settings.name)
+    name = chosen(files, settings, served)
+    load = find(name)
     try:
-        return load(files, settings, served)
+        return load(files, settings.model_copy(update={"name": name}), served)
     except NotServable:
         raise
     except Exception as error:
         raise NotServable(
-            f"runtime {settings.name} can't load the model: {type(error).__name__}: {str(error)[:2000]}"
+            f"runtime {name} can't load the model: {type(error).__name__}: {str(error)[:2000]}"
         ) from error
 
 

@@ -27,8 +27,8 @@ _OF_OTHER_FILES = "onnx"
 _MLFLOWS_CLASS = "python_model.pkl"
 
 
-def chosen(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> RuntimeSettings:
-    """The settings with the runtime's name. Raises `NotServable` for files of which no runtime is known.
+def chosen(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> str:
+    """The runtime's name. Raises `NotServable` for files of which no runtime is known.
 
     1. A runtime that is named; ``python`` for a class that is named.
     2. Of a file that is named: what its ending says; ``onnx`` if that says nothing.
@@ -36,10 +36,8 @@ def chosen(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) ->
     4. What the files' endings say, those of ``onnx`` first.
     """
     if files.file:
-        name = runtime_by_format(settings, ModelFormat.OTHER) or _of_file(files.file) or _OF_OTHER_FILES
-    else:
-        name = runtime_by_format(settings, served.format) or _of_files(files, served.format)
-    return settings.model_copy(update={"name": name})
+        return runtime_by_format(settings, ModelFormat.OTHER) or _of_file(files.file) or _OF_OTHER_FILES
+    return runtime_by_format(settings, served.format) or _of_files(files, served.format)
 
 
 def _of_file(path: str) -> str:

@@ -14,13 +14,13 @@ from forgelog.cli.deployments import runtime_text
     [
         ("onnx", {}, "onnx"),
         ("onnx", {"runtime": {"name": "onnx", "class_name": ""}}, "onnx"),
-        ("torchscript", {"runtime": {"name": ""}}, "torchscript"),
+        ("torchscript", {"runtime": {"name": None}}, "torchscript"),
         ("torchscript", {"runtime": {"name": "onnx"}}, "onnx"),
         ("other", {}, "by its files' names"),
         (None, {}, "by its files' names"),
         ("onnx", {"file": "model.skops"}, "by the file's name"),
         ("other", {"runtime": {"name": "python", "class_name": "model:Model"}}, "python"),
-        ("safetensors", {"runtime": {"name": "", "class_name": "model:Model"}}, "python"),
+        ("safetensors", {"runtime": {"name": None, "class_name": "model:Model"}}, "python"),
     ],
 )
 def test_it_is_the_one_that_is_named_or_where_it_comes_from(

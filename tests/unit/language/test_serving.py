@@ -27,7 +27,7 @@ def refusal(**changes: Any) -> str:
 def test_a_model_is_enough() -> None:
     served = spec()
     assert served.endpoints == (EndpointType.REST, EndpointType.GRPC)
-    assert served.runtime.name == ""
+    assert served.runtime.name is None
     assert not served.batching.enabled
 
 

@@ -21,7 +21,7 @@ def runtime(folder: Path, names: list[str], *, file: str = "", format: str = "ot
         path.touch()
     model = {"name": "m", "version": 1, "bundle": {"digest": "0" * 64, "size": 0}, "format": format}
     served = ServedModel.model_validate(model)
-    return chosen(ModelFiles(folder, file), RuntimeSettings.model_validate(settings), served).name
+    return chosen(ModelFiles(folder, file), RuntimeSettings.model_validate(settings), served)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def served(**changes: Any) -> ServedModel:
     return ServedModel.model_validate({"name": "m", "version": 1, "bundle": {"digest": "0" * 64, "size": 0}, **changes})
 
 
-def load(folder: Path, runtime: str, model: ServedModel | None = None, **settings: Any) -> LoadedModel:
+def load(folder: Path, runtime: str | None, model: ServedModel | None = None, **settings: Any) -> LoadedModel:
     described = RuntimeSettings.model_validate({"name": runtime, **settings})
     return load_model(ModelFiles(folder), described, model or served())
 
@@ -137,8 +137,8 @@ def test_a_table_to_what_mlflow_keeps(tmp_path: Path) -> None:
 
     kept(tmp_path, answer, pandas.DataFrame({"city": ["Rome"], "age": [1.0]}), params={"add": 0.0})
     with pytest.raises(NotServable, match=r"runs what the model's author wrote.*set serving.trust_pickle"):
-        load(tmp_path, "")
-    model = load(tmp_path, "", served(trust_pickle=True))
+        load(tmp_path, None)
+    model = load(tmp_path, None, served(trust_pickle=True))
     assert model.platform == "mlflow"
     assert [(each.name, each.datatype, each.shape) for each in model.inputs] == [
         ("city", "BYTES", (-1,)),
