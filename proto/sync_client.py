@@ -90,7 +90,7 @@ def modules(folder: Path = FOLDER) -> list[Module]:
         if name in found or not (path := folder / f"{name}.py").exists():
             return
         found[name] = module = Module.read(path)
-        for below in module.below:
+        for below in sorted(module.below):
             visit(below)
         found[name] = found.pop(name)  # behind those below it
 
@@ -184,6 +184,8 @@ class _Writer:
         if isinstance(node, Function):
             return self._function(node)
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and _public(node.target.id):
+            if kind := _namespace_of(node):
+                return self._namespace(node.target.id, kind)
             about = self._source(follower) if isinstance(follower, ast.Expr) else []
             about = ["    " + line for line in about]
             self._needs(node.annotation)
@@ -199,12 +201,15 @@ class _Writer:
             return []
         call = node.value
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "namespace":
-            kind = ast.unparse(call.args[0])
-            made = f"        return {_plain(kind)}(self._async.{name}, self._loop)"
-            head = ["    @cached_property", f"    def {name}(self) -> {_plain(kind)}:"]
-            return [*head, f'        """See `{_plain(kind)}`."""', made, ""]
+            return self._namespace(name, ast.unparse(call.args[0]))
         self._needs(call)
         return [*self._source(node), *([""] if name == "__call__" else [])]
+
+    @staticmethod
+    def _namespace(name: str, kind: str) -> list[str]:
+        made = f"        return {_plain(kind)}(self._async.{name}, self._loop)"
+        head = ["    @cached_property", f"    def {name}(self) -> {_plain(kind)}:"]
+        return [*head, f'        """See `{_plain(kind)}`."""', made, ""]
 
     def _function(self, node: Function) -> list[str]:
         decorators = [ast.unparse(each) for each in node.decorator_list]
@@ -292,6 +297,14 @@ class _Writer:
 
     def _where(self, node: Function) -> str:
         return f"{self._module.name}.py:{node.lineno}: {self._node.name}.{node.name}"
+
+
+def _namespace_of(node: ast.AnnAssign) -> str:
+    """The class of ``runs: namespace[AsyncRuns] = namespace()``; empty of any other."""
+    kind = node.annotation
+    if isinstance(kind, ast.Subscript) and ast.unparse(kind.value) == "namespace":
+        return ast.unparse(kind.slice)
+    return ""
 
 
 def _ours(home: str) -> bool:

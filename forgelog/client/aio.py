@@ -9,36 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from forgelog.client.backfills import AsyncBackfills
-from forgelog.client.captures import AsyncCaptures
 from forgelog.client.channel import DEFAULT_TIMEOUT
 from forgelog.client.core import Core, Wait, namespace
-from forgelog.client.datasets import AsyncDatasets
-from forgelog.client.deployments import AsyncDeployments
-from forgelog.client.endpoint_keys import AsyncEndpointKeys
-from forgelog.client.experiments import AsyncExperiments
 from forgelog.client.flat import AsyncFlat
 from forgelog.client.jobs import AsyncJob, AsyncJobs
-from forgelog.client.lineage import AsyncLineage
 from forgelog.client.log import AsyncLog
-from forgelog.client.logged_models import AsyncLoggedModels
-from forgelog.client.models import AsyncModels
 from forgelog.client.nodes import AsyncNodes
-from forgelog.client.notices import AsyncNotices
-from forgelog.client.output import AsyncOutput
-from forgelog.client.pipeline_data import AsyncPipelineData
-from forgelog.client.pipeline_runs import AsyncPipelineRuns
-from forgelog.client.pipelines import AsyncPipelines
 from forgelog.client.plain import Answer
-from forgelog.client.purges import AsyncPurges
 from forgelog.client.queues import AsyncQueues
-from forgelog.client.results import AsyncResults
-from forgelog.client.runs import AsyncRuns
-from forgelog.client.seals import AsyncSeals
-from forgelog.client.templates import AsyncTemplates
-from forgelog.client.tunings import AsyncTunings
+
+if TYPE_CHECKING:
+    from forgelog.client.backfills import AsyncBackfills
+    from forgelog.client.captures import AsyncCaptures
+    from forgelog.client.datasets import AsyncDatasets
+    from forgelog.client.deployments import AsyncDeployments
+    from forgelog.client.endpoint_keys import AsyncEndpointKeys
+    from forgelog.client.experiments import AsyncExperiments
+    from forgelog.client.lineage import AsyncLineage
+    from forgelog.client.logged_models import AsyncLoggedModels
+    from forgelog.client.models import AsyncModels
+    from forgelog.client.notices import AsyncNotices
+    from forgelog.client.output import AsyncOutput
+    from forgelog.client.pipeline_data import AsyncPipelineData
+    from forgelog.client.pipeline_runs import AsyncPipelineRuns
+    from forgelog.client.pipelines import AsyncPipelines
+    from forgelog.client.purges import AsyncPurges
+    from forgelog.client.results import AsyncResults
+    from forgelog.client.runs import AsyncRuns
+    from forgelog.client.seals import AsyncSeals
+    from forgelog.client.templates import AsyncTemplates
+    from forgelog.client.tunings import AsyncTunings
 
 __all__ = ["AsyncClient", "AsyncJob"]
 
@@ -68,29 +70,29 @@ class AsyncClient(AsyncFlat):
         self._core = Core(address, project=project, actor=actor, token=token, timeout=timeout)
 
     jobs = namespace(AsyncJobs)
-    output = namespace(AsyncOutput)
+    output: namespace[AsyncOutput] = namespace()
     queues = namespace(AsyncQueues)
     nodes = namespace(AsyncNodes)
     log = namespace(AsyncLog)
-    experiments = namespace(AsyncExperiments)
-    runs = namespace(AsyncRuns)
-    captures = namespace(AsyncCaptures)
-    seals = namespace(AsyncSeals)
-    results = namespace(AsyncResults)
-    purges = namespace(AsyncPurges)
-    tunings = namespace(AsyncTunings)
-    models = namespace(AsyncModels)
-    logged_models = namespace(AsyncLoggedModels)
-    datasets = namespace(AsyncDatasets)
-    templates = namespace(AsyncTemplates)
-    deployments = namespace(AsyncDeployments)
-    endpoint_keys = namespace(AsyncEndpointKeys)
-    backfills = namespace(AsyncBackfills)
-    pipelines = namespace(AsyncPipelines)
-    pipeline_runs = namespace(AsyncPipelineRuns)
-    pipeline_data = namespace(AsyncPipelineData)
-    lineage = namespace(AsyncLineage)
-    notices = namespace(AsyncNotices)
+    experiments: namespace[AsyncExperiments] = namespace()
+    runs: namespace[AsyncRuns] = namespace()
+    captures: namespace[AsyncCaptures] = namespace()
+    seals: namespace[AsyncSeals] = namespace()
+    results: namespace[AsyncResults] = namespace()
+    purges: namespace[AsyncPurges] = namespace()
+    tunings: namespace[AsyncTunings] = namespace()
+    models: namespace[AsyncModels] = namespace()
+    logged_models: namespace[AsyncLoggedModels] = namespace()
+    datasets: namespace[AsyncDatasets] = namespace()
+    templates: namespace[AsyncTemplates] = namespace()
+    deployments: namespace[AsyncDeployments] = namespace()
+    endpoint_keys: namespace[AsyncEndpointKeys] = namespace()
+    backfills: namespace[AsyncBackfills] = namespace()
+    pipelines: namespace[AsyncPipelines] = namespace()
+    pipeline_runs: namespace[AsyncPipelineRuns] = namespace()
+    pipeline_data: namespace[AsyncPipelineData] = namespace()
+    lineage: namespace[AsyncLineage] = namespace()
+    notices: namespace[AsyncNotices] = namespace()
 
     async def __aenter__(self) -> AsyncClient:
         return self

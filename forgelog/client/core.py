@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from importlib import import_module
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from forgelog.client.channel import DEFAULT_TIMEOUT, Connection
@@ -160,14 +161,25 @@ N = TypeVar("N", bound=Namespace)
 
 
 class namespace(Generic[N]):
-    """A client's namespace, made when it is first asked for."""
+    """A client's namespace, made when it is first asked for.
 
-    def __init__(self, kind: type[N]) -> None:
-        self._kind = kind
-        self.__doc__ = kind.__doc__
+    Of one whose class is not given, ``runs: namespace[AsyncRuns] = namespace()``, that is `AsyncRuns` of
+    `forgelog.client.runs`: it is imported then, so that a program or a command loads what it uses.
+    """
+
+    def __init__(self, kind: type[N] | None = None) -> None:
+        self._given = kind
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
+
+    @property
+    def kind(self) -> type[N]:
+        """Its class."""
+        if self._given is None:
+            words = "".join(word.capitalize() for word in self._name.split("_"))
+            self._given = getattr(import_module(f"forgelog.client.{self._name}"), f"Async{words}")
+        return self._given
 
     @overload
     def __get__(self, client: None, owner: type) -> namespace[N]: ...
@@ -175,8 +187,9 @@ class namespace(Generic[N]):
     def __get__(self, client: Any, owner: type) -> N: ...
     def __get__(self, client: Any, owner: type) -> N | namespace[N]:
         if client is None:
+            self.__doc__ = self.kind.__doc__  # who asks the class wants to know what there is
             return self
-        made = self._kind(client._core)
+        made = self.kind(client._core)
         vars(client)[self._name] = made  # found there from now on
         return made
 

@@ -63,7 +63,7 @@ def test_no_call_means_a_project_that_the_client_was_not_made_for() -> None:
         f"{method.__qualname__}: {given.default!r}"
         for each in vars(aio.AsyncClient).values()
         if isinstance(each, namespace)
-        for method in vars(each._kind).values()
+        for method in vars(each.kind).values()
         if inspect.isfunction(method)
         for given in inspect.signature(method).parameters.values()
         if given.name == "project" and given.default

@@ -24,7 +24,7 @@ Asked = list[str]
 """Each request: its method and its fields; and the error that ended the call, if one did."""
 
 NAMESPACES: dict[str, type] = {
-    name: each._kind for name, each in vars(aio.AsyncClient).items() if isinstance(each, core.namespace)
+    name: each.kind for name, each in vars(aio.AsyncClient).items() if isinstance(each, core.namespace)
 }
 ENOUGH = 4
 """Requests of one call, after which no more is answered: some watch until something changes."""

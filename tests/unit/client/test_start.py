@@ -55,6 +55,25 @@ def test_a_query_needs_grpc_and_no_models() -> None:
     assert loaded(code) == {"grpc", "google.protobuf"}
 
 
+def test_a_client_loads_the_messages_of_the_contexts_that_it_asks() -> None:
+    """However many contexts there are."""
+    code = """
+import sys
+from events.language.contexts import contexts
+from forgelog.client.aio import AsyncClient
+client = AsyncClient("127.0.0.1:1")
+def loaded():
+    print(*(name for name in contexts() if f"forgelog_pb.{name}.v1.types_pb2" in sys.modules))
+client.jobs
+loaded()
+client.tunings
+loaded()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    at_first, then = map(str.split, done.stdout.splitlines())
+    assert (at_first, set(then) - set(at_first)) == (["jobs", "scheduling", "resources"], {"experiments"})
+
+
 def test_a_manifest_of_jobs_loads_the_language_of_no_other_context() -> None:
     """However many contexts there are: `submit` and `run` are what people wait for most often."""
     code = """
