@@ -16,18 +16,88 @@ Nothing of the past is ever removed, as nothing of the log is.
 
 from __future__ import annotations
 
+import re
+from collections.abc import AsyncIterator, Generator
 from datetime import datetime
+from typing import Any, cast
+
+import asyncpg
 
 from events.projections import tables
 from events.projections.projection import Projection, Table
 from events.projections.tables import ALIVE, Db, quoted
 
+_WORD = re.compile(r"\w+")
 
-async def show(db: Db, schema: str, projection: Projection, at: datetime) -> None:
-    """Let unqualified names mean the tables of a schema as they were at a time; until the transaction's end, which
-    has to roll it back."""
+
+async def show(db: Db, schema: str, projection: Projection, at: datetime) -> Db:
+    """The connection, on which unqualified names mean the tables of a schema as they were at a time; until the
+    transaction's end, which has to roll it back."""
     await db.execute(f"set local search_path to pg_temp, {quoted(schema)}")
-    await db.execute(";".join(_view(schema, table, at) for table in projection.tables))
+    return cast(Db, Past(db, schema, projection, at))
+
+
+class Past:
+    """A connection that makes the view of a table when a statement first names it: a context has dozens of tables, and
+    to make all views takes longer than most queries.
+
+    A name in a statement is a word of its text. That another word (a column) is spelled alike makes a view more.
+    """
+
+    def __init__(self, db: Db, schema: str, projection: Projection, at: datetime) -> None:
+        self._db, self._schema, self._at = db, schema, at
+        self._hidden = {table.name: table for table in projection.tables}
+
+    async def _show(self, statement: str) -> Db:
+        named = self._hidden.keys() & set(_WORD.findall(statement.lower()))
+        if named:
+            views = [_view(self._schema, self._hidden.pop(name), self._at) for name in sorted(named)]
+            await self._db.execute(";".join(views))
+        return self._db
+
+    async def fetch(self, query: str, *args: Any, **named: Any) -> list[asyncpg.Record]:
+        return await (await self._show(query)).fetch(query, *args, **named)
+
+    async def fetchrow(self, query: str, *args: Any, **named: Any) -> asyncpg.Record | None:
+        found: asyncpg.Record | None = await (await self._show(query)).fetchrow(query, *args, **named)
+        return found
+
+    async def fetchval(self, query: str, *args: Any, **named: Any) -> Any:
+        return await (await self._show(query)).fetchval(query, *args, **named)
+
+    async def execute(self, query: str, *args: Any, **named: Any) -> str:
+        return await (await self._show(query)).execute(query, *args, **named)
+
+    async def prepare(self, query: str, **named: Any) -> Any:
+        return await (await self._show(query)).prepare(query, **named)
+
+    def cursor(self, query: str, *args: Any, **named: Any) -> _Cursor:
+        return _Cursor(self, query, args, named)
+
+    async def copy_records_to_table(self, table_name: str, **named: Any) -> str:
+        """Into a temporary table of the query's own."""
+        return await self._db.copy_records_to_table(table_name, **named)
+
+    def transaction(self, **named: Any) -> Any:
+        """One within that of the past."""
+        return self._db.transaction(**named)
+
+
+class _Cursor:
+    """Of the past: to be waited for, or gone through."""
+
+    def __init__(self, past: Past, query: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._past, self._query, self._args, self._named = past, query, args, named
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._opened().__await__()
+
+    async def _opened(self) -> Any:
+        return await (await self._past._show(self._query)).cursor(self._query, *self._args, **self._named)
+
+    async def __aiter__(self) -> AsyncIterator[asyncpg.Record]:
+        async for row in (await self._past._show(self._query)).cursor(self._query, *self._args, **self._named):
+            yield row
 
 
 def _view(schema: str, table: Table, at: datetime) -> str:

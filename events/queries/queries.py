@@ -144,8 +144,7 @@ class ReadModel:
             try:
                 if not await past.is_kept(db, self._runner.schema, self._runner.projection):
                     raise QueryError(grpc.StatusCode.UNAVAILABLE, NO_PAST)
-                await past.show(db, self._runner.schema, self._runner.projection, as_of)
-                yield db
+                yield await past.show(db, self._runner.schema, self._runner.projection, as_of)
             finally:
                 await transaction.rollback()
 

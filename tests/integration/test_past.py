@@ -59,8 +59,41 @@ async def check(db: Db, schema: str, projection: Projection, history: Sequence[R
         for at in (moment - INSTANT, moment):
             transaction = db.transaction()
             await transaction.start()
-            await past.show(db, schema, projection, at)
-            assert await shown(db, projection) == folded(projection, [each for each in history if each.meta.time <= at])
+            then = await past.show(db, schema, projection, at)
+            assert await shown(then, projection) == folded(
+                projection, [each for each in history if each.meta.time <= at]
+            )
+            await transaction.rollback()
+
+
+async def check_ways_of_asking(db: Db, schema: str, projection: Projection, moment: datetime) -> None:
+    """However it is asked, rows are those of then; and only of tables that are named views are made."""
+    name = next(table.name for table in projection.tables if table.key)
+    query = f"select * from {name}"
+
+    async def through_a_cursor(then: Db) -> list[Any]:
+        return [row async for row in then.cursor(query)]
+
+    async def from_a_cursor(then: Db) -> list[Any]:
+        return await (await then.cursor(query)).fetch(1000)
+
+    async def prepared(then: Db) -> list[Any]:
+        return await (await then.prepare(query)).fetch()
+
+    async def the_first(then: Db) -> list[Any]:
+        return [await then.fetchrow(query)]
+
+    async def a_value(then: Db) -> list[Any]:
+        return [await then.fetchval(f"select count(*) from {name}")]
+
+    for at, there_are in ((moment - timedelta(days=1000), False), (moment, True)):
+        for way in (through_a_cursor, from_a_cursor, prepared, the_first, a_value):
+            transaction = db.transaction()
+            await transaction.start()
+            found = await way(await past.show(db, schema, projection, at))
+            assert any(found) == there_are, way.__name__
+            views = await db.fetch("select relname from pg_class where relnamespace = pg_my_temp_schema()")
+            assert [view["relname"] for view in views] == [name]
             await transaction.rollback()
 
 
@@ -120,6 +153,7 @@ async def test_tables_as_of_every_time_are_those_of_the_events_up_to_then(settin
                 await db.execute(f"set local search_path to {tables.quoted(schema)}")
                 await Fold(projection).apply(db, batch)
         await check(db, schema, projection, history)
+        await check_ways_of_asking(db, schema, projection, times(history)[-1])
 
 
 # On a log
@@ -233,8 +267,8 @@ async def test_a_query_of_the_past_and_a_swap_of_the_tables_do_not_wait_for_each
             async with asyncio.timeout(PATIENCE):
                 while await tables.schema_oid(other, schema) == oid:
                     await asyncio.sleep(0.02)
-            await past.show(db, schema, projection, now)
-            assert [row["name"] for row in (await shown(db, projection))["jobs"].values()] == ["one"]
+            then = await past.show(db, schema, projection, now)
+            assert [row["name"] for row in (await shown(then, projection))["jobs"].values()] == ["one"]
         async with asyncio.timeout(PATIENCE):
             await swapping
         assert await tables.schema_oid(other, f"{schema}_old") == 0
