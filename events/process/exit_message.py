@@ -10,6 +10,9 @@ from pathlib import Path
 VARIABLE = "FORGELOG_EXIT_MESSAGE"
 """Names the file."""
 
+EXIT_PERMANENT = 78
+"""The exit code of a task that would end alike wherever and whenever it is tried: EX_CONFIG of sysexits.h."""
+
 log = logging.getLogger("forgelog.exit_message")
 
 

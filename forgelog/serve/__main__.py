@@ -11,7 +11,7 @@ from importlib.metadata import version
 import uvloop
 
 from events.process import exit_message
-from forgelog.serve.problems import NotServable, missing
+from forgelog.serve.problems import NotServable, NotServableHere, missing
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     except NotServable as problem:
         print(f"error: {problem}", file=sys.stderr, flush=True)
         exit_message.leave(str(problem))
-        return 1
+        return 1 if isinstance(problem, NotServableHere) else exit_message.EXIT_PERMANENT
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from blake3 import blake3
 from events.language.objects import ObjectRef
 from events.objects.manifest import BundleFile, NoManifest, parse_manifest
 from events.objects.unpacking import InTheWay, is_there
-from forgelog.serve.problems import NotServable
+from forgelog.serve.problems import NotServable, NotServableHere
 
 DEFAULT_BYTES = 50 << 30
 """Most bytes that the cache keeps of versions that nobody serves."""
@@ -53,11 +53,11 @@ class ModelCache:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = folder.stat()
             if found.st_uid != os.geteuid():
-                raise NotServable(f"{folder} is another user's; name a folder of your own by FORGELOG_MODEL_CACHE")
+                raise NotServableHere(f"{folder} is another user's; name a folder of your own by FORGELOG_MODEL_CACHE")
             if found.st_mode & 0o077:
                 folder.chmod(0o700)
         except OSError as error:
-            raise NotServable(f"{folder}: {error.strerror}; name another folder by FORGELOG_MODEL_CACHE") from None
+            raise NotServableHere(f"{folder}: {error.strerror}; name another folder by FORGELOG_MODEL_CACHE") from None
 
     @contextmanager
     def held(self, bundle: ObjectRef, read: Read, fetch: Fetch) -> Iterator[Path]:

@@ -29,7 +29,7 @@ from forgelog.serve.brief import Brief
 from forgelog.serve.drift_counts import DriftCounts
 from forgelog.serve.limited import LimitedPool, Overrun
 from forgelog.serve.own_metrics import own_metrics
-from forgelog.serve.problems import SIGN, Fault, NotServable, ServingError
+from forgelog.serve.problems import SIGN, Fault, NotServableHere, ServingError
 from forgelog.serve.request_log import RequestLog
 from forgelog.serve.runtimes.base import LoadedModel, computes_itself, uses_gpu
 from forgelog.serve.schema import Schema, Tensors, TensorSchema, rows_of, seen, size_of, zeros_of
@@ -351,11 +351,11 @@ class Engine:
                 outputs = await self._compute(zeros, {})
             except ServingError as error:
                 if self.model.outputs is None and not hasattr(self, "_answers"):
-                    raise NotServable(
+                    raise NotServableHere(
                         f"the model's signature has no outputs, and it can't be asked for them: {error.message}; {SIGN}"
                     ) from None
                 if settings.required:
-                    raise NotServable(f"warm_up: {error.message}") from None
+                    raise NotServableHere(f"warm_up: {error.message}") from None
                 return
             if self.model.outputs is None and not hasattr(self, "_answers"):
                 self._know_outputs(seen(outputs))

@@ -48,7 +48,11 @@ def invalid(message: str) -> ServingError:
 
 
 class NotServable(Exception):
-    """The model can't be served as it is described; the text says why and what to do."""
+    """The model can't be served as it is described, wherever it is tried; the text says why and what to do."""
+
+
+class NotServableHere(NotServable):
+    """It can't be served on this machine or at this time: another try may end otherwise."""
 
 
 SIGN = "register the version with a signature (forgelog models publish --signature FILE)"
@@ -57,4 +61,4 @@ SIGN = "register the version with a signature (forgelog models publish --signatu
 
 def missing(package: str, extra: str, what: str) -> NotServable:
     """A library is not installed."""
-    return NotServable(f"{what} needs {package}, which is not installed here; pip install 'forgelog[{extra}]'")
+    return NotServableHere(f"{what} needs {package}, which is not installed here; pip install 'forgelog[{extra}]'")

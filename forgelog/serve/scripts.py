@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from events.language.experiments.registry.models import TensorSpec
 from forgelog.serve.limited import LimitedPool, Overrun
-from forgelog.serve.problems import Fault, NotServable, ServingError
+from forgelog.serve.problems import Fault, NotServable, NotServableHere, ServingError
 from forgelog.serve.runtimes.python import as_tensors
 from forgelog.serve.schema import TensorSchema, of_signature
 from forgelog.serve.tensors import Array
@@ -78,7 +78,7 @@ def read(source: str, name: str, declared: str) -> Script | None:
     except SyntaxError as error:
         raise NotServable(f"processing: line {error.lineno} of the script with {name}: {error.msg}") from None
     except Exception as error:
-        raise NotServable(
+        raise NotServableHere(
             f"processing: the script with {name} can't be run: {type(error).__name__}: {error}"
         ) from error
     function = namespace.get(name)

@@ -31,7 +31,7 @@ from forgelog.serve.grpc_door import GrpcDoor
 from forgelog.serve.http_answers import Receive, Scope, Send, answer_error, answer_json
 from forgelog.serve.http_door import Application, HttpDoor
 from forgelog.serve.passing_on import PassingOn
-from forgelog.serve.problems import Fault, NotServable, ServingError
+from forgelog.serve.problems import Fault, NotServableHere, ServingError
 from forgelog.serve.runtimes import load_model
 from forgelog.serve.runtimes.base import ModelFiles
 from forgelog.serve.runtimes.command import CommandModel
@@ -196,7 +196,7 @@ def _listening(address: str, port: int) -> Iterator[socket.socket]:
         found.setblocking(False)
     except OSError as error:
         found.close()
-        raise NotServable(f"{_bracketed(address)}:{port} can't be listened on: {error.strerror}") from None
+        raise NotServableHere(f"{_bracketed(address)}:{port} can't be listened on: {error.strerror}") from None
     with found:
         yield found
 

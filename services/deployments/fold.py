@@ -186,6 +186,7 @@ def _replica(state: Deployment, event: ReplicaEvent, time: datetime) -> None:
             replica.attempt, replica.problem = event.attempt, event.reason
             if rollout is not None and new:
                 rollout.crashes += event.crashed
+                rollout.hopeless |= event.permanent and not any(each.served for _, each in state.live(replica.revision))
                 rollout.problem = event.reason
         case ReplicaDraining():
             replica.status, replica.until = ReplicaStatus.DRAINING, event.until

@@ -31,6 +31,7 @@ from events.language.jobs import (
     SubmitJob,
     TaskExit,
 )
+from events.process.exit_message import EXIT_PERMANENT
 from services.deployments import routing
 from services.deployments.state import LIVE, Deployment, Replica
 
@@ -91,7 +92,14 @@ def heard(state: Deployment, id: str, event: Event) -> Iterator[ReplicaEvent]:
                     reason=_reason(exit, replica.job_id)[:MAX_REASON],
                     exited=True,
                     crashed=exit.reason not in _NO_FAULT,
+                    permanent=_permanent(state, replica, exit),
                 )
+
+
+def _permanent(state: Deployment, replica: Replica, exit: TaskExit) -> bool:
+    """Whether a model server says that it would end alike again. A program of the user's has exit codes of its own."""
+    said = exit.reason is ExitReason.EXITED and exit.exit_code == EXIT_PERMANENT
+    return said and not state.revisions[replica.revision].spec.command
 
 
 def _known(replica: Replica, attempt: int) -> bool:

@@ -1,7 +1,8 @@
 """What a deployment does next: `step` gives the events that are due now. Pure.
 
 1. A revision whose model is resolved begins to be rolled out (`RolloutStarted`).
-2. A rollout is given up (`RolloutRolledBack`): too many crashes, or no progress for too long.
+2. A rollout is given up (`RolloutRolledBack`): too many crashes, one that no further try mends, or no progress for too
+   long.
 3. A rollout goes on (`RolloutStepped`), or is complete (`RolloutCompleted`).
 4. Replicas are ordered, drained and released (`services.deployments.replicas`).
 5. Routers are told (`RoutingChanged`, `services.deployments.routing`).
@@ -100,6 +101,8 @@ def _given_up(state: Deployment, id: str, now: datetime) -> list[DeploymentEvent
     policy = _policy(state)
     if rollout.refused:
         return [rolled_back(state, id, RollbackCause.REFUSED, rollout.problem)]
+    if rollout.hopeless:
+        return [rolled_back(state, id, RollbackCause.CRASHES, f"it can't be served: {rollout.problem}"[:MAX_REASON])]
     if rollout.crashes >= policy.crash_limit:
         times = "once" if rollout.crashes == 1 else f"{rollout.crashes} times"
         reason = _with(f"processes of its replicas have ended {times}", rollout)

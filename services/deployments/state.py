@@ -67,6 +67,8 @@ class Rollout:
     crashes: int = 0
     refused: bool = False
     """Whether the job of one of its replicas was not taken."""
+    hopeless: bool = False
+    """Whether a replica of it said, before one was ready, that no further try would end otherwise."""
     problem: str = ""
     """Why one of its replicas was not ready last."""
 

@@ -19,6 +19,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from events.process.exit_message import EXIT_PERMANENT
+
 _READY = re.compile(r"is ready: HTTP (\d+)(?:, gRPC (\d+))?")
 PATIENCE = 120.0
 """Seconds, against processes that hang."""
@@ -116,11 +118,11 @@ def model_server(*arguments: str | Path, **environment: str) -> Iterator[ModelSe
         process.wait()
 
 
-def refusal(*arguments: str | Path, **environment: str) -> str:
-    """What a server says that can't start."""
+def refusal(*arguments: str | Path, code: int = EXIT_PERMANENT, **environment: str) -> str:
+    """What a server says that can't start, and ends with this code."""
     command = [sys.executable, "-m", "forgelog.serve", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=PATIENCE)
-    assert done.returncode == 1, done
+    assert done.returncode == code, done
     return done.stderr
 
 

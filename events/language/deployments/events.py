@@ -216,6 +216,9 @@ class ReplicaUnready(ReplicaEvent):
     """Whether its process has ended by itself."""
     revision: OptionalRevision = 0
     """Its revision, whose crashes are counted; 0 in what earlier versions recorded."""
+    permanent: bool = False
+    """Whether its model server says that no further try would end otherwise: the model, or what is said of it, can't be
+    served."""
 
 
 class ReplicaDraining(ReplicaEvent):

@@ -6,11 +6,13 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from events.language.deployments.serving import RuntimeSettings, ServedModel
-from forgelog.serve.problems import NotServable
+from forgelog.serve.problems import NotServable, NotServableHere
 from forgelog.serve.runtimes.base import Load, LoadedModel, ModelFiles
 from forgelog.serve.runtimes.choosing import chosen
 
 GROUP = "forgelog.runtimes"
+_OF_FILES_ALONE = frozenset({"onnx", "sklearn", "torchscript"})
+"""Runtimes whose models are their files, and no code that does what it likes."""
 
 
 def load_model(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> LoadedModel:
@@ -22,7 +24,9 @@ def load_model(files: ModelFiles, settings: RuntimeSettings, served: ServedModel
     except NotServable:
         raise
     except Exception as error:
-        raise NotServable(
+        # A file that a library can't read stays so; the author's own code may wait for something else.
+        of_the_file = name in _OF_FILES_ALONE and not isinstance(error, OSError | MemoryError)
+        raise (NotServable if of_the_file else NotServableHere)(
             f"runtime {name} can't load the model: {type(error).__name__}: {str(error)[:2000]}"
         ) from error
 
@@ -38,4 +42,4 @@ def find(name: str) -> Load:
     try:
         return cast(Load, known[name].load())
     except ImportError as error:
-        raise NotServable(f"runtime {name} can't be imported: {error}") from error
+        raise NotServableHere(f"runtime {name} can't be imported: {error}") from error

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from events.language.deployments.serving import CommandBackend, RuntimeSettings, ServedModel
-from forgelog.serve.problems import SIGN, Fault, NotServable, ServingError
+from forgelog.serve.problems import SIGN, Fault, NotServable, NotServableHere, ServingError
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows
 from forgelog.serve.schema import TensorSchema, of_signature
 from forgelog.serve.tensors import Array, checked_shape, datatype_kept, from_nested, known_datatype, to_flat
@@ -45,7 +45,9 @@ def load(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> L
     try:
         process = subprocess.Popen(backend.arguments, cwd=files.folder, env=environment)
     except OSError as error:
-        raise NotServable(f"{backend.arguments[0]}: {error.strerror}; name a program that is on this node") from None
+        raise NotServableHere(
+            f"{backend.arguments[0]}: {error.strerror}; name a program that is on this node"
+        ) from None
     try:
         _wait(process, backend, port)
     except NotServable:
@@ -143,7 +145,7 @@ def _wait(process: subprocess.Popen[bytes], backend: CommandBackend, port: int) 
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if (code := process.poll()) is not None:
-            raise NotServable(f"{backend.arguments[0]} ended with exit code {code} before it was ready")
+            raise NotServableHere(f"{backend.arguments[0]} ended with exit code {code} before it was ready")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", backend.health_path)
@@ -154,7 +156,7 @@ def _wait(process: subprocess.Popen[bytes], backend: CommandBackend, port: int) 
         finally:
             connection.close()
         time.sleep(_PAUSE)
-    raise NotServable(f"{backend.arguments[0]} is not ready after {START_SECONDS:g} s")
+    raise NotServableHere(f"{backend.arguments[0]} is not ready after {START_SECONDS:g} s")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

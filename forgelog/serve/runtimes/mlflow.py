@@ -17,7 +17,7 @@ import numpy as np
 
 from events.language.deployments.serving import RuntimeSettings, ServedModel
 from events.language.experiments.registry.models import TensorSpec
-from forgelog.serve.problems import SIGN, Fault, NotServable, ServingError, invalid
+from forgelog.serve.problems import SIGN, Fault, NotServable, NotServableHere, ServingError, invalid
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows, disagreeing
 from forgelog.serve.runtimes.python import as_tensors
 from forgelog.serve.schema import TensorSchema, of_signature
@@ -55,7 +55,7 @@ def _root(files: ModelFiles) -> Path:
 
 
 def _missing(error: ModuleNotFoundError) -> NotServable:
-    return NotServable(f"a model that MLflow keeps needs the module {error.name}, which is not installed here")
+    return NotServableHere(f"a model that MLflow keeps needs the module {error.name}, which is not installed here")
 
 
 class MlflowModel:

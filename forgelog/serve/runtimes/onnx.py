@@ -12,7 +12,7 @@ from events.language.deployments.serving import (
     ServingDevice,
 )
 from events.language.experiments.registry.models import Quantization
-from forgelog.serve.problems import NotServable, invalid, missing
+from forgelog.serve.problems import NotServable, NotServableHere, invalid, missing
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows, disagreeing, threads
 from forgelog.serve.schema import TensorSchema
 from forgelog.serve.tensors import Array, datatype_of, of_objects
@@ -53,7 +53,7 @@ def load(files: ModelFiles, settings: RuntimeSettings, _served: ServedModel) -> 
         options.add_session_config_entry(key, value)
     there = onnxruntime.get_available_providers()
     if settings.device is ServingDevice.GPU and _GPU not in there:
-        raise NotServable(
+        raise NotServableHere(
             f"runtime.device is gpu, and this onnxruntime has {', '.join(there)}; install onnxruntime-gpu"
         )
     providers = [_GPU, _CPU] if _GPU in there and settings.device is not ServingDevice.CPU else [_CPU]

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from events.language.deployments.serving import RuntimeSettings, ServedModel
 from events.language.experiments.registry.models import TensorSpec
-from forgelog.serve.problems import SIGN, Fault, NotServable, ServingError
+from forgelog.serve.problems import SIGN, Fault, NotServable, NotServableHere, ServingError
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows
 from forgelog.serve.schema import TensorSchema, of_signature
 from forgelog.serve.tensors import Array, of_objects
@@ -39,7 +39,7 @@ def load(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> L
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name != module_name.partition(".")[0]:
-            raise NotServable(f"{module_name} needs {error.name}, which is not installed here") from error
+            raise NotServableHere(f"{module_name} needs {error.name}, which is not installed here") from error
         raise NotServable(f"runtime.class_name: the version has no module {module_name}") from error
     made = getattr(module, class_name, None)
     if made is None:

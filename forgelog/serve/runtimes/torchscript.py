@@ -9,7 +9,7 @@ import numpy as np
 
 from events.language.deployments.serving import OptimizationLevel, RuntimeSettings, ServedModel, ServingDevice
 from events.language.experiments.registry.models import Quantization
-from forgelog.serve.problems import SIGN, NotServable, missing
+from forgelog.serve.problems import SIGN, NotServable, NotServableHere, missing
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows, threads
 from forgelog.serve.schema import of_signature
 from forgelog.serve.tensors import Array
@@ -24,7 +24,7 @@ def load(files: ModelFiles, settings: RuntimeSettings, served: ServedModel) -> L
         raise missing("torch", "torch", "a TorchScript model") from None
     gpu = torch.cuda.is_available() and settings.device is not ServingDevice.CPU
     if settings.device is ServingDevice.GPU and not gpu:
-        raise NotServable("runtime.device is gpu, and PyTorch finds none here")
+        raise NotServableHere("runtime.device is gpu, and PyTorch finds none here")
     torch.set_num_threads(threads(settings))
     if settings.quantization is Quantization.INT8:
         torch.backends.quantized.engine = torch.backends.quantized.supported_engines[-1]

@@ -112,8 +112,8 @@ class Desk:
         waiting = [n for n, each in self.state.live(revision) if each.status is ReplicaStatus.REQUESTED]
         return self.ready(*waiting)
 
-    def crash(self, number: int, message: str = "") -> list[Event]:
-        return self.hear(self.exited(number, message=message))
+    def crash(self, number: int, message: str = "", code: int = 3) -> list[Event]:
+        return self.hear(self.exited(number, message=message, code=code))
 
     def cancelled(self, *numbers: int) -> list[Event]:
         """The jobs of these replicas end, as they were to."""
@@ -150,14 +150,15 @@ class Desk:
         about = {"job_id": replica.job_id, "node_id": "n1", "task": 0, "attempt": replica.attempt}
         return JobTaskUnready(**about, changed_at=self.now, reason="GET /ready: 503")
 
-    def exited(self, number: int, reason: ExitReason = ExitReason.EXITED, message: str = "") -> JobExited:
+    def exited(
+        self, number: int, reason: ExitReason = ExitReason.EXITED, message: str = "", code: int = 3
+    ) -> JobExited:
         replica = self.replica(number)
-        code = 3 if reason is ExitReason.EXITED else None
         exit = TaskExit(
             task=0,
             attempt=max(1, replica.attempt),
             reason=reason,
-            exit_code=code,
+            exit_code=code if reason is ExitReason.EXITED else None,
             message=message,
             ended_at=self.now,
         )

@@ -35,6 +35,7 @@ from events.language.jobs.spec import RestartMode
 from events.language.jobs.spec_service import ProbeKind
 from events.language.moves import may_move
 from events.log.ids import id_ending
+from events.process.exit_message import EXIT_PERMANENT
 from services.deployments.status import first_move
 from tests.unit.deployments.desk import (
     ID,
@@ -356,6 +357,35 @@ def test_replicas_that_crash_are_rolled_back_at_the_limit() -> None:
     more = f"; 'forgelog logs {job}' shows its output"
     assert (back.cause, back.reason) == ("crashes", told + more)
     assert desk.state.stable == 1
+
+
+UNKNOWN = "runtime.name: 'fortran' is none; there are command, onnx"
+
+
+def test_a_model_that_can_not_be_served_is_tried_once() -> None:
+    desk = Desk()
+    desk.create(DeploymentSpec(model=ModelChoice(name="digits"), replicas=2))
+    desk.resolve(1, version())
+    desk.hear(desk.started(1))
+    events = desk.crash(1, UNKNOWN, EXIT_PERMANENT)
+    (back,) = [event for event in events if isinstance(event, RolloutRolledBack)]
+    assert back.reason.startswith("it can't be served: its process ended with exit code 78: runtime.name: 'fortran' is")
+    assert (back.cause, statuses(events), desk.live()) == ("crashes", ["failed"], {})
+    assert requested(desk.wait(600)) == []
+
+
+def test_what_is_tried_again() -> None:
+    """Another end of a model server; a program of the user's, whose exit codes are its own; and a revision of which a
+    replica got ready: something else than the model is wrong then."""
+    model, program = DeploymentSpec(model=ModelChoice(name="digits"), replicas=2), command_spec()
+    for spec, code, ready in ((model, 1, ()), (program, EXIT_PERMANENT, ()), (model, EXIT_PERMANENT, (2,))):
+        desk = Desk()
+        desk.create(spec)
+        if spec is model:
+            desk.resolve(1, version())
+        desk.ready(*ready)
+        desk.hear(desk.started(1))
+        assert not [event for event in desk.crash(1, code=code) if isinstance(event, RolloutRolledBack)]
 
 
 def test_a_job_that_is_not_taken_ends_the_rollout_at_once() -> None:
