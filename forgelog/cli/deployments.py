@@ -12,6 +12,7 @@ from forgelog.cli import complete
 from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.deployment_drift import drift
 from forgelog.cli.deployment_requests import metrics, requests
+from forgelog.cli.deployment_waits import TimeoutOption, arrived, waited
 from forgelog.cli.nodes import pairs, parsed
 from forgelog.cli.render import (
     Column,
@@ -46,6 +47,7 @@ STRATEGIES = ("rolling", "blue_green", "canary")
 _MOST_SHOWN = 60
 """Columns of a command that are shown."""
 
+WAIT_SECONDS = 900.0
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when it runs; exit code 1 if it will not.")]
 
 
@@ -85,6 +87,7 @@ def deploy(
     ] = None,
     message: Annotated[str, typer.Option("--note", help="What is changed and why; the revision shows it.")] = "",
     wait: WaitOption = False,
+    timeout: TimeoutOption = WAIT_SECONDS,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Serve a model: create its deployment, or update it. What is not given stays as it is.
@@ -108,11 +111,7 @@ def deploy(
             made = [await _deployed(client, model, name, options, message)]
         if not wait:
             return [(await client.deployments.get(id), revision) for id, revision in made]
-        arrived = [(await client.deployments.wait(id, revision=revision), revision) for id, revision in made]
-        for row, revision in arrived:
-            if _arrived(row, revision) and (problem := await _unrouted(row)):
-                note(f"{row.name}: {problem}")
-        return arrived
+        return await waited(client, made, timeout)
 
     found = with_client(work)
     if output is not Format.TABLE:
@@ -120,17 +119,8 @@ def deploy(
     else:
         for row, _ in found:
             note(_told(row))
-    if wait and not all(_arrived(row, revision) for row, revision in found):
+    if wait and not all(arrived(row, revision) for row, revision in found):
         raise typer.Exit(1)
-
-
-async def _unrouted(row: Any) -> str:
-    """Waits until the platform's router has what was deployed; why it has not, empty if it has or none is known
-    here."""
-    from forgelog.client.predicting import routed
-    from forgelog.where import awaits_router
-
-    return await routed(str(row.deployment_id), answers=row.ready > 0) if awaits_router() else ""
 
 
 async def _deployed(client: AsyncClient, model: str, name: str, options: dict[str, Any], message: str) -> Deployed:
@@ -175,14 +165,6 @@ async def _deployed(client: AsyncClient, model: str, name: str, options: dict[st
         variables = {**environment.get("variables", {}), **options["env"]}
         spec["environment"] = {**environment, "variables": variables}
     return await client.deployments.deploy(name, spec, note=message)
-
-
-def _arrived(row: Any, revision: int) -> bool:
-    return revision in (row.revision, row.rollout_revision) and row.status not in (
-        "failed",
-        "terminating",
-        "terminated",
-    )
 
 
 def _told(row: Any) -> str:
@@ -368,12 +350,12 @@ def terminate(name: NameArgument, reason: ReasonOption = "", output: OutputOptio
 @app.command("wait")
 def wait_for(
     name: NameArgument,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, metavar="SECONDS", help="Longest wait.")] = 900.0,
+    timeout: TimeoutOption = WAIT_SECONDS,
 ) -> None:
     """Wait until the newest revision runs; exit code 1 if it will not."""
-    row = with_client(lambda client: client.deployments.wait(name, timeout=timeout))
+    ((row, revision),) = with_client(lambda client: waited(client, [(name, 0)], timeout))
     note(_told(row))
-    if not _arrived(row, row.newest_revision):
+    if not arrived(row, revision):
         raise typer.Exit(1)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -32,7 +33,10 @@ PREDICT_SECONDS = 60.0
 
 ROUTED_SECONDS = 30.0
 """Longest wait until a router has a new deployment, if no other is asked for. The first one starts the router."""
-_ROUTED_PAUSE = 0.1
+_ROUTED_PAUSE, _ROUTED_QUIET = 0.1, 5.0
+"""Seconds between two questions, and until it is told what is waited for."""
+_ROUTED_ANSWER = 10.0
+"""Longest wait for one answer of the router, in seconds."""
 
 _MOST_WORDS = 500
 """Characters of an error's text that are repeated."""
@@ -100,17 +104,28 @@ async def predict(
     return Prediction(found, model, version, revision, answer, request)
 
 
-async def routed(id: str, *, answers: bool, router: str | None = None, timeout: float = ROUTED_SECONDS) -> str:
-    """Wait until a router has the table of a deployment; why it has not, empty if it has.
+async def routed(
+    id: str,
+    *,
+    answers: bool,
+    router: str | None = None,
+    timeout: float = ROUTED_SECONDS,
+    told: Callable[[str], object] | None = None,
+    quiet: float = _ROUTED_QUIET,
+) -> str:
+    """Wait until a router has the table of a deployment; why it has not, empty if it has. `told` is given what is
+    waited for after `quiet` seconds, and whenever that changes.
 
     `answers`: whether a replica is ready. Without one the router is only asked whether it is there: a request would
     wait for a replica, and let one start.
     """
     import httpx
 
-    path, problem = f"/v2/models/{id}/ready" if answers else "/v2/health/live", ""
+    path, problem, said = f"/v2/models/{id}/ready" if answers else "/v2/health/live", "", ""
+    quiet_until = time.monotonic() + quiet
+    limit = min(timeout, _ROUTED_ANSWER)
     try:
-        async with asyncio.timeout(timeout), httpx.AsyncClient(trust_env=False, timeout=timeout) as http:
+        async with asyncio.timeout(timeout), httpx.AsyncClient(trust_env=False, timeout=limit) as http:
             while True:
                 try:
                     answer = await http.get(find_router(router) + path)
@@ -118,7 +133,10 @@ async def routed(id: str, *, answers: bool, router: str | None = None, timeout: 
                         return ""
                     problem = "the router does not know it yet"
                 except (Unavailable, httpx.HTTPError) as error:
-                    problem = str(error) or type(error).__name__
+                    problem = str(error) or "it does not answer"
+                if told is not None and problem != said and time.monotonic() >= quiet_until:
+                    said = problem
+                    told(problem)
                 await asyncio.sleep(_ROUTED_PAUSE)
     except TimeoutError:
         return f"no router has it after {timeout:g} seconds: {problem}"

@@ -300,3 +300,19 @@ def test_what_is_given_twice_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"^--input: 'x' is given twice; give it once$"):
         predicting.read_pairs(["x=1", "y=2", "x=3"], "--input")
     assert predicting.read_pairs(["x=1", "y=[2]"], "--input") == {"x": 1, "y": [2]}
+
+
+# Waiting until the router has a deployment
+
+
+async def test_what_the_router_is_waited_for_is_told_once_and_the_wait_goes_on() -> None:
+    unknown, told = (404, {}, b""), list[str]()
+    async with router(unknown, unknown, unknown, (200, {"x-forgelog-revision": "1"}, b"")) as (address, got):
+        waited = await predicting.routed("digits", answers=True, router=f"http://{address}", told=told.append, quiet=0)
+    assert (waited, told, len(got)) == ("", ["the router does not know it yet"], 4)
+
+
+async def test_a_wait_for_the_router_ends_with_what_it_lacked() -> None:
+    async with router(*[(404, {}, b"")] * 50) as (address, _):
+        waited = await predicting.routed("digits", answers=True, router=f"http://{address}", timeout=0.3)
+    assert waited == "no router has it after 0.3 seconds: the router does not know it yet"
