@@ -1766,6 +1766,8 @@ class PipelineWorkerRow(Answer, message="forgelog.pipelines.v1.PipelineWorker"):
     reason: str
     """Why it has ended, or is to end."""
     requested_at: datetime | None
+    started_at: datetime | None
+    """When its process started."""
     ready_at: datetime | None
     released_at: datetime | None
     ended_at: datetime | None

@@ -30,7 +30,7 @@ class PipelinesProjection(Projection):
     """Folds events.pipelines."""
 
     context = "pipelines"
-    version = 8
+    version = 9
     tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES, *clock.TABLES, NOTICES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:

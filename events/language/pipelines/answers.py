@@ -216,6 +216,8 @@ class PipelineWorker(Model):
     reason: str = ""
     """Why it has ended, or is to end."""
     requested_at: Timestamp
+    started_at: Timestamp | None = None
+    """When its process started."""
     ready_at: Timestamp | None = None
     released_at: Timestamp | None = None
     ended_at: Timestamp | None = None

@@ -327,6 +327,10 @@ class WorkerRequested(WorkerEvent):
     """Whether it watches topics and files for triggers, and does no stage."""
 
 
+class WorkerStarted(WorkerEvent):
+    """Its process has started, and gets ready."""
+
+
 class WorkerReady(WorkerEvent):
     """It waits for stages."""
 
@@ -335,6 +339,8 @@ class WorkerReleased(WorkerEvent):
     """It is not needed any more, or does not answer: its job is cancelled."""
 
     reason: Reason = ""
+    hung: bool = False
+    """Whether its process had started, and it did not get ready in time: a start that failed."""
 
 
 class WorkerGone(WorkerEvent):

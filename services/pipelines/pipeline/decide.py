@@ -103,6 +103,7 @@ from events.language.pipelines.run_events import (
     WorkerReady,
     WorkerReleased,
     WorkerRequested,
+    WorkerStarted,
 )
 from events.language.pipelines.schedule_messages import CLOCK_EVENTS, CancelBackfill, StartBackfill
 from events.language.pipelines.trigger_messages import TRIGGER_EVENTS
@@ -187,6 +188,7 @@ class Pipelines(Decider[Pipeline]):
         StageStopRequested,
         StageStopped,
         WorkerRequested,
+        WorkerStarted,
         WorkerReady,
         WorkerReleased,
         WorkerGone,

@@ -33,6 +33,7 @@ from events.language.pipelines.run_events import (
     WorkerReady,
     WorkerReleased,
     WorkerRequested,
+    WorkerStarted,
 )
 from events.language.pipelines.watch_messages import TriggerWatched
 from services.pipelines.clock import fold as clock
@@ -200,6 +201,8 @@ def _worker(state: Pipeline, event: WorkerEvent, time: datetime) -> None:
                 state.triggers.watch_at = None
             else:
                 state.worker_retry_at = None
+        case WorkerStarted():
+            state.workers[event.worker].started_at = time
         case WorkerReady():
             worker = state.workers[event.worker]
             worker.ready, worker.idle_since = True, time
@@ -208,12 +211,13 @@ def _worker(state: Pipeline, event: WorkerEvent, time: datetime) -> None:
             else:
                 state.worker_failures, state.worker_retry_at = 0, None
         case WorkerReleased():
-            state.workers[event.worker].released = True
+            worker = state.workers[event.worker]
+            worker.released, worker.hung = True, event.reason if event.hung else ""
         case WorkerGone():
             worker = state.workers.pop(event.worker)
             if worker.watches:
                 _watcher_gone(state, worker, time)
-            elif not worker.ready and not worker.released and not worker.is_job:
+            elif not worker.ready and not worker.is_job and (worker.hung or not worker.released):
                 state.worker_failures += 1
                 state.worker_retry_at = time + _pause(state.worker_failures)
             stage_fold.lost(state, event.worker)
@@ -222,7 +226,7 @@ def _worker(state: Pipeline, event: WorkerEvent, time: datetime) -> None:
 
 def _watcher_gone(state: Pipeline, worker: Worker, time: datetime) -> None:
     """The next watcher is asked for after a pause, unless there is to be none."""
-    if not worker.released:
+    if worker.hung or not worker.released:
         state.triggers.lost += 1
         state.triggers.watch_at = time + _pause(state.triggers.lost)
 

@@ -10,7 +10,13 @@ from events.language.base import Event
 from events.language.common import CommandRejected
 from events.language.jobs import ExitReason, JobEnded, JobExited, JobStarted, SubmitJob, TaskExit
 from events.language.pipelines.enums import StageStatus, StopReason
-from events.language.pipelines.run_events import StageCompleted, StageStarted, StageStopRequested, WorkerGone
+from events.language.pipelines.run_events import (
+    StageCompleted,
+    StageStarted,
+    StageStopRequested,
+    WorkerGone,
+    WorkerStarted,
+)
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
 from services.pipelines.pipeline import dispatching
 from services.pipelines.pipeline.failures import MOST_LOSSES, failed
@@ -32,6 +38,8 @@ def heard(state: Pipeline, id: str, event: Event, now: datetime) -> Iterator[Eve
         case JobStarted():
             if worker.is_job:
                 yield from _began(state, id, worker_id, worker)
+            elif not worker.ready and worker.started_at is None:
+                yield WorkerStarted(pipeline_id=id, worker=worker_id)
         case JobExited():
             if event.tasks:
                 yield from _exited(state, id, worker_id, worker, event.tasks[-1], now)
@@ -95,6 +103,7 @@ def gone(
     yield WorkerGone(pipeline_id=id, worker=worker_id, reason=reason[:1_000])
     if worker.watches:
         return
+    reason = worker.hung or reason
     failure = StageFailure(kind=kind, problem=reason[:4_000])
     said: set[tuple[str, str]] = set()
     for each in worker.assigned:
@@ -110,7 +119,7 @@ def gone(
             about = {"attempt": stage.attempt, "worker": other, "reason": StopReason.FAIL_FAST}
             yield StageStopRequested(**names, **about)
         yield failed(state, run, names, failure, now, worker=worker_id, retried=stage.tasks is None)
-    if worker.ready or worker.released or worker.is_job:
+    if worker.ready or worker.is_job or (worker.released and not worker.hung):
         return
     if kind is not FailureKind.REFUSED and state.worker_failures + 1 < MOST_FAILURES:
         return

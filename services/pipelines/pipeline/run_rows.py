@@ -43,6 +43,7 @@ from events.language.pipelines.run_events import (
     WorkerReady,
     WorkerReleased,
     WorkerRequested,
+    WorkerStarted,
 )
 from events.language.pipelines.work import StageMetrics
 from events.log.envelope import Recorded
@@ -318,9 +319,12 @@ def _worker(recorded: Recorded, event: WorkerEvent, rows: Rows) -> None:
     found = rows.get(WORKERS, (event.worker,))
     if found is None:
         return  # of a stage that is a job: there is no worker, and its end is the stage's
+    change: Row
     match event:
+        case WorkerStarted():
+            change = {"started_at": time}
         case WorkerReady():
-            change: Row = {"ready": True, "ready_at": time}
+            change = {"ready": True, "ready_at": time}
         case WorkerReleased():
             change = {"reason": event.reason, "released_at": time}
         case WorkerGone():

@@ -171,6 +171,10 @@ class Worker:
     stop_by: datetime | None = None
     idle_since: datetime | None = None
     released: bool = False
+    started_at: datetime | None = None
+    """When its process started."""
+    hung: str = ""
+    """Why it was released, if it had started and did not get ready in time."""
     is_job: bool = False
     """Whether it is a stage's own command, and no program of ours."""
     watches: bool = False

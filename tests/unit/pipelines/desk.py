@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from events.language.base import Command, Event
-from events.language.jobs import ExitReason, JobExited, TaskExit
+from events.language.jobs import ExitReason, JobExited, JobStarted, TaskExit, TaskStart
 from events.language.pipelines.commands import DefinePipeline
 from events.language.pipelines.enums import StageOutcome
 from events.language.pipelines.pipeline import PipelineSpec
@@ -152,6 +152,11 @@ class RunDesk(Desk):
     def fail(self, stage: str, problem: str = "it broke", kind: FailureKind = FailureKind.ERROR) -> list[Event]:
         failure = StageFailure(kind=kind, problem=problem)
         return self.send(ReportStageEnded(**self.about(stage), outcome=StageOutcome.FAILED, failure=failure))
+
+    def start(self, worker: str) -> list[Event]:
+        """A worker's process starts."""
+        start = TaskStart(task=0, attempt=1, allocation_id="a1", pid=1, started_at=self.now)
+        return self.hear(JobStarted(job_id=worker, node_id="n1", tasks=(start,)))
 
     def lose(self, worker: str, reason: ExitReason = ExitReason.LOST) -> list[Event]:
         """A worker's process ends."""

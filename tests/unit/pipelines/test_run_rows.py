@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from events.language.pipelines.run_commands import CancelRun, RetryRun
+from events.language.pipelines.run_commands import CancelRun, ReportWorkerReady, RetryRun
 from events.language.pipelines.stages import ForEach, StageRetry, StageSpec
 from events.language.pipelines.work import StageMetrics, StageOutput
 from events.log.envelope import Meta, Position, Recorded
@@ -68,9 +68,12 @@ def test_tasks_are_counted() -> None:
 
 
 def test_workers_come_and_go() -> None:
-    desk = RunDesk("a")
+    desk = RunDesk("a", workers=False)
     desk.run()
-    worker = desk.order("a").worker
+    (worker,) = desk.state.workers
+    desk.start(worker)
+    assert rows(desk)["pipeline_workers"][worker,]["started_at"] == NOON
+    desk.send(ReportWorkerReady(pipeline_id=ID, worker=worker))
     assert rows(desk)["pipeline_workers"][worker,]["ready"]
     desk.lose(worker)
     assert rows(desk)["pipeline_workers"][worker,]["ended_at"] == NOON

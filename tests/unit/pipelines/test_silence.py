@@ -7,12 +7,27 @@ from datetime import timedelta
 import pytest
 
 from events.language.common import Refused
+from events.language.jobs import ExitReason
 from events.language.pipelines.pipeline import Execution
-from events.language.pipelines.run_commands import ReportStageEnded, ReportStagePrepared, ReportStageProgress
-from events.language.pipelines.run_events import StageDispatched, StageRetrying, StageStopRequested
+from events.language.pipelines.run_commands import (
+    ReportStageEnded,
+    ReportStagePrepared,
+    ReportStageProgress,
+    ReportWorkerReady,
+)
+from events.language.pipelines.run_events import (
+    StageDispatched,
+    StageFailed,
+    StageRetrying,
+    StageStopRequested,
+    WorkerReleased,
+    WorkerRequested,
+)
 from events.language.pipelines.stages import ForEach, StageSpec
 from events.language.pipelines.work import StageMetrics
 from services.pipelines.pipeline.failures import MOST_LOSSES
+from services.pipelines.pipeline.hearing import MOST_FAILURES
+from services.pipelines.pipeline.silence import START_SECONDS
 from services.pipelines.pipeline.stage_fold import STOP_SECONDS
 from tests.unit.pipelines.desk import ID, RunDesk, kinds
 from tests.unit.pipelines.test_ending_runs import alone
@@ -33,6 +48,15 @@ def at_work(stage: str | StageSpec = "load") -> RunDesk:
 
 def tasks(count: int) -> StageSpec:
     return StageSpec(id="each", for_each=ForEach(count=count))
+
+
+def starting() -> tuple[RunDesk, str]:
+    """A run waits for a worker whose process has started."""
+    desk = RunDesk("load", execution=EXECUTION, workers=False)
+    desk.run()
+    (worker,) = desk.state.workers
+    desk.start(worker)
+    return desk, worker
 
 
 def progress(desk: RunDesk, stage: str = "load", seconds: float = 1.0) -> None:
@@ -120,3 +144,47 @@ def test_a_range_that_wakes_is_refused() -> None:
     desk.lose(old["worker"])
     with pytest.raises(Refused, match="is not this worker's"):
         desk.send(ReportStageEnded(**old, outcome="completed", first_task=order.first_task))
+
+
+def test_a_worker_that_hangs_before_it_is_ready_is_replaced() -> None:
+    desk, first = starting()
+    assert desk.wait(START_SECONDS - 1) == []
+    released, asked = desk.wait(2)
+    assert isinstance(released, WorkerReleased)
+    assert (released.worker, released.hung) == (first, True)
+    assert released.reason.startswith("it was not ready 120 seconds after its process had started; 'forgelog logs ")
+    assert isinstance(asked, WorkerRequested)
+    with pytest.raises(Refused, match=r"is no worker of pipeline .* any more"):
+        desk.send(ReportWorkerReady(pipeline_id=ID, worker=first))
+
+
+def test_workers_that_hang_are_not_started_for_ever() -> None:
+    desk, worker = starting()
+    for _ in range(MOST_FAILURES):
+        desk.wait(START_SECONDS + 1)
+        desk.lose(worker, ExitReason.STOPPED)
+        desk.wait(60)
+        if desk.state.workers:
+            (worker,) = desk.state.workers
+            desk.start(worker)
+    assert desk.state.runs[RUN].status.value == "failed"
+    failure = next(each.failure for each in desk.events if isinstance(each, StageFailed))
+    assert failure.problem.startswith("its worker did not start: it was not ready 120 seconds after")
+
+
+def test_who_gets_ready_or_has_no_process_yet_is_not_replaced() -> None:
+    desk, worker = starting()
+    desk.send(ReportWorkerReady(pipeline_id=ID, worker=worker))
+    assert not [each for each in desk.wait(10 * START_SECONDS) if isinstance(each, WorkerReleased) and each.hung]
+    waiting = RunDesk("load", execution=EXECUTION, workers=False)
+    waiting.run()
+    assert waiting.wait(10 * START_SECONDS) == [], "its job waits for a place"
+
+
+def test_whoever_takes_a_pipeline_over_gives_its_starting_workers_the_whole_time_anew() -> None:
+    desk, _ = starting()
+    desk.now += timedelta(seconds=10 * START_SECONDS)
+    desk.state = desk.decider.load(ID, desk.decider.dump(desk.state))
+    desk.decider.on_resume(desk.state, desk.now)
+    assert desk.wait(START_SECONDS - 1) == []
+    assert kinds(desk.wait(2))[:1] == ["WorkerReleased"]
