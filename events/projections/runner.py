@@ -32,6 +32,7 @@ from events.projections.positions import PositionsMoved, live_schema, of_a_value
 from events.projections.projection import Projection
 from events.projections.rebuild import rebuild
 from events.projections.replaying import Interrupted, RebuildFailed
+from events.projections.statistics import Statistics
 from events.projections.stored import Listener, Stored
 from events.writer.stops import Stops
 
@@ -41,10 +42,8 @@ on its way, and a transaction for each would take the processor from the very st
 fetched meanwhile, for the same reason."""
 _REST = 0.005
 """Seconds for the broker to give what has come in that time."""
-
 _AGAIN = 5.0
 """Seconds until tables that stopped as a whole are tried again."""
-
 _NOTED_EVERY = 5.0
 """Seconds between two looks whether a note still holds."""
 _REBUILT_EVERY = 1.0
@@ -91,6 +90,7 @@ class Runner:
         self._unnamed: set[Place] = set()
         """Places without a stored origin, since they were empty."""
         self._fold = Fold(projection)
+        self._statistics = Statistics(self.schema)
 
     async def run(self) -> None:
         """Project until cancelled; survives restarts of Kafka and Postgres."""
@@ -247,6 +247,7 @@ class Runner:
     async def _store(self, raws: Sequence[Raw], tail: Tail) -> None:
         items = self._decoded(raws, tail)
         await self._fold_in(items, dict(tail.positions), tail)
+        await self._statistics.renew(self._pool)
 
     def _decoded(self, raws: Sequence[Raw], tail: Tail) -> list[Item]:
         """Records with their events (None: a marker). A place stops right before what does not decode."""
@@ -311,8 +312,7 @@ class Runner:
             if self._unnamed and (named := origins_in(raw for raw, _ in items)):
                 await origins.write_origins(db, self.schema, named)
         stored = Stored(self._stored, positions, written, history)
-        self._stored = positions
-        self.positions = positions
+        self._stored = self.positions = positions
         self._storing = False
         self._unnamed -= set(named)
         for raw, _ in items:
@@ -323,12 +323,12 @@ class Runner:
             listener.stored(stored)
         async with self.changes:
             self.changes.notify_all()
+        self._statistics.note(written, len(history))
 
     async def newest_events(self) -> dict[int, int]:
         """The newest event of each partition of the own context that the tables have: its offset."""
-        query = f"select off from {tables.quoted(self.schema)}.history where context = $1 and partition = $2 "
-        query += "order by off desc limit 1"
-        context = self.projection.context
+        context, history = self.projection.context, f"{tables.quoted(self.schema)}.history"
+        query = f"select off from {history} where context = $1 and partition = $2 order by off desc limit 1"
         found: dict[int, int] = {}
         async with self._pool.acquire() as db:
             for name, number in list(self.positions):

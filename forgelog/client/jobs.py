@@ -61,8 +61,8 @@ class AsyncJobs(Namespace):
         """Upload a folder, without files that its `.gitignore` names, and return its reference: a job's ``bundle``.
 
         Sends only files that the platform does not have. Leaves out ``.git`` and ``.forgelog``. Calls `left_out` with
-        path and reason of links out of the folder, and of entries that are neither file nor folder. Calls `progress`
-        from other threads. Raises `InvalidInput`, `Unavailable`."""
+        path and reason of links out of the folder, and of what is neither file nor folder. Calls `progress` from other
+        threads. Raises `InvalidInput`, `Unavailable`."""
         return await upload(self._core, folder, progress, left_out)
 
     async def submit(
@@ -286,13 +286,11 @@ class AsyncJobs(Namespace):
         at: datetime | None = None,
         limit: int | None = 100,
     ) -> list[JobRow]:
-        """Jobs, newest first; `limit` None gives all. `name` is a part of the name; `since` and `before` bound the
-        time of submission."""
+        """Jobs, newest first; `limit` None gives all. `name`: a part of it. `since`, `before`: bounds of submission."""
         request = pb.ListJobsRequest(
-            project=project, queue=queue, owner=owner, labels=labels or {}, name=name,
-            statuses=enum_words(types.JobStatus.DESCRIPTOR, status, "status", among=JOBS),
-            submitted_after=timestamp(since, "since") if since else None,
-            submitted_before=timestamp(before, "before") if before else None, options=self._core.options(CONTEXT, at)
+            project=project, queue=queue, owner=owner, labels=labels or {}, name=name, statuses=enum_words(
+            types.JobStatus.DESCRIPTOR, status, "status", among=JOBS), options=self._core.options(CONTEXT, at),
+            submitted_after=since and timestamp(since, "since"), submitted_before=before and timestamp(before, "before")
         )  # fmt: skip
         return await self._core.pages(self._stub.ListJobs, request, "jobs", "jobs", limit)
 
