@@ -25,6 +25,7 @@ from forgelog.pipelines import io, quality
 from forgelog.pipelines.engine import Plan, Ran, allow, explained, lock, open_connection, run_plan
 from forgelog.pipelines.engine import compile as compile_stage
 from forgelog.pipelines.engine.sql import quoted
+from forgelog.pipelines.io.context import IoContext
 from forgelog.pipelines.lineage.plans import lineage_of
 from forgelog.worker.debugging import tell_inputs, tell_plan
 from forgelog.worker.failing import failure_of
@@ -142,21 +143,35 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
         metrics |= {"rows_written": output.rows, "bytes_written": size}
         return {"output": output.model_dump(mode="json"), **said}
     context = job.context()
-    manifest = io.write_aside(connection, _all(found.clean), stage.sink, job.name, context, asked.required)
-    refused = None
-    if (rows := quality.with_rows_of_inputs(connection, found, inputs.aside)) is not None:
-        beside = quarantine_of(stage.sink, manifest.base)
-        refused = io.write_aside(connection, rows, beside, job.name, context)
-    made_of = origins(inputs, ran)
-    prepared = {
-        "manifest": _carried(manifest, job),
-        "quarantine": _carried(refused, job) if refused is not None else None,
-        "inputs": [read.model_dump(mode="json") for read in made_of.inputs],
-        "lineage": made_of.lineage.model_dump(mode="json"),
-        "transformations": [each.model_dump(mode="json") for each in applied(stage.transformations)],
-    }
+    with _all_or_none(context) as aside:
+        manifest = io.write_aside(connection, _all(found.clean), stage.sink, job.name, context, asked.required)
+        aside.append((stage.sink, manifest))
+        refused = None
+        if (rows := quality.with_rows_of_inputs(connection, found, inputs.aside)) is not None:
+            beside = quarantine_of(stage.sink, manifest.base)
+            refused = io.write_aside(connection, rows, beside, job.name, context)
+            aside.append((beside, refused))
+        made_of = origins(inputs, ran)
+        prepared = {
+            "manifest": _carried(manifest, job),
+            "quarantine": _carried(refused, job) if refused is not None else None,
+            "inputs": [read.model_dump(mode="json") for read in made_of.inputs],
+            "lineage": made_of.lineage.model_dump(mode="json"),
+            "transformations": [each.model_dump(mode="json") for each in applied(stage.transformations)],
+        }
     metrics |= {"rows_written": manifest.rows, "bytes_written": manifest.bytes}
     return {"prepared": prepared, **said}
+
+
+@contextmanager
+def _all_or_none(context: IoContext) -> Iterator[list[tuple[DataSink, CommitManifest]]]:
+    """Takes what is listed of the attempt away again where it fails: nobody knows of it, so nobody would publish it."""
+    aside: list[tuple[DataSink, CommitManifest]] = []
+    try:
+        yield aside
+    except Exception:
+        io.discard_all(aside, context)
+        raise
 
 
 def _carried(manifest: CommitManifest, job: StageJob) -> Message:

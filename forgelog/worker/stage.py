@@ -70,6 +70,10 @@ def _publish(job: StageJob) -> Message:
     try:
         published = io.publish(job.stage.sink, manifest, job.dataset_version, context)
     except io.Superseded as error:
+        written = [(job.stage.sink, manifest)]
+        if quarantine is not None:
+            written.append((quarantine_of(job.stage.sink, manifest.base), quarantine))
+        io.discard_all(written, context)  # a newer version stays newer
         return {"published": {"location": error.location, "superseded": True}}
     if quarantine is not None:
         beside = quarantine_of(job.stage.sink, manifest.base)

@@ -8,7 +8,7 @@ functions are synchronous; a stage runs in a process of its own. Their errors ar
 from forgelog.pipelines.io.attaching import allowed_paths, attach
 from forgelog.pipelines.io.context import DatasetAt, IoContext, Published, Resolved, ResolvedFile
 from forgelog.pipelines.io.late import Superseded
-from forgelog.pipelines.io.publishing import discard, publish
+from forgelog.pipelines.io.publishing import discard, discard_all, publish
 from forgelog.pipelines.io.reading_problems import reading_problem
 from forgelog.pipelines.io.resolving import resolve
 from forgelog.pipelines.io.writing import write_aside
@@ -23,6 +23,7 @@ __all__ = [
     "allowed_paths",
     "attach",
     "discard",
+    "discard_all",
     "publish",
     "reading_problem",
     "resolve",

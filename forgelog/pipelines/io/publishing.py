@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 from events.language.pipelines.manifests import CommitManifest
 from events.language.pipelines.sinks import DataSink
 from forgelog.pipelines.io.context import IoContext, Published
 from forgelog.pipelines.io.places import place_at
+from forgelog.pipelines.problems import StageError
 
 
 def publish(sink: DataSink, manifest: CommitManifest, version: int, context: IoContext) -> Published:
@@ -21,3 +25,10 @@ def publish(sink: DataSink, manifest: CommitManifest, version: int, context: IoC
 def discard(sink: DataSink, manifest: CommitManifest, context: IoContext) -> None:
     """Remove what an attempt wrote aside, if it will never be published. It can be repeated."""
     place_at(sink, manifest.base, context).discard(manifest)
+
+
+def discard_all(written: Iterable[tuple[DataSink, CommitManifest]], context: IoContext) -> None:
+    """The same of all that an attempt wrote, as far as it can be removed: what can't is in the way of nothing."""
+    for sink, manifest in written:
+        with suppress(StageError):
+            discard(sink, manifest, context)

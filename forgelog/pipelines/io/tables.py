@@ -43,6 +43,7 @@ from forgelog.pipelines.io.versions import (
     name_of,
     newest,
     numbers,
+    read_version,
 )
 from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
@@ -122,10 +123,12 @@ class TablePlace:
 
     def discard(self, manifest: CommitManifest) -> None:
         if self._kept_in_place:
-            current = newest(self._folder, self._field)
             below = self._aside_name(manifest.attempt) + "/"
-            if current is not None and any(file.path.startswith(below) for file in current.files):
-                raise StageError("", f"the attempt {shown(manifest.attempt)} is published", "it can't be discarded")
+            for number in numbers(self._folder):
+                there = read_version(self._folder, number, self._field)
+                if there is not None and any(file.path.startswith(below) for file in there.files):
+                    problem = f"the attempt {shown(manifest.attempt)} is published, as version {number} has files of it"
+                    raise StageError("", problem, "it can't be discarded")
         self._folder.remove_folder(self._aside_name(manifest.attempt))
 
     # -- the next version

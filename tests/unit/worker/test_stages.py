@@ -15,7 +15,7 @@ from events.language.pipelines.lineage import LineageEdges, LineageInput
 from events.language.pipelines.sinks import DataSink
 from events.language.pipelines.sources import DataSource
 from forgelog.pipelines.problems import StageError
-from forgelog.worker import manifests
+from forgelog.worker import making, manifests
 from forgelog.worker.failing import failure_of
 from forgelog.worker.job import StageJob
 from forgelog.worker.origins import MOST_HANDED_ON, Origins
@@ -63,6 +63,11 @@ class Bench:
         if (found := self.versions.get(question["name"])) is None:
             raise LookupError(f"there is no dataset {question['name']}")
         return found
+
+    def has(self, url: str) -> bool:
+        """Whether there are files below it."""
+        folder = Path(url.removeprefix("file://"))
+        return any(path.is_file() for path in folder.rglob("*"))
 
     def source(self, **more: Any) -> dict[str, Any]:
         return {"source": {"type": "file_system", "path": str(self.csv), **more}}
@@ -140,6 +145,27 @@ def test_a_zombie_publishes_nothing_over_its_successor(bench: Bench) -> None:
     late = bench.perform(bench.cleaning(), "publish", manifest=first["manifest"], dataset_version=1)
     assert late["published"] == {"location": second["manifest"]["base"], "superseded": True}
     assert [row[0] for row in bench.published()] == [1, 3, 4]
+    assert not bench.has(first["manifest"]["aside"]), "nobody will publish what it wrote"
+    assert bench.has(second["manifest"]["aside"])
+    again = bench.perform(bench.cleaning(), "publish", attempt=2, manifest=second["manifest"], dataset_version=2)
+    assert (again["published"]["already"], bench.has(second["manifest"]["aside"])) == (True, True)
+
+
+def test_an_attempt_that_fails_before_it_tells_of_its_output_leaves_none(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = [{"rule_id": "paid", "type": "range", "columns": ["price"], "minimum": "0", "threshold": 0.5}]
+
+    def gone(manifest: Any, *_: object) -> Any:
+        assert bench.has(manifest.aside)
+        raise StageError("", "the platform's store does not answer", "")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(making, "carried", gone)
+        with pytest.raises(StageError, match="the platform's store does not answer"):
+            bench.perform(bench.cleaning(transformations=[], rules=rules))
+    assert not list(bench.datasets.rglob("*.parquet"))
+    assert "prepared" in bench.perform(bench.cleaning(transformations=[], rules=rules), attempt=2)
 
 
 def test_rows_that_break_a_rule_go_beside_with_their_reasons(bench: Bench) -> None:
