@@ -78,3 +78,8 @@ def format_duration(seconds: float) -> str:
         elif parts:
             break
     return "".join(parts[:2])
+
+
+def counted(count: int, what: str) -> str:
+    """``1 row``, ``2 rows``; of words whose plural takes an s."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -15,13 +15,14 @@ from forgelog.cli.nodes import pairs
 from forgelog.cli.pipeline_failures import told_failures
 from forgelog.cli.pipeline_plans import show_plan
 from forgelog.cli.pipeline_samples import MOST_ROWS, ROWS, Asked, show_sample
-from forgelog.cli.pipeline_waits import told_wait, told_windows
+from forgelog.cli.pipeline_waits import told_wait, told_watcher, told_windows
 from forgelog.cli.render import (
     Column,
     Format,
     age_column,
     column,
     note,
+    plain,
     print_table,
     show_data,
     show_done,
@@ -38,6 +39,14 @@ if TYPE_CHECKING:
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The pipeline's name, or its id.", autocompletion=complete.pipelines)
+]
+NameOfRunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Its name, or its id; sales/7 is run 7 of it.",
+        autocompletion=complete.pipelines,
+    ),
 ]
 NumberArgument = Annotated[int, typer.Argument(metavar="RUN", min=1, help="The run's number.")]
 OptionalNumber = Annotated[int, typer.Argument(metavar="[RUN]", min=0, help="The run's number [default: the newest].")]
@@ -219,13 +228,15 @@ _STAGES = [
 
 
 def status(
-    name: NameArgument, number: OptionalNumber = 0, at: AtOption = None, output: OutputOption = Format.TABLE
+    name: NameOfRunArgument, number: OptionalNumber = 0, at: AtOption = None, output: OutputOption = Format.TABLE
 ) -> None:
     """Show a run with its stages, triggers that start no runs, and how far windows over event time are."""
     moved = moment(at)
+    name, number = of_run(name, number)
 
     async def work(client: AsyncClient) -> tuple[Any, Any, list[Any], list[str], str]:
         pipeline = await client.pipelines.get(name, at=moved)
+        pipeline["watcher_trouble"] = await told_watcher(client, name, pipeline, at=moved)
         if not number and not pipeline["runs"]:
             return pipeline, None, [], [], ""
         row = await client.pipeline_runs.get(name, number, at=moved)
@@ -236,7 +247,7 @@ def status(
 
     pipeline, row, stages, known, why = with_client(work)
     troubles = _troubles(pipeline)
-    of_pipeline = {name: pipeline[name] for name in ("trigger_troubles", "stream_progress")}
+    of_pipeline = {name: pipeline[name] for name in ("trigger_troubles", "watcher_trouble", "stream_progress")}
     if row is None:
         if output is not Format.TABLE:
             show_data({**{name: pipeline[name] for name in ("status", "reason", "runs")}, **of_pipeline}, output)
@@ -257,7 +268,7 @@ def status(
         "version": row["pipeline_version"],
         "trigger": f"{row['trigger']} {row['trigger_id']}".strip(),
         "parameters": row["parameters"],
-        "interval": f"{row['interval_start']} to {row['interval_end']}" if row["interval_start"] else "",
+        "interval": f"{plain(row['interval_start'])} to {plain(row['interval_end'])}" if row["interval_start"] else "",
         "read": row["inputs"],
         "wrote": row["outputs"],
         "waiting": [id for id in known if id not in seen],
@@ -274,21 +285,33 @@ def status(
             write("\n" + "\n".join(lines) + "\n")
 
 
+def of_run(name: str, number: int) -> tuple[str, int]:
+    """A pipeline's name and a run's number, which may stand as ``sales/7``, as in a lineage."""
+    pipeline, _, digits = name.rpartition("/")
+    return (pipeline, int(digits)) if pipeline and digits.isdecimal() and not number else (name, number)
+
+
 def _troubles(pipeline: Any) -> list[str]:
     """Triggers that start no runs, and why."""
-    return [f"{each['trigger']} starts no runs: {each['reason']}" for each in pipeline["trigger_troubles"]]
+    told = [f"{each['trigger']} starts no runs: {each['reason']}" for each in pipeline["trigger_troubles"]]
+    return told + ([pipeline["watcher_trouble"]] if pipeline["watcher_trouble"] else [])
 
 
 def logs(
-    name: NameArgument,
+    name: NameOfRunArgument,
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="The stage's id.")],
     number: Annotated[int, typer.Option("--run", min=0, help="The run's number [default: the newest].")] = 0,
 ) -> None:
     """Print what the last attempt of a stage has printed."""
+    name, number = of_run(name, number)
 
     async def work(client: AsyncClient) -> None:
+        printed = False
         async for text in client.pipeline_runs.logs(name, number, stage):
+            printed = printed or bool(text)
             write(text)
+        if not printed:
+            note(f"{stage} has printed nothing")
 
     with_client(work)
 
@@ -330,7 +353,7 @@ def workers(name: NameArgument, at: AtOption = None, output: OutputOption = Form
         Column("Status", _worker_status, style=True),
         Column("Stage", lambda row: "(watches)" if row["watches"] else row["stage_id"], rank=2),
         column("Version", "pipeline_version", right=True, rank=2),
-        column("Why", "reason", rank=1, least=12),
+        column("Why", "reason", rank=1, least=24, wrap=True),
         age_column("Asked for", "requested_at", moved or datetime.now(UTC), rank=1),
     ]
     show_rows(rows, columns, output, empty="there are no workers")

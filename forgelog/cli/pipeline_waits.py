@@ -28,6 +28,29 @@ async def told_wait(client: AsyncClient, name: str, pipeline: Any, row: Any, *, 
         return f"it waits for a worker, whose job {job} is asked for"
 
 
+async def told_watcher(client: AsyncClient, name: str, pipeline: Any, *, at: datetime | None = None) -> str:
+    """Why nobody looks at the topics and files of a pipeline's triggers; empty if somebody does, or need not."""
+    watched = any(each.get("topic") or each.get("files") for each in pipeline["spec"]["triggers"])
+    if pipeline["status"] != "active" or not watched:
+        return ""
+    return failing_watcher(await client.pipeline_runs.workers(name, at=at))
+
+
+def failing_watcher(workers: Iterable[Any]) -> str:
+    """Of workers, the newest first: why those that watch end before they are ready; empty if the last one was."""
+    reason, count = "", 0
+    for each in workers:
+        if not each["watches"]:
+            continue
+        if each["ready_at"] is not None:
+            break
+        needed = each["released_at"] is None or each["started_at"] is not None  # it hung, then
+        if each["ended_at"] is not None and needed:
+            reason, count = reason or each["reason"] or "its job has ended", count + 1
+    times = "" if count == 1 else f" ({count} times)"
+    return f"nobody looks at topics and files: the watcher does not start{times}: {reason}" if reason else ""
+
+
 def coming_worker(workers: Iterable[Any]) -> str:
     """The newest worker that is asked for and not ready; empty: there is none."""
     for each in workers:

@@ -243,7 +243,9 @@ def _parts(item: Column, cell: _Cell, width: int) -> list[str]:
     if width_of(_whole(cell)) <= width:
         return [_whole(cell)]
     text, _ = cell
-    return (textwrap.wrap(text, width) or [""]) if item.wrap and width_of(text) > width else [text]
+    return (
+        (textwrap.wrap(text, width, break_on_hyphens=False) or [""]) if item.wrap and width_of(text) > width else [text]
+    )
 
 
 def _below(cells: Sequence[_Cell], widths: Mapping[int, int]) -> list[str]:
@@ -254,7 +256,9 @@ def _below(cells: Sequence[_Cell], widths: Mapping[int, int]) -> list[str]:
     for index, size in widths.items():
         if cells[index][1] and width_of(_whole(cells[index])) > size:
             indent = min(start, max(len(_GAP), whole - READABLE))
-            lines += [" " * indent + line for line in textwrap.wrap(cells[index][1], whole - indent)]
+            lines += [
+                " " * indent + line for line in textwrap.wrap(cells[index][1], whole - indent, break_on_hyphens=False)
+            ]
         start += size + len(_GAP)
     return lines
 

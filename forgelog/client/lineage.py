@@ -22,6 +22,7 @@ from forgelog.client.pipelines import AsyncPipelines
 from forgelog.client.plain import Answer
 from forgelog.client.runs import AsyncRuns
 from forgelog.errors import InvalidInput, NotFound
+from forgelog.units import counted
 
 KINDS = ("request", "deployment", "model", "run", "dataset")
 """What a lineage can begin with."""
@@ -246,7 +247,9 @@ class _Trail:
 
     def _stage(self, run: Any, row: Any) -> Node:
         label = f"{run.pipeline_id}/{run.number} {row.stage_id}"
-        said = row.status + (f", {row.metrics.rows_written} rows written" if row.metrics.rows_written else "")
+        said = row.status + (
+            f", {counted(row.metrics.rows_written, 'row')} written" if row.metrics.rows_written else ""
+        )
         return self._note(Node("stage_run", f"{row.run_id}/{row.stage_id}"), label, said, row.ended_at)
 
     async def _of_dataset(self, node: Node) -> list[Source]:
@@ -294,7 +297,7 @@ class _Trail:
         with suppress(NotFound):
             row = await self._data.version(id, number, at=self._at)
             files = (await self._data.files(id, number, at=self._at)).manifest.files
-            said = f"{row.rows} rows in {len(files)} {'file' if len(files) == 1 else 'files'}"
+            said = f"{counted(row.rows, 'row')} in {counted(len(files), 'file')}"
             said += f", {row.quarantined} set aside" if row.quarantined else ""
             self._note(node, f"{id}/{number}", f"{said}: {row.location}", row.published_at)
 

@@ -238,8 +238,9 @@ class Pipelines(Decider[Pipeline]):
         if isinstance(command, TriggerReport) and state.status is not None:
             return watching.reported(state, command)
         if state.status in (None, PipelineStatus.CANCELLED):
-            problem = f"there is no pipeline {id!r}" if state.status is None else f"pipeline {id} is retired"
-            raise absent("pipeline_id", problem, _SHOWN)
+            if state.status is None:
+                raise absent("pipeline_id", f"there is no pipeline {id!r}", _SHOWN)
+            raise absent("pipeline_id", f"pipeline {id} is retired", "define it again to use its name")
         match command:
             case RunPipeline():
                 return runs.asked(state, command, context)

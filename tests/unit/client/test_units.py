@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgelog.units import format_bytes, format_duration, parse_bytes, parse_cpus, parse_duration
+from forgelog.units import counted, format_bytes, format_duration, parse_bytes, parse_cpus, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,7 @@ def test_durations_for_people(seconds: float, text: str) -> None:
 def test_a_shown_duration_can_be_typed(seconds: float) -> None:
     shown = parse_duration(format_duration(seconds))
     assert abs(shown - seconds) <= max(0.06 * seconds, 0.002)
+
+
+def test_what_is_counted_is_one_or_several() -> None:
+    assert [counted(count, "row") for count in (0, 1, 2, 1_200)] == ["0 rows", "1 row", "2 rows", "1,200 rows"]

@@ -15,7 +15,8 @@ from events.language.pipelines.schedule import Schedule
 from events.language.pipelines.sources import DataSource
 from forgelog.cli.pipeline_failures import told_failures
 from forgelog.cli.pipeline_plans import awaited, to_run
-from forgelog.cli.pipeline_waits import coming_worker, told_queue, told_windows
+from forgelog.cli.pipeline_runs import of_run
+from forgelog.cli.pipeline_waits import coming_worker, failing_watcher, told_queue, told_windows
 from forgelog.cli.pipelines import app
 from forgelog.worker.sampling import sampled
 
@@ -179,3 +180,40 @@ def test_of_workers_the_newest_is_waited_for_that_is_not_ready() -> None:
     coming = {**ready, "worker": "w4", "ready": False}
     assert coming_worker([watcher, coming, ready, gone]) == "w4"
     assert coming_worker([watcher, ready, gone]) == ""
+
+
+def watcher(**fields: Any) -> dict[str, Any]:
+    whole = {"watches": True, "reason": "", "started_at": None, "ready_at": None, "released_at": None, "ended_at": None}
+    return whole | fields
+
+
+LACKS = watcher(reason="spawn failed: secret 'kafka' can't be read", ended_at=1)
+READY = watcher(started_at=1, ready_at=2, ended_at=3, reason="lost")
+HUNG = watcher(started_at=1, released_at=2, ended_at=3, reason="it was not ready 300 seconds after")
+
+
+@pytest.mark.parametrize(
+    ("workers", "told"),
+    [
+        ([], ""),
+        ([READY, LACKS], ""),
+        ([watcher()], ""),
+        ([watcher(released_at=1, ended_at=2, reason="no trigger needs it")], ""),
+        ([{**LACKS, "watches": False}, READY], ""),
+        ([watcher(), LACKS, LACKS, READY, LACKS], f" (2 times): {LACKS['reason']}"),
+        ([LACKS], f": {LACKS['reason']}"),
+        ([HUNG], f": {HUNG['reason']}"),
+    ],
+)
+def test_a_watcher_that_does_not_start_is_told(workers: list[dict[str, Any]], told: str) -> None:
+    said = f"nobody looks at topics and files: the watcher does not start{told}" if told else ""
+    assert failing_watcher(workers) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [(("sales", 0), ("sales", 0)), (("sales/7", 0), ("sales", 7)), (("sales/x", 0), ("sales/x", 0)),
+     (("sales/7", 3), ("sales/7", 3))],
+)  # fmt: skip
+def test_a_run_may_be_named_as_its_lineage_names_it(said: tuple[str, int], meant: tuple[str, int]) -> None:
+    assert of_run(*said) == meant
