@@ -73,7 +73,8 @@ def explained(field: str) -> Iterator[None]:
         yield
     except KafkaError as error:
         transient = bool(getattr(error, "retriable", False)) or isinstance(error, KafkaConnectionError)
-        problem = f"Kafka says: {type(error).__name__}: {str(error)[:300]}"
+        kind = type(error).__name__
+        problem = f"Kafka says: {kind}: {str(error).removeprefix(f'{kind}: ')[:300]}"
         raise StageError(field, problem, "check connection.url and its secret", transient=transient) from None
     except (OSError, TimeoutError) as error:
         problem = f"the cluster can't be reached: {error or type(error).__name__}"
