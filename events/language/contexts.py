@@ -272,6 +272,7 @@ OWN = (
             "events.language.pipelines.dataset_answers",
             "events.language.pipelines.commands",
             "events.language.pipelines.events",
+            "events.language.pipelines.templates",
             "events.language.pipelines.dataset_messages",
             "events.language.pipelines.run_commands",
             "events.language.pipelines.run_events",
@@ -284,6 +285,7 @@ OWN = (
         ),
         kinds=(
             ("Pipeline", "forgelog.manifest.pipelines:PIPELINE"),
+            ("PipelineTemplate", "forgelog.manifest.pipeline_templates:PIPELINE_TEMPLATE"),
             ("Dataset", "forgelog.manifest.datasets:DATASET"),
         ),
     ),

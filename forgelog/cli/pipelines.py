@@ -129,6 +129,7 @@ def ls(
     ] = None,
     name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
     tag: Annotated[str, typer.Option("--tag", help="Only those with this tag.")] = "",
+    template: Annotated[str, typer.Option("--template", help="Only those that were made of this template.")] = "",
     limit: LimitOption = 50,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
@@ -136,7 +137,9 @@ def ls(
     """List pipelines, newest first; retired ones with --status cancelled."""
     moved = moment(at)
     rows = with_client(
-        lambda client: client.pipelines.list(status=status or (), name=name, tag=tag, at=moved, limit=limit)
+        lambda client: client.pipelines.list(
+            status=status or (), name=name, tag=tag, template=template, at=moved, limit=limit
+        )
     )
     columns = [
         column("Name", least=8),
@@ -183,12 +186,18 @@ def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.
         "description": spec["description"],
         "tags": spec["tags"],
         "copy of": found["parent"],
+        "made of": _template_text(found["template"]),
         "stages": [_stage_text(stage) for stage in spec["stages"]],
         "troubles": [f"{each['trigger']}: {each['reason']}" for each in found["trigger_troubles"]],
         "owner": found["owner"],
         "project": found["project"],
     }
     show_fields(fields, title=found["name"])
+
+
+def _template_text(template: Any) -> str:
+    """``template csv-in, revision 2``"""
+    return "" if template is None else f"template {template['template_id']}, revision {template['revision']}"
 
 
 def _stage_text(stage: Any) -> str:

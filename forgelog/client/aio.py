@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from forgelog.client.output import AsyncOutput
     from forgelog.client.pipeline_data import AsyncPipelineData
     from forgelog.client.pipeline_runs import AsyncPipelineRuns
+    from forgelog.client.pipeline_templates import AsyncPipelineTemplates
     from forgelog.client.pipelines import AsyncPipelines
     from forgelog.client.purges import AsyncPurges
     from forgelog.client.results import AsyncResults
@@ -90,6 +91,7 @@ class AsyncClient(AsyncFlat):
     backfills: namespace[AsyncBackfills] = namespace()
     pipelines: namespace[AsyncPipelines] = namespace()
     pipeline_runs: namespace[AsyncPipelineRuns] = namespace()
+    pipeline_templates: namespace[AsyncPipelineTemplates] = namespace()
     pipeline_data: namespace[AsyncPipelineData] = namespace()
     lineage: namespace[AsyncLineage] = namespace()
     notices: namespace[AsyncNotices] = namespace()

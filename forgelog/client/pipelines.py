@@ -115,16 +115,18 @@ class AsyncPipelines(Namespace):
         name: str = "",
         owner: str = "",
         tag: str = "",
+        template: str = "",
         at: datetime | None = None,
         limit: int | None = None,
     ) -> list[PipelineRow]:
-        """Pipelines, newest first; retired ones if `status` says so."""
+        """Pipelines, newest first; retired ones if `status` says so. `template`: those that were made of it."""
         request = pb.ListPipelinesRequest(
             project=project,
             statuses=enum_words(types.PipelineStatus.DESCRIPTOR, status, "status", among=PIPELINES),
             name=name,
             owner=owner,
             tag=tag,
+            template_id=self._id(template) if template else "",
             options=self._core.options(CONTEXT, at),
         )
         return await self._core.pages(self._stub.ListPipelines, request, CONTEXT, CONTEXT, limit)

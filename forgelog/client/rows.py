@@ -1599,6 +1599,8 @@ class PipelineRow(Answer, message="forgelog.pipelines.v1.Pipeline"):
     note: str
     parent: str
     """The pipeline that it was made from; empty if it was copied from none."""
+    template: Answer
+    """The template that it was made of; None: of none."""
     stages: int
     """How many stages it has. 0 to 2147483647."""
     runs: int
@@ -1635,6 +1637,8 @@ class PipelineVersionRow(Answer, message="forgelog.pipelines.v1.PipelineVersion"
     spec: Answer
     note: str
     parent: str
+    template: Answer
+    """The template that the pipeline was made of by then."""
     author: str
     defined_at: datetime | None
 
@@ -1772,3 +1776,52 @@ class PipelineWorkerRow(Answer, message="forgelog.pipelines.v1.PipelineWorker"):
     released_at: datetime | None
     ended_at: datetime | None
     updated_at: datetime | None
+
+
+class PipelineTemplateRow(Answer, message="forgelog.pipelines.v1.PipelineTemplate"):
+    """A template of pipelines, as queries tell of it."""
+
+    description: str
+    """At most 4000 characters."""
+    category: str
+    definition: Answer
+    """The pipeline; its parameters have the defaults that a use may replace."""
+    sources: dict[str, Answer]
+    """What a use must bind, by the names that it does so with. At most 100 entries."""
+    sinks: dict[str, Answer]
+    """At most 100 entries."""
+    practices: Answer
+    template_id: str
+    """At most 128 characters."""
+    project: str
+    """At most 127 characters."""
+    name: str
+    """At most 57 characters."""
+    revision: int
+    """1 to 1000000."""
+    owner: str
+    """Who defined it first."""
+    uses: int
+    """How many pipelines were made of it; one that was made of it several times counts once. 0 to 2147483647."""
+    ratings: int
+    """How many people rated it. 0 to 2147483647."""
+    rating: float
+    """The mean of their stars; 0 without any. 0 to 5."""
+    created_at: datetime | None
+    updated_at: datetime | None
+    """When its newest revision was defined."""
+    deleted_at: datetime | None
+
+
+class PipelineTemplateRatingRow(Answer, message="forgelog.pipelines.v1.PipelineTemplateRating"):
+    """What somebody thinks of a template of pipelines."""
+
+    template_id: str
+    """At most 128 characters."""
+    rater: str
+    revision: int
+    """The newest one then. 1 to 1000000."""
+    stars: int
+    """1 to 5."""
+    comment: str
+    rated_at: datetime | None

@@ -32,7 +32,7 @@ from forgelog.pipelines.checking import can_check, sql_errors
 
 _NAME: TypeAdapter[str] = TypeAdapter(PipelineName)
 
-_SHORTHAND = OF_JOBS | Shorthand(words={StageInput: "stage", StageRetry: "max", DataFormat: "type", Schedule: "cron"})
+SHORTHAND = OF_JOBS | Shorthand(words={StageInput: "stage", StageRetry: "max", DataFormat: "type", Schedule: "cron"})
 
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
@@ -64,16 +64,16 @@ def _pipeline(node: Node, problems: list[Problem]) -> ManifestPipeline | None:
     rest: list[tuple[Node, Node]] = []
     for key, value in node.pairs:
         if key.text == "name":
-            name = _name(value, problems)
+            name = name_of(value, problems)
         elif key.text == "upload":
             upload = folder_of(value, problems)
         elif key.text == "stages" and value.kind == "list":
-            rest.append((key, replace(value, items=[_with_sources(stage) for stage in value.items])))
+            rest.append((key, with_sources(value)))
         else:
             rest.append((key, value))
     if not name and not any(key.text == "name" for key, _ in node.pairs):
         problems.append(problem(node, "has no name", "write for example 'name: daily-sales'", "name"))
-    shaper = Shaper(_SHORTHAND)
+    shaper = Shaper(SHORTHAND)
     data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), PipelineSpec)
     spec = shaper.validated(data, PipelineSpec)
     problems += shaper.problems
@@ -82,15 +82,19 @@ def _pipeline(node: Node, problems: list[Problem]) -> ManifestPipeline | None:
     errors = spec_errors(spec)
     if not errors and can_check():
         errors = sql_errors(spec)
-    problems += [_placed(error, shaper) for error in errors]
+    problems += [placed(error, shaper) for error in errors]
     if upload and spec.code is not None:
         hint = "leave one of them out: code is what becomes of an uploaded folder"
         problems.append(problem(node, "goes with no code", hint, "upload"))
     return ManifestPipeline(name, spec, upload)
 
 
+def with_sources(stages: Node) -> Node:
+    """Stages with their inputs written out: ``raw: {type: s3, path: …}`` is a source."""
+    return replace(stages, items=[_with_sources(stage) for stage in stages.items])
+
+
 def _with_sources(stage: Node) -> Node:
-    """The stage with its inputs written out: ``raw: {type: s3, path: …}`` is a source."""
     if stage.kind != "map":
         return stage
     pairs = [
@@ -109,16 +113,17 @@ def _input(given: Node) -> Node:
     return Node("map", pairs=[(key, given)], line=given.line, column=given.column)
 
 
-def _name(value: Node, problems: list[Problem]) -> str:
+def name_of(value: Node, problems: list[Problem], what: str = "pipeline") -> str:
+    """What a document is called; empty if it is no name."""
     try:
         return _NAME.validate_python(value.text)
     except ValidationError:
         hint = "use 1 to 57 lower-case letters, digits and hyphens, no hyphen at an end"
-        problems.append(problem(value, f"{shown(value.text)} is no name of a pipeline", hint, "name"))
+        problems.append(problem(value, f"{shown(value.text)} is no name of a {what}", hint, "name"))
         return ""
 
 
-def _placed(error: FieldError, shaper: Shaper) -> Problem:
+def placed(error: FieldError, shaper: Shaper) -> Problem:
     """An error of the whole at the place of its value."""
     field = error.field.removeprefix("spec.")
     parts = (int(index) if index else word for word, index in _PART.findall(field))

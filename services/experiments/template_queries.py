@@ -8,17 +8,13 @@ from typing import Any
 from events.language.convert import to_message
 from events.queries.listing import INT4, Keys, Listing
 from events.queries.queries import ReadModel, invalid, not_found, read_options
+from events.queries.rated import rated
 from forgelog_pb.experiments.v1 import templates_pb2 as pb
 from forgelog_pb.experiments.v1 import templates_pb2_grpc as rpc
 from forgelog_pb.experiments.v1 import types_pb2 as types
 from services.experiments.lifecycle import by_lifecycle, listings
 
-_TEMPLATE = """
-    select t.*, coalesce(r.ratings, 0)::int as ratings, coalesce(r.rating, 0)::float8 as rating
-    from templates t left join (
-        select template_id, count(*) as ratings, avg(stars) as rating from template_ratings group by template_id
-    ) r using (template_id)
-"""
+_TEMPLATE = rated("templates", "template_ratings", "template_id")
 """Templates with what people think of them."""
 
 _ORDERS: dict[int, Keys] = {

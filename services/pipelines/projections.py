@@ -17,6 +17,7 @@ from services.pipelines.clock import rows as clock
 from services.pipelines.dataset import rows as dataset
 from services.pipelines.pipeline import rows as pipeline
 from services.pipelines.pipeline import run_rows as runs
+from services.pipelines.template import rows as template
 
 _OF_PIPELINE = (PipelineEvent, RunQueued, RunEnded)
 
@@ -30,8 +31,8 @@ class PipelinesProjection(Projection):
     """Folds events.pipelines."""
 
     context = "pipelines"
-    version = 9
-    tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES, *clock.TABLES, NOTICES)
+    version = 10
+    tables = (*pipeline.TABLES, *runs.TABLES, *dataset.TABLES, *clock.TABLES, *template.TABLES, NOTICES)
 
     def touches(self, recorded: Recorded) -> Iterable[tuple[Table, Key]]:
         event = recorded.data
@@ -43,6 +44,7 @@ class PipelinesProjection(Projection):
         if _of_pipeline(event):
             yield from pipeline.touched(event)
         yield from clock.touched(event)
+        yield from template.touched(event)
         yield from notices.touched(recorded)
 
     def project(self, recorded: Recorded, rows: Rows) -> None:
@@ -55,6 +57,7 @@ class PipelinesProjection(Projection):
         if _of_pipeline(event):
             pipeline.put(recorded, event, rows)
         clock.put(recorded, event, rows)
+        template.put(event, recorded.meta, rows)
         notices.put(recorded, rows)
 
 

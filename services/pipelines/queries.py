@@ -19,6 +19,7 @@ _FILTERS = {
     "name": "strpos(name, lower({value})) > 0",
     "owner": "owner",
     "tag": "spec -> 'tags' ? {value}",
+    "template_id": "template ->> 'template_id'",
 }
 
 _LISTS = {

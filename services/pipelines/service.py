@@ -12,6 +12,7 @@ from forgelog_pb.pipelines.v1.dataset_queries_pb2_grpc import add_DatasetQueries
 from forgelog_pb.pipelines.v1.notice_queries_pb2_grpc import add_PipelineNoticeQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.queries_pb2_grpc import add_PipelineQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.run_queries_pb2_grpc import add_RunQueriesServicer_to_server
+from forgelog_pb.pipelines.v1.template_queries_pb2_grpc import add_PipelineTemplateQueriesServicer_to_server
 from forgelog_pb.pipelines.v1.work_pb2_grpc import add_WorkQueriesServicer_to_server
 from services.pipelines.clock.queries import ClockQueriesServicer
 from services.pipelines.dataset.decide import Datasets
@@ -23,18 +24,21 @@ from services.pipelines.pipeline.decide import Pipelines
 from services.pipelines.projections import PROJECTION
 from services.pipelines.queries import PipelineQueriesServicer
 from services.pipelines.run_queries import RunQueriesServicer
+from services.pipelines.template.decide import Templates
+from services.pipelines.template.queries import PipelineTemplateQueriesServicer
 from services.pipelines.triggers.gauges import measure_streams
 from services.pipelines.work_orders import WorkOrders
 from services.pipelines.work_queries import WorkQueriesServicer
 
 
 def deciders() -> Deciders:
-    return Deciders(Pipelines(), Datasets())
+    return Deciders(Pipelines(), Datasets(), Templates())
 
 
 def servicers(answering: Answering) -> Sequence[Servicer]:
     read, package = answering.read, "forgelog.pipelines.v1"
     notices = PipelineNoticeQueriesServicer(read, answering.settings)
+    templates = PipelineTemplateQueriesServicer(read)
     work = WorkQueriesServicer(WorkOrders(answering.settings))
     return [
         (PipelineQueriesServicer(read), add_PipelineQueriesServicer_to_server, f"{package}.PipelineQueries"),
@@ -42,6 +46,7 @@ def servicers(answering: Answering) -> Sequence[Servicer]:
         (RunQueriesServicer(read), add_RunQueriesServicer_to_server, f"{package}.RunQueries"),
         (work, add_WorkQueriesServicer_to_server, f"{package}.WorkQueries"),
         (ClockQueriesServicer(read), add_ClockQueriesServicer_to_server, f"{package}.ClockQueries"),
+        (templates, add_PipelineTemplateQueriesServicer_to_server, f"{package}.PipelineTemplateQueries"),
         (notices, add_PipelineNoticeQueriesServicer_to_server, f"{package}.PipelineNoticeQueries"),
     ]
 

@@ -82,7 +82,7 @@ NEEDED = {
     "/GetTuning": "tuning_id",
     "/ListTrials": "tuning_id",
     "/GetModel": "model_id",
-    "/GetTemplate": "template_id",
+    **dict.fromkeys(("/GetTemplate", "/GetPipelineTemplate", "/ListPipelineTemplateRatings"), "template_id"),
     **dict.fromkeys(
         ("/GetRun", "/GetRunCapture", "/GetRunResults", "/GetRunSeal", "/GetPointsDigest", "/ListPoints"), "run_id"
     ),

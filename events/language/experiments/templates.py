@@ -27,6 +27,7 @@ from events.language.experiments.search_space import SearchSpace
 from events.language.file_paths import FilePath
 from events.language.jobs.spec import JobResources
 from events.language.objects import ObjectRef
+from events.language.ratings import Comment, Stars
 
 MAX_FILES = 200
 """Most files of a template."""
@@ -36,10 +37,6 @@ TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0
 
 TemplateVersion = Annotated[int, Field(ge=1, le=1_000_000)]
 """Counts how often a template was saved; the first is 1."""
-
-Stars = Annotated[int, Field(ge=1, le=5)]
-
-Comment = Annotated[str, Field(max_length=2_000)]
 
 
 class ScriptRole(StrEnum):

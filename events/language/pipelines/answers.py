@@ -10,7 +10,7 @@ from events.language.base import Model
 from events.language.common import Identifier, ProjectName, Timestamp
 from events.language.pipelines.enums import PipelineStatus, RunTrigger, StagePhase, StageStatus
 from events.language.pipelines.parameters import Parameters
-from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.pipeline import PipelineSpec, TemplateRef
 from events.language.pipelines.quality import RuleOutcome
 from events.language.pipelines.watch_messages import TroubleKind
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
@@ -74,6 +74,8 @@ class Pipeline(Model):
     note: str = ""
     parent: str = ""
     """The pipeline that it was made from; empty if it was copied from none."""
+    template: TemplateRef | None = None
+    """The template that it was made of; None: of none."""
     stages: _Count = 0
     """How many stages it has."""
     runs: _Count = 0
@@ -107,6 +109,8 @@ class PipelineVersion(Model):
     spec: PipelineSpec
     note: str = ""
     parent: str = ""
+    template: TemplateRef | None = None
+    """The template that the pipeline was made of by then."""
     author: str
     defined_at: Timestamp
 

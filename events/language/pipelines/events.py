@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from events.language.base import Event
 from events.language.common import Identifier, OptionalIdentifier, ProjectName
-from events.language.pipelines.pipeline import Note, PipelineName, PipelineSpec, Reason, VersionNumber
+from events.language.pipelines.pipeline import Note, PipelineName, PipelineSpec, Reason, TemplateRef, VersionNumber
 
 
 class PipelineEvent(Event):
@@ -29,6 +29,8 @@ class PipelineDefined(PipelineEvent):
     spec: PipelineSpec
     note: Note = ""
     parent: OptionalIdentifier = ""
+    template: TemplateRef | None = None
+    """The template that the pipeline was made of, or made of last; None: of none."""
 
 
 class PipelineActivated(PipelineEvent):

@@ -32,6 +32,9 @@ PipelineName = Annotated[
 VersionNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Which version of its pipeline; the first is 1."""
 
+TemplateRevision = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Counts how often a template was defined; the first is 1."""
+
 RunNumber = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """Which run of its pipeline; the first is 1."""
 
@@ -118,6 +121,13 @@ class PipelineSpec(Model):
         return self
 
 
+class TemplateRef(Model):
+    """A revision of a template."""
+
+    template_id: Identifier
+    revision: TemplateRevision
+
+
 def secrets_of(spec: PipelineSpec) -> list[SecretRef]:
     """Those of the user's code and of all connections, each once."""
     places = [given.source for stage in spec.stages for given in stage.inputs.values()]
@@ -125,3 +135,9 @@ def secrets_of(spec: PipelineSpec) -> list[SecretRef]:
     used = (place for place in (*places, *(stage.sink for stage in spec.stages), *watched) if place is not None)
     named = (place.connection.secret for place in used if place.connection.secret is not None)
     return list({(ref.name, ref.env): ref for ref in (*spec.execution.secrets, *named)}.values())
+
+
+def bundles_of(spec: PipelineSpec) -> list[ObjectRef]:
+    """The uploaded folders that its workers, and the jobs that stages of it are, work in."""
+    jobs = [stage.job.environment.bundle for stage in spec.stages if stage.job is not None]
+    return [each for each in (spec.code, *jobs) if each is not None]

@@ -27,15 +27,13 @@ from events.language.experiments.templates import (
     TemplateRevised,
     TemplateSaved,
 )
+from events.language.ratings import MOST_RATINGS
 from events.writer.decider import DecisionContext
 from services.experiments.catalogue.state import Catalogue, Template
 from services.experiments.refusals import exhausted, exists, forbidden
 
 MOST = 1_000
 """Templates of a project that are not deleted."""
-
-MOST_RATINGS = 10_000
-"""Of a template."""
 
 
 def decided(state: Catalogue, command: TemplateCommand, context: DecisionContext) -> Sequence[Event]:

@@ -1,6 +1,7 @@
 """A pipeline's life, with its runs, their stages, and its workers. Pure.
 
-DefinePipeline ─► PipelineDefined, a version; ActivatePipeline ─► PipelineActivated
+DefinePipeline ─► PipelineDefined, a version; PipelineTemplateUsed ─► the same, and PipelineTemplateApplied
+ActivatePipeline ─► PipelineActivated
 PausePipeline ─► PipelinePaused; ResumePipeline ─► PipelineResumed; RetirePipeline ─► PipelineRetired
 RunPipeline ─► RunQueued; CancelRun, PauseRun, ResumeRun, RetryRun ─► `services.pipelines.pipeline.runs`
 what follows from the state and the time: `services.pipelines.pipeline.stepping`; ticks, promises and backfills:
@@ -17,7 +18,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import CommandRejected, ErrorCode, Refused, absent, refused
+from events.language.common import CommandRejected, ErrorCode, absent, refused
 from events.language.jobs import (
     CancelJob,
     JobCancelled,
@@ -28,7 +29,6 @@ from events.language.jobs import (
     SubmitJob,
 )
 from events.language.moves import check_move
-from events.language.pipelines.checks import spec_errors, summary
 from events.language.pipelines.commands import (
     ActivatePipeline,
     DefinePipeline,
@@ -106,13 +106,13 @@ from events.language.pipelines.run_events import (
     WorkerStarted,
 )
 from events.language.pipelines.schedule_messages import CLOCK_EVENTS, CancelBackfill, StartBackfill
+from events.language.pipelines.templates import PipelineTemplateApplied, PipelineTemplateUsed
 from events.language.pipelines.trigger_messages import TRIGGER_EVENTS
 from events.language.pipelines.watch_messages import WATCH_COMMANDS, WATCH_EVENTS, TriggerReport
-from events.log.ids import named_id
 from events.process.settings import Settings
 from events.writer.decider import BY_ORIGIN, Decider, DecisionContext, Order, Question
 from services.pipelines.clock import decide as backfills
-from services.pipelines.pipeline import commits, dispatching, hearing, reports, runs, stepping
+from services.pipelines.pipeline import commits, defining, dispatching, hearing, reports, runs, stepping
 from services.pipelines.pipeline.fold import evolve
 from services.pipelines.pipeline.state import Pipeline
 from services.pipelines.refusals import forbidden
@@ -121,8 +121,8 @@ from services.pipelines.triggers import firing, watching
 _SHOWN = "forgelog pipeline ls shows them"
 
 
-def _of_pipeline(event: OfStage | SubscriberNotified) -> tuple[str, ...]:
-    """The pipeline that an event of a dataset is for."""
+def _of_pipeline(event: OfStage | SubscriberNotified | PipelineTemplateUsed) -> tuple[str, ...]:
+    """The pipeline that an event of a dataset or of a template is for."""
     return (event.pipeline_id,)
 
 
@@ -160,6 +160,7 @@ class Pipelines(Decider[Pipeline]):
         PipelinePaused,
         PipelineResumed,
         PipelineRetired,
+        PipelineTemplateApplied,
         RunQueued,
         RunStarted,
         RunPaused,
@@ -199,7 +200,7 @@ class Pipelines(Decider[Pipeline]):
     routes: ClassVar = {
         **dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), BY_ORIGIN),
         **dict.fromkeys((VersionCommitted, CommitRefused, VersionPublished, VersionAbandoned), _of_pipeline),
-        SubscriberNotified: _of_pipeline,
+        **dict.fromkeys((SubscriberNotified, PipelineTemplateUsed), _of_pipeline),
     }
     dispatching = frozenset({WorkerRequested, WorkerReleased, StageDispatched})
     asks = ("jobs",)
@@ -218,7 +219,7 @@ class Pipelines(Decider[Pipeline]):
         return evolve(state, event, time)
 
     def holds(self, state: Pipeline, aggregate: str, id: str) -> bool:
-        return aggregate != "pipeline_run" or id in state.runs
+        return aggregate != "template_use" and (aggregate != "pipeline_run" or id in state.runs)
 
     def may_passivate(self, state: Pipeline) -> bool:
         under_way = any(run.status is not PipelineStatus.FAILED for run in state.runs.values())
@@ -226,7 +227,7 @@ class Pipelines(Decider[Pipeline]):
 
     def decide(self, state: Pipeline, command: Command, context: DecisionContext) -> Sequence[Event]:
         if isinstance(command, DefinePipeline):
-            return _defined(state, command, context)
+            return defining.defined(state, command, context)
         if isinstance(command, StageReport):
             if state.status is None:
                 raise absent("pipeline_id", f"there is no pipeline {command.pipeline_id!r}", _SHOWN)
@@ -264,6 +265,8 @@ class Pipelines(Decider[Pipeline]):
     def react(self, state: Pipeline, event: Event, context: DecisionContext) -> Sequence[Event]:
         if isinstance(event, OfStage):
             return [*commits.heard(state, event, context.now)]
+        if isinstance(event, PipelineTemplateUsed):
+            return defining.made(state, event)
         if isinstance(event, SubscriberNotified):
             return firing.advanced(state, context.subject, event.dataset_id, event.dataset_version)
         return [*hearing.heard(state, context.subject, event, context.now)]
@@ -299,28 +302,6 @@ class Pipelines(Decider[Pipeline]):
 
     def _at(self, state: Pipeline, context: DecisionContext) -> stepping.At:
         return stepping.At(context.subject, state.project, context.now, self._datasets)
-
-
-def _defined(state: Pipeline, command: DefinePipeline, context: DecisionContext) -> Sequence[Event]:
-    id, name = command.pipeline_id, command.name
-    if id != named_id(name, context.project):
-        problem = f"is {id!r}, and pipeline {name} has the id {named_id(name, context.project)}"
-        raise refused(ErrorCode.INVALID_ARGUMENT, "pipeline_id", problem, "leave it out")
-    if errors := spec_errors(command.spec):
-        raise Refused(ErrorCode.INVALID_ARGUMENT, summary(errors, "the pipeline"), errors)
-    if state.status not in (None, PipelineStatus.CANCELLED) and state.spec == command.spec:
-        return []
-    return [
-        PipelineDefined(
-            pipeline_id=id,
-            project=context.project,
-            name=name,
-            pipeline_version=state.version + 1,
-            spec=command.spec,
-            note=command.note,
-            parent=command.parent or state.parent,
-        )
-    ]
 
 
 def _activated(state: Pipeline, id: str) -> Sequence[Event]:

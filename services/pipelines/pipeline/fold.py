@@ -97,6 +97,7 @@ def _defined(state: Pipeline, event: PipelineDefined) -> Pipeline:
         state.last_run, state.workers, state.last_worker, state.specs = kept
         state.clock.last_backfill = last_backfill
     state.version, state.spec, state.parent = event.pipeline_version, event.spec, event.parent
+    state.template = event.template
     state.specs[state.version] = event.spec
     _forget_versions(state)
     return state

@@ -15,6 +15,7 @@ from events.language.pipelines.events import (
     PipelineResumed,
     PipelineRetired,
 )
+from events.language.pipelines.pipeline import bundles_of
 from events.language.pipelines.run_events import (
     RunCancelled,
     RunCompleted,
@@ -25,6 +26,7 @@ from events.language.pipelines.run_events import (
 )
 from events.log.envelope import Recorded
 from events.projections.projection import Key, Row, Rows, Table
+from events.projections.references import holder, put_references, reference_keys
 from events.projections.row_models import table_of
 from services.pipelines.clock import rows as clock
 from services.pipelines.triggers import rows as triggers
@@ -57,6 +59,7 @@ def touched(event: PipelineEvent | RunQueued | RunEnded | StageCompleted) -> Ite
     yield PIPELINES, (event.pipeline_id,)
     if isinstance(event, PipelineDefined):
         yield VERSIONS, (event.pipeline_id, event.pipeline_version)
+        yield from reference_keys(holder(event), bundles_of(event.spec))
 
 
 def put(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded | StageCompleted, rows: Rows) -> None:
@@ -64,6 +67,7 @@ def put(recorded: Recorded, event: PipelineEvent | RunQueued | RunEnded | StageC
     if isinstance(event, PipelineDefined):
         rows.put(PIPELINES, _defined(recorded, event, found))
         rows.put(VERSIONS, _version(recorded, event))
+        put_references(rows, holder(event), bundles_of(event.spec), bundle=True)
         return
     assert found is not None, "the decider lets nothing come before the definition"
     change = {**_change(recorded, event), **clock.of_pipeline(event, found)}
@@ -79,6 +83,7 @@ def _defined(recorded: Recorded, event: PipelineDefined, found: Row | None) -> R
         "spec": event.spec.model_dump(mode="json"),
         "note": event.note,
         "parent": event.parent,
+        "template": _template(event),
         "stages": len(event.spec.stages),
         "updated_at": time,
     }
@@ -101,6 +106,10 @@ def _defined(recorded: Recorded, event: PipelineDefined, found: Row | None) -> R
     )
 
 
+def _template(event: PipelineDefined) -> Any:
+    return None if event.template is None else event.template.model_dump(mode="json")
+
+
 def _version(recorded: Recorded, event: PipelineDefined) -> Row:
     return VERSIONS.first(
         pipeline_id=event.pipeline_id,
@@ -109,6 +118,7 @@ def _version(recorded: Recorded, event: PipelineDefined) -> Row:
         spec=event.spec.model_dump(mode="json"),
         note=event.note,
         parent=event.parent,
+        template=_template(event),
         author=recorded.meta.actor,
         defined_at=recorded.meta.time,
     )

@@ -13,7 +13,7 @@ from events.language.objects import ObjectRef
 from events.language.pipelines.arrivals import ArrivedFiles, TopicBatch
 from events.language.pipelines.commits import CommitRequest
 from events.language.pipelines.enums import PipelineStatus, RunTrigger, StageStatus, StopReason
-from events.language.pipelines.pipeline import PipelineSpec
+from events.language.pipelines.pipeline import PipelineSpec, TemplateRef
 from events.language.pipelines.windows import StreamState
 from events.language.pipelines.work import StageFailure, StageMetrics, StageOutput
 from services.pipelines.clock.state import Clock
@@ -207,6 +207,8 @@ class Pipeline:
     spec: PipelineSpec | None = None
     """Of the newest version."""
     parent: str = ""
+    template: TemplateRef | None = None
+    """What it was made of last."""
     specs: dict[int, PipelineSpec] = field(default_factory=dict)
     """Of versions that are kept for runs."""
     runs: dict[str, Run] = field(default_factory=dict)

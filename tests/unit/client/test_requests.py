@@ -89,7 +89,9 @@ OTHERWISE = {
 ELSEWHERE = {
     **dict.fromkeys(("jobs.upload", "runs.log_artifact", "runs.log_artifacts", "templates.save"), "reads files"),
     "models.create_version": "sends files",
-    **dict.fromkeys(("deployments.apply", "pipelines.apply", "pipeline_data.apply"), "reads a manifest"),
+    **dict.fromkeys(
+        ("deployments.apply", "pipelines.apply", "pipeline_data.apply", "pipeline_templates.apply"), "reads a manifest"
+    ),
     **dict.fromkeys(("captures.save", "captures.read", "purges.execute"), "takes what another call gave"),
     **dict.fromkeys(("tunings.best", "tunings.importances"), "computes from the trials"),
     "jobs.dependencies": "takes what another call gave",

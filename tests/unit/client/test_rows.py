@@ -77,6 +77,8 @@ def test_the_rows_of_a_list_are_found() -> None:
         "forgelog.pipelines.v1.PipelineRun": "PipelineRunRow",
         "forgelog.pipelines.v1.PipelineWorker": "PipelineWorkerRow",
         "forgelog.pipelines.v1.StageRun": "StageRunRow",
+        "forgelog.pipelines.v1.PipelineTemplate": "PipelineTemplateRow",
+        "forgelog.pipelines.v1.PipelineTemplateRating": "PipelineTemplateRatingRow",
         "forgelog.experiments.v1.DatasetVersion": "DatasetVersionRow",
         "forgelog.experiments.v1.Experiment": "ExperimentRow",
         "forgelog.experiments.v1.ExperimentInput": "ExperimentInputRow",

@@ -52,7 +52,18 @@ from events.language.pipelines.run_commands import (
     RunPipeline,
 )
 from events.language.pipelines.sinks import DataSink, WriteMode
+from events.language.pipelines.sources import DataSource
 from events.language.pipelines.stages import ForEach, StageInput, StageRetry, StageSpec
+from events.language.pipelines.templates import (
+    DefinePipelineTemplate,
+    DeletePipelineTemplate,
+    PipelineTemplateSpec,
+    PipelineTemplateUsed,
+    RatePipelineTemplate,
+    RequiredSource,
+    TemplateInput,
+    UsePipelineTemplate,
+)
 from events.language.pipelines.watch_messages import ReportFilesArrived, ReportTopicAdvanced, ReportTriggerTrouble
 from events.language.pipelines.work import FailureKind, StageFailure, StageMetrics
 from tests.unit.pipelines import time_inputs
@@ -209,6 +220,44 @@ pipelines = st.one_of(
     st.builds(ReportTopicAdvanced, **_watched, ranges=_ranges),
     st.builds(ReportFilesArrived, **_watched, files=st.tuples(_arrived), looked=st.booleans()),
     st.builds(ReportTriggerTrouble, **_watched, reason=st.sampled_from(["", "there is no such topic"])),
+    st.builds(
+        PipelineTemplateUsed,
+        use_id=st.just("tu1"),
+        template_id=st.just("files"),
+        revision=st.integers(1, 2),
+        pipeline_id=st.just("sales"),
+        project=st.just(DEFAULT_PROJECT),
+        name=st.just("sales"),
+        spec=_specs,
+        first=st.booleans(),
+    ),
     *time_inputs.inputs(IDS),
     st.floats(0, 100),
+)
+
+_of_template = {"template_id": st.just("files")}
+
+templates = st.one_of(
+    st.builds(
+        lambda definition, feeds: DefinePipelineTemplate(
+            template_id="files",
+            name="files",
+            spec=PipelineTemplateSpec(
+                definition=definition,
+                sources={"raw": RequiredSource(feeds=(TemplateInput(stage=feeds, input="raw"),))} if feeds else {},
+            ),
+        ),
+        _specs,
+        st.sampled_from(["", *STAGES]),
+    ),
+    st.builds(
+        UsePipelineTemplate,
+        **_of_template,
+        use_id=st.sampled_from(["tu1", "tu2"]),
+        name=IDS,
+        revision=st.integers(0, 2),
+        sources=st.sampled_from([{}, {"raw": DataSource(type=DataSourceType.DATASET, dataset="orders")}]),
+    ),
+    st.builds(RatePipelineTemplate, **_of_template, stars=st.integers(1, 5)),
+    st.builds(DeletePipelineTemplate, **_of_template),
 )

@@ -61,6 +61,7 @@ from services.experiments.run.decide import Runs
 from services.experiments.tuning.decide import Tunings
 from services.jobs.decide import Jobs
 from services.pipelines.pipeline.decide import Pipelines
+from services.pipelines.template.decide import Templates
 from services.resources.decide import Resources
 from services.scheduling.decide import Scheduling
 from tests.unit.deployments import inputs as deployments
@@ -321,6 +322,7 @@ PLAYED: Mapping[type[Decider[Any]], st.SearchStrategy[Input]] = {
     Deployments: deployments.deployments,
     Followers: deployments.followers,
     Pipelines: pipelines.pipelines,
+    Templates: pipelines.templates,
 }
 
 

@@ -55,6 +55,7 @@ def _topic() -> dict[str, Any]:
 
 EXCLUDED: Mapping[str, Callable[[], dict[str, Any]]] = {
     "spec.stages.job.": _job,
+    "spec.definition.stages.job.": _job,
     "spec.stages.inputs.source.streaming.": _topic,
     "spec.stages.sink.": lambda: {"sink": _sample(DataSink), "for_each": None},
     "spec.stages.executors.": lambda: {"executors": 1},

@@ -1,0 +1,1 @@
+"""Templates of pipelines: what decides on them, and their tables and queries."""
