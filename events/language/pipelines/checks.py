@@ -25,6 +25,8 @@ MAX_SECRETS, MAX_VARIABLES, MAX_LABELS = 100, 1_000, 64
 """Of a job."""
 _RUN_VARIABLES, _RUN_LABELS = 5, 2
 """Those that tell a stage's job of its run, beside parameters."""
+RECORD_TIME = "_timestamp"
+"""The record's own time, which every record of a topic has."""
 _WITH_WINDOWS = ("event_time", "delay_seconds", "idle_seconds", "late", "update_seconds")
 """What of a stream says nothing unless it has windows."""
 
@@ -172,6 +174,11 @@ def _of_windows(spec: PipelineSpec) -> Iterator[FieldError]:
             if (source.connection.url, source.topic) not in watched:
                 problem = f"are over {source.topic!r}, which no trigger watches: nothing tells where a batch ends"
                 yield _error(f"{path}.windows", problem, "give the pipeline a trigger of the topic and connection.url")
+            known, time = [each.name for each in source.columns], source.streaming.event_time
+            fits = time is None or time == RECORD_TIME or time.casefold() in {each.casefold() for each in known}
+            if known and not fits:
+                problem = f"is {time!r}, which is none of the source's columns: {', '.join(known[:50])}"
+                yield _error(f"{path}.event_time", problem, "name one of them, or give it in columns too")
             if stage.for_each is not None:
                 yield _error(f"{path}.windows", "are of a stage with for_each", "let a stage before it have them")
             if late is LatePolicy.UPDATE and (stage.sink is None or stage.sink.mode is not WriteMode.UPSERT):

@@ -278,12 +278,15 @@ def test_what_a_batch_leaves_of_its_windows_is_given_to_the_next_one_once_it_is_
         ({}, "windows", "no trigger watches"),
         ({"late": "update"}, "late", "the stage's sink is none that puts a window in its earlier one's place"),
         ({"late": "side"}, "late", "the stage has no sink"),
+        ({"event_time": "when"}, "event_time", "is 'when', which is none of the source's columns: "),
         ({"windows": None, "delay_seconds": 5}, "delay_seconds", "nothing without windows"),
     ],
 )
 def test_windows_need_a_trigger_and_a_sink_that_fits(stage: dict[str, Any], field: str, problem: str) -> None:
     triggers = [TOPIC] if stage else []
-    errors = spec_errors(PipelineSpec.model_validate({"stages": [windowed(**stage)], "triggers": triggers}))
+    written = windowed(**stage)
+    written["inputs"]["stream"]["source"]["columns"] = [{"name": "at", "type": "TIMESTAMPTZ"}]
+    errors = spec_errors(PipelineSpec.model_validate({"stages": [written], "triggers": triggers}))
     (error,) = [each for each in errors if each.field == f"spec.stages[0].inputs.stream.source.streaming.{field}"]
     assert problem in error.problem
 
