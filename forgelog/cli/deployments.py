@@ -280,7 +280,8 @@ def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.
         "serves": served(found),
         "runtime": runtime_text(found),
         "revision": found["revision"] or "",
-        "rollout": rollout_text(found) or found["rollout_reason"],
+        "rollout": rollout_text(found)
+        or (found["rollout_reason"] if found["rollout_reason"] != found["reason"] else ""),
         "requests": [f"{weight / 100:g}% to revision {number}" for number, weight in shares.items()],
         "description": spec["description"],
         "labels": spec["labels"],
