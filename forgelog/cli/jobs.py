@@ -142,7 +142,7 @@ async def _watch(client: AsyncClient, rows: Callable[[AsyncClient], Coroutine[An
                 column("Status"),
                 Column("Tasks", lambda row: tally(row["tasks"])),
                 column("Name"),
-                column("Reason"),
+                column("Reason", least=16, wrap=True),
             ]
         )
         async for job in client.jobs.watch():

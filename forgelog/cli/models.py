@@ -196,7 +196,7 @@ def live(
         column("By", "actor"),
         age_column("From", "began_at", now),
         age_column("Until", "ended_at", now),
-        column("Why", "reason", rank=1),
+        column("Why", "reason", rank=1, least=12, wrap=True),
     ]
     show_rows(rows, columns, output, empty=f"no version of {model} has had any")
 

@@ -12,6 +12,7 @@ from forgelog.cli.common import AtOption, LimitOption, OutputOption, moment, wit
 from forgelog.cli.render import Format, age_column, column, show_rows
 
 STATES = ("waiting", "delivered", "given_up", "passed_over")
+_EMPTY = "there are no such notices"
 CONTEXTS = ("deployments", "pipelines")
 
 
@@ -41,14 +42,14 @@ def notices(
         *([] if name else [column("About", "name", least=8)]),
         column("Type", rank=1),
         column("Severity", rank=3),
-        column("Summary", rank=2),
+        column("Summary", rank=2, least=12, wrap=True),
         column("Channel"),
         column("State", style=True),
         column("Tries", right=True, rank=2),
-        column("Error", rank=1),
+        column("Error", rank=1, least=20, wrap=True),
         age_column("Happened", "happened_at", moved or datetime.now(UTC)),
     ]
-    show_rows(rows, columns, output, empty="nobody was told anything")
+    show_rows(rows, columns, output, empty=_EMPTY if any((name, of, state, channel)) else "nobody was told anything")
 
 
 COMMANDS = {"notices": notices}

@@ -101,7 +101,7 @@ def show_list(
         column("Intervals", right=True),
         column("Runs", right=True),
         column("Passed", "passed", right=True, rank=1),
-        column("Why", "reason", rank=3),
+        column("Why", "reason", rank=3, least=12),
         age_column("Begun", "started_at", moved or datetime.now(UTC), rank=1),
     ]
     show_rows(rows, columns, output, empty="there are no backfills")

@@ -31,6 +31,7 @@ from forgelog.cli.render import (
     show_line,
     show_rows,
 )
+from forgelog.units import format_duration
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -213,7 +214,7 @@ def show(name: NameArgument, at: AtOption = None, output: OutputOption = Format.
         "schema": found.schema_version,
         "quality": _percent(found.quality_score),
         "contract": contract["mode"],
-        "fresh for": f"{contract['freshness']['within_seconds']:g} s" if contract.get("freshness") else "",
+        "fresh for": format_duration(contract["freshness"]["within_seconds"]) if contract.get("freshness") else "",
         "rules": "; ".join(_rule_text(each) for each in found.rules),  # texts with commas
         "tells": found.subscribers,
         "made by": found.run_id,

@@ -183,7 +183,7 @@ def _list_decisions(output: Format) -> None:
         column("Decision"),
         column("By", "actor"),
         age_column("When", "time", datetime.now(UTC)),
-        column("Reason"),
+        column("Reason", least=24, wrap=True),
     ]
     show_rows(run(work), columns, output, empty="there are no decisions yet")
 

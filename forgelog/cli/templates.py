@@ -63,7 +63,7 @@ def show_list(
         column("Framework", rank=3),
         column("Uses", right=True, rank=1),
         Column("Rating", lambda row: f"{row['rating']:.1f} ({row['ratings']})" if row["ratings"] else "", right=True),
-        column("Description", rank=2),
+        column("Description", rank=2, least=16, wrap=True),
         column("Id", "template_id", rank=5),
         age_column("Saved", "updated_at", moved or datetime.now(UTC), rank=4),
     ]
