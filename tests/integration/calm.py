@@ -1,10 +1,12 @@
-"""One platform for all modules that leave its processes alone, each with jobs of its own: the fixture `calm`."""
+"""One platform for all modules that leave its processes as they were, each with jobs of its own: the fixture `calm`."""
 
 from __future__ import annotations
 
+import asyncio
 import warnings
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import psutil
@@ -15,10 +17,13 @@ from tests.conftest import Servers, own_settings
 from tests.integration.cluster import GATEWAY, Cluster, cluster
 
 NODE = "n0"
+READY_SECONDS = 30.0
 
 
 class Calm:
     """Starts the platform for the first module that asks, and anew for one that would find it unwell."""
+
+    running: ClassVar[list[Calm]] = []
 
     def __init__(self, servers: Servers, folder: Path) -> None:
         self._servers = servers
@@ -45,9 +50,12 @@ class Calm:
         platform = await self._stack.enter_async_context(cluster(settings, folder, gateway=True))
         await platform.event(NodeRegistered)
         self._platform = platform
+        self.running.append(self)
         return platform
 
     async def close(self) -> None:
+        if self in self.running:
+            self.running.remove(self)
         self._platform = None
         await self._stack.aclose()
 
@@ -62,9 +70,18 @@ async def unwell(platform: Cluster) -> str:
             return f"{name} is stopped"
     if platform.watching is None or platform.watching.done():
         return "its events are read no more"
+    problem = ""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READY_SECONDS), platform.http() as http:
+            while problem := await unready(http):  # a module may have started a process again at its very end
+                await asyncio.sleep(0.1)
+    return problem
+
+
+async def unready(http: httpx.AsyncClient) -> str:
+    """Why a gateway takes no work; "" if it does."""
     try:
-        async with platform.http() as http:
-            answer = await http.get("/readyz")
+        answer = await http.get("/readyz")
     except httpx.HTTPError as error:
         return f"its gateway gives no answer ({error!r})"
     return "" if answer.status_code == 200 else f"it is not ready ({answer.text})"

@@ -19,7 +19,6 @@ from typing import Any
 import orjson
 import psutil
 import pytest
-import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -53,21 +52,12 @@ from events.log.consumers import new_consumer
 from events.process.settings import Settings
 from services.resources.agent.store import MEMBERSHIP
 from tests import PATIENCE
-from tests.conftest import Servers, own_settings
 from tests.folders_in_use import copy_in_use, remove_in_use
 from tests.integration.cluster import Cluster, cluster
 
 pytestmark = pytest.mark.slow
 
 SMALL = {"cpus": 0.1, "memory_bytes": 64 << 20}
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    folder: Path = tmp_path_factory.mktemp("platform")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder) as platform:
-        await platform.event(NodeRegistered)
-        yield platform
 
 
 class Node:

@@ -19,29 +19,19 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
 from events.language.jobs import JobCompleted, JobStarted
-from events.language.resources import NodeRegistered
 from events.log.access import client_options
 from forgelog import AsyncClient, Client, ForgelogError, NotFound, Refused, Timeout, Unavailable
 from forgelog.client.rows import EventRow
 from forgelog.embedded.kafka_users import PRODUCER
 from tests import PATIENCE
 from tests.access import as_user, kcat_conf
-from tests.conftest import Servers, own_settings
-from tests.integration.cluster import Cluster, cluster
+from tests.integration.cluster import Cluster
 from tests.integration.documents import FILE_NAME, blocks_of
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"cpus": 0.1, "memory": "64Mi"}
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    folder: Path = tmp_path_factory.mktemp("platform")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as platform:
-        await platform.event(NodeRegistered)
-        yield platform
 
 
 @pytest_asyncio.fixture(scope="module")

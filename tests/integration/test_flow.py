@@ -42,6 +42,7 @@ from events.log.ids import derived_id
 from events.process.settings import Settings
 from tests import PATIENCE
 from tests.conftest import Servers, own_settings
+from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster, cluster
 
 pytestmark = pytest.mark.slow
@@ -59,12 +60,9 @@ async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest_asyncio.fixture(scope="module")
-async def victims(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+async def victims(calm: Calm) -> Cluster:
     """A platform whose processes are killed and started again, one after the other."""
-    folder: Path = tmp_path_factory.mktemp("victims")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder) as platform:
-        await joined(platform, "n0")
-        yield platform
+    return await calm.platform()
 
 
 async def joined(platform: Cluster, *nodes: str) -> None:

@@ -24,14 +24,12 @@ from jsonschema import Draft202012Validator
 from events.language.asyncapi import schema_of
 from events.language.common import CommandRejected
 from events.language.jobs import JobSubmitted, SubmitJob
-from events.language.resources import NodeRegistered
 from events.process.keys import OWNER, key_path, read_key
 from forgelog_pb.gateway.v1 import commands_pb2, commands_pb2_grpc
 from services.gateway.limits import Bounds
 from services.gateway.server import run
 from tests import PATIENCE, access
-from tests.conftest import Servers, own_settings
-from tests.integration.cluster import Cluster, cluster
+from tests.integration.cluster import Cluster
 from tests.unit.gateway.attacks import ATTACKS, NAME
 from tests.unit.gateway.attacks import BODY as ATTACK
 
@@ -40,14 +38,6 @@ pytestmark = pytest.mark.slow
 SUBMIT = "forgelog.jobs.v1.SubmitJob"
 JSON = {"content-type": "application/json"}
 GOOD = {"spec": {"metadata": {"name": "good"}, "command": "true"}}
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    folder: Path = tmp_path_factory.mktemp("platform")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder, gateway=True) as platform:
-        await platform.event(NodeRegistered)
-        yield platform
 
 
 @pytest_asyncio.fixture(scope="module")

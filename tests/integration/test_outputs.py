@@ -21,18 +21,10 @@ from forgelog.client.aio import AsyncClient
 from forgelog.client.sync import Client
 from forgelog.errors import InvalidInput, NotFound, Refused
 from tests import PATIENCE
-from tests.conftest import Servers, own_settings
-from tests.integration.cluster import GATEWAY, Cluster, cluster
+from tests.integration.cluster import GATEWAY, Cluster
 
 SMALL = {"cpus": 0.1, "memory": "64Mi"}
 WRITE = "mkdir -p results/deep; echo $FORGELOG_TASK-$FORGELOG_ATTEMPT > results/a; echo deep > results/deep/b"
-
-
-@pytest_asyncio.fixture(scope="module")
-async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    folder: Path = tmp_path_factory.mktemp("platform")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder, nodes=1, gateway=True) as made:
-        yield made
 
 
 @pytest_asyncio.fixture

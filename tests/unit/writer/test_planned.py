@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import pytest
@@ -156,11 +157,15 @@ def test_a_planned_field_is_refused_by_its_path(kind: type[Command], path: str, 
         assert error.hint.startswith("leave it out; ")
 
 
+@cache
+def reference() -> list[str]:
+    """The lines of the language's page."""
+    return documents()["docs/reference/language.md"].splitlines()
+
+
 @pytest.mark.parametrize(("kind", "path", "value"), EVERY)
 def test_a_planned_field_is_in_the_reference(kind: type[Command], path: str, value: Any) -> None:
-    (row,) = (
-        row for row in documents()["docs/reference/language.md"].splitlines() if f"`{kind.__name__}.{path}`" in row
-    )
+    (row,) = (row for row in reference() if f"`{kind.__name__}.{path}`" in row)
     assert value is None or f"`{value}`" in row
 
 
