@@ -3,8 +3,8 @@
 - `servers`: one broker and one Postgres for the whole session. Set FORGELOG_TEST_KAFKA and FORGELOG_TEST_POSTGRES to
   use a pair that is running already (`forgelog up --servers-only`), which saves its start.
   The workers of a parallel run (`pytest -n 2`) share one pair.
-- `calm`: one platform a worker for all modules that leave its processes as they were; `platform` and `client` are that one and
-  a client of it, where a module has none of its own.
+- `calm`: one platform a worker for all modules that leave its processes as they were; `platform` and `client` are that
+  one and a client of it, where a module has none of its own.
 - `settings`: a platform of the test's own on them: unique topic prefix and Postgres schemas, both removed afterwards.
 
 Only processes started here are ended, by pid.

@@ -32,7 +32,7 @@ from events.log.access import VARIABLE, client_options
 from events.log.topics import MAX_RECORD_BYTES
 from events.process.keys import FOLDER as KEYS
 from events.process.settings import Settings, SettingsError, split_address
-from forgelog.embedded import jars, java
+from forgelog.embedded import jars, java, shared_classes
 from forgelog.embedded.kafka_users import PLAIN, PLATFORM, SCRAM, Users
 from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.process import EmbeddedError, Spec, answers, refuse_strangers, run_through, write_atomically
@@ -187,7 +187,10 @@ class Kafka:
         command = self._java(runtime, libraries)
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(command, properties)
-        return self._spec(command)
+        # those of a tool that reads the same configuration: more than half of what the broker loads
+        told = [*command, _FORMAT, "info", "--config", str(properties)]
+        shared_classes.keep(runtime, libraries, told, env={**os.environ, **_LOCALE}, cwd=self.folder)
+        return self._spec(self._java(runtime, libraries))
 
     def _spec(self, command: list[str]) -> Spec:
         return Spec(
@@ -260,7 +263,6 @@ class Kafka:
         return properties
 
     def _java(self, runtime: java.Java, libraries: Path) -> list[str]:
-        archive = libraries / f"classes-{runtime.major}.jsa"
         return [
             str(runtime.path),
             "-Xms96m",
@@ -272,8 +274,7 @@ class Kafka:
             "-XX:ReservedCodeCacheSize=64m",
             "-XX:MaxDirectMemorySize=128m",
             "-Xss512k",
-            "-Xshare:auto",
-            *([f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []),
+            *shared_classes.options(runtime, libraries),
             *(
                 ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
                 if runtime.major >= 24

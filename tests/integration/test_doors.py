@@ -302,10 +302,10 @@ async def test_a_waiting_job_says_why(doors: dict[str, Any], platform: Cluster, 
     id = (await doors["http"].send(SUBMIT, orjson.dumps({"spec": spec}))).subject
     deferred = await platform.recorded(lambda r: r.meta.subject == id and type(r.data).__name__ == "JobDeferred")
     why = (await http.get(f"/v1/jobs/{id}/why", params={"at_least": str(deferred.position)})).json()
-    assert why["entries"][0]["position"] == 1
     assert "cpus" in why["message"] or "cpus" in str(why["entries"][0]["reasons"])
     queue = (await http.get("/v1/queues/default", params={"at_least": str(deferred.position)})).json()["queue"]
     assert queue["waiting_jobs"] >= 1
+    assert why["entries"][0]["position"] == queue["waiting_jobs"], "behind those that other modules have left waiting"
     assert (await doors["http"].send("forgelog.jobs.v1.CancelJob", orjson.dumps({"job_id": id}))).accepted
 
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +23,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from events.log.access import client_options
 from events.process.settings import Settings
+from forgelog.embedded import jars
 from forgelog.embedded.kafka import Kafka, broker_answers
 from forgelog.embedded.kafka_users import AGENT, PLATFORM, PRODUCER
 from forgelog.embedded.passfile import password_in, without_password
 from forgelog.embedded.postgres import Postgres, database_answers
 from forgelog.embedded.process import Child, EmbeddedError, wait_ready
+from tests import PATIENCE
 
 
 @pytest.fixture
@@ -269,3 +272,29 @@ async def test_the_session_fixtures_give_a_usable_platform(settings: Settings) -
     connection = await asyncpg.connect(settings.postgres_required)
     await connection.execute(f"CREATE SCHEMA {settings.schema_}")
     await connection.close()
+
+
+def test_the_classes_of_the_broker_are_kept_and_mapped(folder: Path) -> None:
+    libraries = folder / "cache" / jars.folder().name
+    libraries.mkdir(parents=True)
+    for jar in jars.fetch().glob("*.jar"):
+        (libraries / jar.name).symlink_to(jar)
+    spec = Kafka(folder / "kafka", folder / "kafka.log", cache=folder / "cache").prepare()
+    (kept,) = libraries.glob("classes-*")
+    assert (kept.suffix, f"-XX:SharedArchiveFile={kept}" in spec.argv) == (".jsa", True)
+
+    def loaded() -> str:
+        words = [*spec.argv[1 : spec.argv.index("kafka.Kafka")], "kafka.tools.StorageTool", "random-uuid"]
+        told = [spec.argv[0], "-Xlog:class+load", *words]
+        done = subprocess.run(told, cwd=folder / "kafka", capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+        (line,) = (line for line in done.stdout.splitlines() if "kafka.tools.StorageTool source:" in line)
+        return line
+
+    assert loaded().endswith("source: shared objects file (top)")
+    made = kept.stat()
+    Kafka(folder / "kafka", folder / "kafka.log", cache=folder / "cache").prepare()
+    assert kept.stat().st_mtime_ns == made.st_mtime_ns
+    kept.unlink()
+    kept.write_bytes(b"something else" * 1000)
+    assert "source: file:" in loaded(), "a broken one is passed over"
