@@ -1,7 +1,6 @@
 """The main flow on a whole platform: from a command that any producer can publish to processes, and back.
 
-The tests share two platforms, one whose processes are left alone and one whose processes are killed, so each asks for
-the events of its own jobs only.
+The tests share a platform with other modules, so each asks for the events of its own jobs only.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from events.language.resources import (
     NodeDrained,
     NodeLost,
     NodeRegistered,
+    NodeRemoved,
     NodeUncordoned,
     ReleaseReason,
 )
@@ -41,7 +41,6 @@ from events.language.task_ranges import count_tasks
 from events.log.ids import derived_id
 from events.process.settings import Settings
 from tests import PATIENCE
-from tests.conftest import Servers, own_settings
 from tests.integration.calm import Calm
 from tests.integration.cluster import Cluster, cluster
 
@@ -50,18 +49,28 @@ pytestmark = pytest.mark.slow
 SMALL = {"cpus": 0.1, "memory_bytes": 16 << 20}
 
 
+SECOND = "n-of-flow"
+"""The node of this module beside the one that all share."""
+
+
 @pytest_asyncio.fixture(scope="module")
-async def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    """Nothing is killed here, and a node that was drained takes work again."""
-    folder: Path = tmp_path_factory.mktemp("platform")
-    async with own_settings(servers, folder) as settings, cluster(settings, folder, nodes=2) as platform:
-        await joined(platform, "n0", "n1")
-        yield platform
+async def platform(calm: Calm) -> AsyncIterator[Cluster]:
+    """Of two nodes. Nothing is killed by those who ask for it, and a node that was drained takes work again."""
+    platform = await calm.platform()
+    platform.start_agent(SECOND)
+    await joined(platform, SECOND)
+    yield platform
+    place = {"pool": "default", "node_id": SECOND}
+    await platform.publish("resources", "DrainNode", place, key="default")
+    await platform.event(NodeDrained, lambda e: e.node_id == SECOND)
+    platform.kill(SECOND)  # one that runs on would register the node again
+    await platform.publish("resources", "RemoveNode", place, key="default")
+    await platform.event(NodeRemoved, lambda e: e.node_id == SECOND)
 
 
 @pytest_asyncio.fixture(scope="module")
 async def victims(calm: Calm) -> Cluster:
-    """A platform whose processes are killed and started again, one after the other."""
+    """The same; its processes are killed and started again, one after the other."""
     return await calm.platform()
 
 
@@ -100,11 +109,11 @@ async def test_a_job_from_a_plain_producer_runs_to_its_end(platform: Cluster, tm
 
 
 async def test_the_same_command_twice_is_one_job(platform: Cluster) -> None:
-    body = {"spec": {"metadata": {"name": "once"}, "command": "true"}}
+    body = {"spec": {"metadata": {"name": "sent-twice"}, "command": "true"}}
     for _ in range(2):
         await platform.publish("jobs", "SubmitJob", body, id="the-same")
     await platform.event(JobCompleted, lambda e: e.job_id == derived_id("j", "the-same"))
-    assert len(platform.all(JobSubmitted, lambda e: e.spec.metadata.name == "once")) == 1
+    assert len(platform.all(JobSubmitted, lambda e: e.spec.metadata.name == "sent-twice")) == 1
 
 
 async def test_a_command_that_is_wrong_is_refused_with_its_field(platform: Cluster) -> None:
@@ -204,7 +213,8 @@ async def test_a_drained_node_s_tasks_move(platform: Cluster, tmp_path: Path) ->
 
 @pytest.mark.parametrize("victim", [*processes(), "n0"])
 async def test_any_process_may_be_killed_midway(victims: Cluster, victim: str) -> None:
-    job = await victims.submit("sh", "-c", "sleep 0.3", resources=SMALL, array={"size": 30})
+    here = {"node_selector": {"hostname": "n0"}}
+    job = await victims.submit("sh", "-c", "sleep 0.3", resources=SMALL, array={"size": 30}, scheduling=here)
     await victims.event(JobStarted, lambda e: e.job_id == job)
     victims.kill(victim)
     await asyncio.sleep(0.5)
