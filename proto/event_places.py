@@ -122,7 +122,8 @@ def read(path: Path) -> Module:
     """What a source says."""
     tree, module = ast.parse(path.read_text()), Module(path)
     known: dict[str, type[Event]] = {}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             folder = ROOT.joinpath(*node.module.split("."))
             module.imports |= {folder.with_suffix(".py"), *(folder / f"{alias.name}.py" for alias in node.names)}
@@ -134,11 +135,13 @@ def read(path: Path) -> Module:
         elif isinstance(node, ast.ClassDef):
             module.projects |= "Projection" in map(ast.unparse, node.bases)
             module.answers |= any(ast.unparse(base).endswith("QueriesServicer") for base in node.bases)
+    if not known:  # most modules name no event
+        return module
     # Not the attributes of a class: a decider lists its events there.
     tables = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     made = {id(name) for function in functions for node in ast.walk(function) for name in _made(node)}
-    left_out = {id(name) for node in ast.walk(tree) for name in _left_out(node)}
+    left_out = {id(name) for node in nodes for name in _left_out(node)}
     for node in (node for whole in (*tables, *functions) for node in ast.walk(whole)):
         if isinstance(node, ast.Name) and node.id in known and id(node) not in left_out:
             (module.made if id(node) in made else module.named).add(known[node.id])
@@ -147,8 +150,9 @@ def read(path: Path) -> Module:
 
 def _made(node: ast.AST) -> Iterator[ast.AST]:
     """Names of classes that are called, given to a function, or taken as a value."""
-    if isinstance(node, ast.Call) and ast.unparse(node.func) not in ("isinstance", "issubclass"):
-        yield from (node.func, *node.args)
+    if isinstance(node, ast.Call):
+        if not (isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "issubclass")):
+            yield from (node.func, *node.args)
     elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
         yield from (node.value, *(node.value.elts if isinstance(node.value, ast.Tuple) else ()))
 
