@@ -7,9 +7,7 @@ process to another and back.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
@@ -17,13 +15,12 @@ from functools import partial
 from typing import Any
 
 import grpc
-import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from events.hosting import CONNECTIONS, Hosted, Service, keep_running, open_pool, service_of
 from events.process import tracing
 from events.process.channels import server_options
-from events.process.collector import spare_collections
+from events.process.main import configure_logging, run_until_stopped
 from events.process.private import keep_private
 from events.process.settings import Settings, SettingsError, split_address
 from events.process.tasks import run_together
@@ -47,12 +44,6 @@ STOP_SECONDS = 2.0
 
 _LEAST_READERS = 4
 """Connections for queries that each of several contexts gets at least."""
-
-
-def configure_logging(settings: Settings) -> None:
-    """One line per message, on stderr."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
 
 
 async def run(services: Sequence[Service], settings: Settings, *, started: Callable[[int], None] | None = None) -> None:
@@ -177,20 +168,3 @@ def _named(name: str) -> Service:
     if service.projection.context != name:
         raise SettingsError(f"the projection of {name!r} names the context {service.projection.context!r}")
     return service
-
-
-def run_until_stopped(main: Callable[[], Awaitable[Any]]) -> None:
-    """Run a coroutine under uvloop until it ends or SIGTERM or SIGINT cancels it cleanly."""
-    spare_collections()
-
-    async def supervised() -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.ensure_future(main())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        try:
-            await task
-        except asyncio.CancelledError:
-            log.info("stopped")
-
-    uvloop.run(supervised())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from events.process.main import configure_logging, run_until_stopped
 from events.process.private import keep_private
 from events.process.settings import Settings, SettingsError
-from events.service import configure_logging, run_until_stopped
 from services.gateway.routes import RouteError
 from services.gateway.server import CannotListen, run
 

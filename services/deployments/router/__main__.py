@@ -19,11 +19,11 @@ from pathlib import Path
 
 import uvloop
 
+from events.process.main import configure_logging
 from events.process.private import keep_private
 from events.process.replica_keys import replicas_key
 from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_together
-from events.service import configure_logging
 from services.deployments.router.access_log import AccessLog
 from services.deployments.router.config import Config, load
 from services.deployments.router.envoy import Envoy, EnvoyError, find

@@ -9,9 +9,9 @@ import sys
 
 from events.log.topics import commands, ensure_compacted, ensure_topics
 from events.process.keeping import until_left
+from events.process.main import configure_logging
 from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_beside
-from events.service import configure_logging
 
 
 async def _main(settings: Settings) -> None:

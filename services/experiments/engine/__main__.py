@@ -7,9 +7,9 @@ import asyncio
 import sys
 
 from events.process.keeping import until_left
+from events.process.main import configure_logging
 from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_beside
-from events.service import configure_logging
 from services.experiments.engine.work import work
 
 

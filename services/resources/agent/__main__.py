@@ -24,10 +24,10 @@ from events.log.tail import LogLost
 from events.log.topics import LOGS, TopicsUnusable, commands, events, existing
 from events.process import tracing
 from events.process.collector import look_as_usual
+from events.process.main import configure_logging
 from events.process.private import keep_private
 from events.process.replica_keys import replicas_key
 from events.process.settings import Settings, SettingsError
-from events.service import configure_logging
 from services.resources.agent import config, gpus, inventory, ports
 from services.resources.agent.agent import Agent
 from services.resources.agent.config import Config

@@ -103,6 +103,11 @@ def test_a_model_server_loads_neither_the_log_nor_a_database() -> None:
     assert not loaded("import forgelog.serve.grpc_door, forgelog.serve.server") & {"aiokafka", "asyncpg"}
 
 
+def test_an_agent_loads_neither_a_server_nor_a_database() -> None:
+    """It has no tables and answers nobody: each node would start later for it, and keep it in memory."""
+    assert not loaded("import services.resources.agent.__main__") & {"asyncpg", "grpc"}
+
+
 def test_a_program_that_trains_loads_nothing_heavy(tmp_path: Path) -> None:
     """What sends its points is a process of its own; here it is not started."""
     assert (
