@@ -11,7 +11,7 @@ import typer
 
 from forgelog.cli.common import AtOption, LimitOption, OutputOption, ReasonOption, moment, with_client
 from forgelog.cli.nodes import duration
-from forgelog.cli.render import Column, Format, age_column, column, note, show_data, show_rows, write
+from forgelog.cli.render import Column, Format, age_column, column, note, plain, show_data, show_rows, write
 from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def issue(
     if into is None:
         write(f"{issued.token}\n")
     place = f"its token is in {into}" if into else "keep the token: it is not told again"
-    note(f"key {key.key_id} of {key.deployment_id} opens until {key.expires_at:%Y-%m-%d %H:%M:%S} UTC; {place}")
+    until = plain(key.expires_at and key.expires_at.replace(microsecond=0))
+    note(f"key {key.key_id} of {key.deployment_id} opens until {until}; {place}")
 
 
 def _see_new(into: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from events.process.instants import instant
 from forgelog.cli.common import guarded, with_client
 from forgelog.cli.pipeline_samples import Asked, bound_texts, described_only, latest
-from forgelog.cli.render import Format, column, note, show_data, show_rows
+from forgelog.cli.render import Column, Format, column, note, show_data, show_rows
 from forgelog.errors import InvalidInput
 from forgelog.units import format_bytes
 
@@ -29,7 +29,7 @@ MOST_SHOWN = 50
 _COLUMNS = [
     column("Stage", least=8),
     column("After", rank=2, least=8),
-    column("Reads", least=16, wrap=True),
+    Column("Reads", lambda row: "; ".join(row["reads"]), least=16, wrap=True),
     column("Writes", rank=1, least=12, wrap=True),
     column("If", "condition", rank=2, least=8, wrap=True),
     column("Tasks", rank=3),

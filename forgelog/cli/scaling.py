@@ -9,7 +9,7 @@ import typer
 
 from forgelog.cli import complete
 from forgelog.cli.common import OutputOption, with_client
-from forgelog.cli.render import Format, show_done, show_fields
+from forgelog.cli.render import Format, plain, show_done, show_fields
 from forgelog.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -142,7 +142,9 @@ def show_reasons(found: Any) -> None:
         "waiting": [f"replica {each['replica']}: {each['why']}" for each in found["waiting"]],
         "crash": found["crash_reason"],
         "crashed": found["crashed_at"],
-        "alerts": [f"{alert['summary']}, since {alert['since']:%Y-%m-%d %H:%M:%S}" for alert in found["firing"]],
+        "alerts": [
+            f"{alert['summary']}, since {plain(alert['since'].replace(microsecond=0))}" for alert in found["firing"]
+        ],
     }
     show_fields(fields, title=found["deployment_id"])
 

@@ -193,8 +193,9 @@ class Deployments(Decider[Deployment]):
         if isinstance(command, Report):
             return ()  # of one that is over too: its routers may not know it yet
         if state.status is None or state.status is DeploymentStatus.TERMINATED:
-            problem = f"there is no deployment {id!r}" if state.status is None else f"deployment {id} is terminated"
-            raise absent("deployment_id", problem, _SHOWN)
+            if state.status is None:
+                raise absent("deployment_id", f"there is no deployment {id!r}", _SHOWN)
+            raise absent("deployment_id", f"deployment {id} is terminated", "deploy it again to use its name")
         if isinstance(command, ResolveRevision):
             return resolving.resolved(state, command)
         if isinstance(command, TerminateDeployment):
