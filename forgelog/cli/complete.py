@@ -45,6 +45,12 @@ def pipelines(incomplete: str) -> list[str]:
     return _beginning(incomplete, [row["name"] for row in rows])
 
 
+def pipeline_templates(incomplete: str) -> list[str]:
+    """Names of saved templates of pipelines."""
+    rows = _rows(lambda client: client.pipeline_templates.list(limit=MOST))
+    return _beginning(incomplete, [row["name"] for row in rows])
+
+
 def pipeline_datasets(incomplete: str) -> list[str]:
     """Names of datasets that pipelines make."""
     rows = _rows(lambda client: client.pipeline_data.list(limit=MOST))

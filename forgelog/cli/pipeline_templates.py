@@ -37,7 +37,10 @@ PLACE = "FOLDER/"
 """Stands in a template's manifest for where it is written to: paths of files are whole."""
 ORDERS = ("uses", "rating")
 
-TemplateArgument = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Its name, or its id.")]
+TemplateArgument = Annotated[
+    str,
+    typer.Argument(metavar="TEMPLATE", help="Its name, or its id.", autocompletion=complete.pipeline_templates),
+]
 
 _RATINGS = (
     column("Stars", right=True),

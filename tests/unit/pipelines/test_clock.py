@@ -351,7 +351,7 @@ def test_a_backfill_is_cancelled_once() -> None:
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"range_end": at("2026-05-10")}, "range_end: 2026-05-10T00:00:00.00:00 has not come yet"),
+        ({"range_end": at("2026-05-10")}, "range_end: 2026-05-10T00:00:00Z has not come yet"),
         ({"range_end": at("2026-05-01 12:00")}, "range_end: no whole interval of the schedule lies before it"),
         ({"parameters": {"day": "x"}}, "parameters.day is no parameter of this pipeline"),
     ],
