@@ -26,7 +26,9 @@ from forgelog.cli.render import (
     show_rows,
     write,
 )
+from forgelog.cli.show import wants
 from forgelog.errors import InvalidInput, NotFound, Refused
+from forgelog.units import format_bytes
 
 if TYPE_CHECKING:
     from forgelog.client.aio import AsyncClient
@@ -198,10 +200,16 @@ def _parameter(name: str, spec: Any) -> str:
 
 
 def _recommended(practices: Any) -> list[str]:
-    said = [f"{name}={value}" for name, value in practices["parallelism"].items() if value is not None]
-    if (worker := practices["worker"]) is not None:
-        said += [f"worker.{name}={value}" for name, value in worker.items() if value]
-    return said
+    """``2 max workers``, ``1 cpu, 4Gi``"""
+    parallelism, worker = practices["parallelism"], practices["worker"]
+    said = [f"{value} {name.replace('_', ' ')}" for name, value in parallelism.items() if value is not None]
+    if worker is None:
+        return said
+    storage = worker["storage_bytes"]
+    return [
+        *said,
+        f"{wants({**worker, 'gpus': 0})} a worker{f', {format_bytes(storage)} of storage' if storage else ''}",
+    ]
 
 
 @app.command("save")
@@ -288,7 +296,8 @@ def rm(template: TemplateArgument, output: OutputOption = Format.TABLE) -> None:
 
 def _written(name: str, folder: Path) -> Path:
     if name not in names():
-        raise InvalidInput(f"there is no template {name!r}; there are {', '.join(names())}")
+        saved = "'forgelog pipeline template ls' shows saved ones too, which 'use' makes a pipeline of"
+        raise InvalidInput(f"no template {name!r} comes with Forgelog; there are {', '.join(names())}; {saved}")
     if folder.exists():
         raise InvalidInput(f"--into: {folder} is there already; name a folder that is not")
     try:

@@ -69,7 +69,7 @@ async def test_a_pipeline_is_made_of_a_template_and_runs(
     assert pipeline.template == {"template_id": "csv-in", "revision": 1}
     assert (pipeline.spec["execution"]["max_workers"], pipeline.spec["execution"]["worker"]["cpus"]) == (2, 0.2)
     assert [row.name for row in await client.pipelines.list(template="csv-in")] == ["till"]
-    with pytest.raises(Refused, match="is 7, and the newest of template csv-in is 1"):
+    with pytest.raises(Refused, match="revision 7 of template csv-in is not its newest, which is 1"):
         await client.pipeline_templates.use("csv-in", "till", sources=sources, sinks=sinks, revision=7)
 
     number = await client.pipeline_runs.start("till")
@@ -92,7 +92,12 @@ async def test_a_pipeline_is_made_of_a_template_and_runs(
     listed = await platform.command(tmp_path, "pipeline", "template", "ls")
     assert [line.split()[0] for line in listed.stdout.splitlines()[1:3]] == ["csv-in", "batch-inference"]
     shown = await platform.command(tmp_path, "pipeline", "template", "show", "csv-in")
-    for said in ("raw: file_system, csv, with amount BIGINT not null", "max_workers=2", "Give each folder", "quick"):
+    for said in (
+        "raw: file_system, csv, with amount BIGINT not null",
+        "2 max workers, 0.2 cpus, ",
+        "Give each folder",
+        "quick",
+    ):
         assert said in shown.stdout
     history = await platform.command(tmp_path, "history", "csv-in")
     assert "PipelineTemplateDefined" in history.stdout

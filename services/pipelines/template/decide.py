@@ -131,7 +131,7 @@ def _rated(state: Template, command: RatePipelineTemplate, rater: str) -> Sequen
 
 def _used(state: Template, spec: PipelineTemplateSpec, use: UsePipelineTemplate, context: DecisionContext) -> Event:
     if use.revision not in (0, state.revision):
-        problem = f"is {use.revision}, and the newest of template {use.template_id} is {state.revision}"
+        problem = f"revision {use.revision} of template {use.template_id} is not its newest, which is {state.revision}"
         raise forbidden("revision", problem, "look at that one, and give it, or leave it out")
     pipeline, errors = made(spec, use)
     if pipeline is None:

@@ -214,7 +214,7 @@ def test_only_the_newest_revision_is_used() -> None:
     desk = defined()
     desk.send(DefinePipelineTemplate(name="files", spec=spec(category="files")))
     assert used(desk, revision=2).revision == 2
-    with pytest.raises(Refused, match="is 1, and the newest of template files is 2"):
+    with pytest.raises(Refused, match="revision 1 of template files is not its newest, which is 2"):
         desk.send(use(revision=1))
 
 

@@ -48,7 +48,7 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     assert "is there already; name a folder that is not" in refused.output
     unknown = CliRunner().invoke(app, ["template", "no-such", "--into", str(tmp_path / "x")])
-    assert "there is no template 'no-such'; there are batch-inference" in unknown.output
+    assert "no template 'no-such' comes with Forgelog; there are batch-inference" in unknown.output
 
 
 def test_a_folder_with_signs_of_patterns_in_its_name_is_written_as_itself(tmp_path: Path) -> None:
