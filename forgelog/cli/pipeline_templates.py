@@ -124,7 +124,7 @@ def ls(
         Column("Category", lambda row: row.get("category", ""), rank=3),
         Column("Uses", lambda row: str(row.get("uses", "")), right=True, rank=1),
         Column("Rating", _rating, right=True),
-        column("Description", rank=2),
+        column("Description", rank=2, least=16, wrap=True),
         column("By", "owner", rank=4),
     ]
     show_rows(rows, columns, output, empty="there are no such templates")
