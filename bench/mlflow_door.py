@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,6 +39,10 @@ from tests.integration.cluster import Cluster, cluster
 SECONDS = 4.0
 """Of each kind of request, by each number of connections, at each server, in each turn."""
 WARM = 0.5
+AT_REST = 0.3
+"""Of a CPU, what servers may use that nobody asks."""
+MOST_SETTLING = 30.0
+"""Seconds."""
 MOST_OF_CLIENT = 2
 """Turns of the client itself, which needs half a minute at MLflow's server."""
 CREATE, METRIC, BATCH = COUNTS
@@ -126,6 +131,7 @@ async def turn(server: Server, servers: Sequence[Server], recording: Recording, 
                 requests = recording.creating(server.address)
             else:
                 requests = recording.logging(kind, server.address, runs)
+            await settled()
             before = cpu(server, servers)
             played = await play(server.address, requests, seconds, connections, keep=kind == CREATE)
             if played.rate > best:
@@ -135,6 +141,18 @@ async def turn(server: Server, servers: Sequence[Server], recording: Recording, 
             runs += [orjson.loads(body)["run"]["info"]["run_id"] for body in played.bodies]
         server.played[kind].append(best)
         server.spent[kind].append(spent)
+
+
+async def settled() -> None:
+    """Returns once the servers have ended what they were given: a connection that is closed leaves its request behind,
+    and seconds of work for the CPUs that the next server, or the next number of connections, is measured on."""
+    until = time.monotonic() + MOST_SETTLING
+    while time.monotonic() < until:
+        here = [each for each in tree(psutil.Process()) if each.pid != os.getpid()]
+        before = cpu_seconds(here)
+        await asyncio.sleep(0.5)
+        if cpu_seconds(here) - before < 0.5 * AT_REST:
+            return
 
 
 @asynccontextmanager
