@@ -21,8 +21,12 @@ _MOST_CELL = 60
 
 def predict(
     name: NameArgument,
+    given: Annotated[
+        list[str] | None, typer.Argument(metavar="[INPUT=JSON]...", help="Its inputs, such as 'x=[[1,2]]'.")
+    ] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="name=JSON, such as x=[[1,2]] (repeatable).")
+        list[str] | None,
+        typer.Option("--input", "-i", metavar="INPUT=JSON", help="The same, as an option (repeatable)."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="FILE", help="All inputs, as JSON or CSV; - for stdin.")
@@ -52,12 +56,12 @@ def predict(
     async def work() -> Any:
         from forgelog.client import predicting
 
-        given = _given(inputs, file, csv)
+        said = _given([*(given or ()), *(inputs or ())], file, csv, "INPUT" if given else "--input")
         asked = predicting.read_pairs(parameters or (), "--parameter")
         key = None if key_file is None else predicting.key_of_file(key_file, "--key-file")
         return await predicting.predict(
             name,
-            given,
+            said,
             project=os.environ.get("FORGELOG_PROJECT", "") or "local/default",
             outputs=outputs or (),
             parameters=asked,
@@ -97,16 +101,16 @@ def _json(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _given(inputs: list[str] | None, file: Path | None, as_csv: bool) -> Any:
+def _given(inputs: list[str] | None, file: Path | None, as_csv: bool, place: str = "--input") -> Any:
     from forgelog.client import csv_inputs, predicting
     from forgelog.user_files import read_at_most
 
     if (file is None) == (not inputs):
-        raise InvalidInput("give the inputs: either --input name=JSON for each, or --file FILE (- for stdin)")
+        raise InvalidInput("give the inputs: either each as NAME=JSON, or --file FILE (- for stdin)")
     if file is None:
         if as_csv:
             raise InvalidInput("--csv is of a file; name it by --file (- for stdin)")
-        return predicting.read_pairs(inputs or (), "--input")
+        return predicting.read_pairs(inputs or (), place)
     try:
         text = read_at_most(file, _MOST_OF_REQUEST, "a request")
     except InvalidInput as error:

@@ -135,10 +135,11 @@ async def test_a_key_opens_what_it_is_for_until_it_is_revoked(
         answered = found.request
 
         variables = {"FORGELOG_ROUTER": address, "FORGELOG_ENDPOINT_KEY": good.token}
-        asked = ("predict", "keyed-sum", "--input", "x=[[1,2],[3,4]]")
+        asked = ("predict", "keyed-sum", "x=[[1,2],[3,4]]")
         shown = await platform.command(tmp_path, *asked, more=variables)
         assert shown.returncode == 0, shown.stderr
         assert [line.split() for line in shown.stdout.splitlines()] == [["ROW", "SUM"], ["0", "3"], ["1", "7"]]
+        asked = ("predict", "keyed-sum", "--input", "x=[[1,2],[3,4]]")
         as_json = await platform.command(tmp_path, *asked, "-o", "json", more=variables)
         assert json.loads(as_json.stdout)["outputs"][0]["data"] == [3, 7]
 
