@@ -45,4 +45,11 @@ CHANGES: tuple[Change, ...] = (
         ],
         ("2026-11-27-experiments",),
     ),
+    Change(
+        "moments in texts end in Z",
+        "Texts for people write a moment in one way, as tables and JSON do.",
+        "answers/by//v1/*as_of=*/body/error/message",
+        lambda message: message.replace("+00:00", "Z"),
+        ("2026-11-26", "2026-11-27", "2026-11-27-experiments"),
+    ),
 )
