@@ -198,8 +198,8 @@ class Cluster:
             )
 
     def processes(self) -> list[psutil.Process]:
-        """Services and agents."""
-        return [psutil.Process(process.pid) for process in self._processes.values()]
+        """Services and agents, without those that have ended by themselves."""
+        return [psutil.Process(process.pid) for process in self._processes.values() if process.poll() is None]
 
     def process(self, name: str) -> psutil.Process:
         """Of a service or an agent."""
