@@ -27,6 +27,7 @@ from forgelog.cli.render import (
     write,
 )
 from forgelog.cli.show import wants
+from forgelog.cli.templates import rating_text
 from forgelog.errors import InvalidInput, NotFound, Refused
 from forgelog.units import format_bytes
 
@@ -123,15 +124,11 @@ def ls(
         Column("Revision", lambda row: str(row.get("revision", "")), right=True),
         Column("Category", lambda row: row.get("category", ""), rank=3),
         Column("Uses", lambda row: str(row.get("uses", "")), right=True, rank=1),
-        Column("Rating", _rating, right=True),
+        Column("Rating", rating_text, right=True),
         column("Description", rank=2, least=16, wrap=True),
         column("By", "owner", rank=4),
     ]
     show_rows(rows, columns, output, empty="there are no such templates")
-
-
-def _rating(row: Any) -> str:
-    return f"{row['rating']:.1f} ({row['ratings']})" if row.get("ratings") else ""
 
 
 @app.command("show")
@@ -164,7 +161,7 @@ def show(template: TemplateArgument, at: AtOption = None, output: OutputOption =
         "recommended": _recommended(found["practices"]),
         "notes": found["practices"]["notes"],
         "uses": found["uses"],
-        "rating": _rating(found),
+        "rating": rating_text(found),
         "owner": found["owner"],
         "project": found["project"],
         "deleted": found["deleted_at"],

@@ -62,7 +62,7 @@ def show_list(
         column("Version", right=True),
         column("Framework", rank=3),
         column("Uses", right=True, rank=1),
-        Column("Rating", lambda row: f"{row['rating']:.1f} ({row['ratings']})" if row["ratings"] else "", right=True),
+        Column("Rating", rating_text, right=True),
         column("Description", rank=2, least=16, wrap=True),
         column("Id", "template_id", rank=5),
         age_column("Saved", "updated_at", moved or datetime.now(UTC), rank=4),
@@ -104,6 +104,11 @@ def show(template: TemplateArgument, at: AtOption = None, output: OutputOption =
     if ratings:
         write("\n")
         print_table(ratings, _RATINGS)
+
+
+def rating_text(row: Any) -> str:
+    """``4.5 (2)``: the mean of the stars and how many people gave them; empty without any."""
+    return f"{row['rating']:.1f} ({row['ratings']})" if row.get("ratings") else ""
 
 
 def said(check: Any) -> str:

@@ -30,9 +30,8 @@ from events.language.pipelines.template_uses import in_definition, sampled, temp
 from events.language.pipelines.templates import Parallelism, PipelineTemplateSpec
 from forgelog.errors import Problem
 from forgelog.manifest import kinds
-from forgelog.manifest.nodes import Node, only_map, problem
-from forgelog.manifest.pipelines import SHORTHAND, name_of, placed, with_sources
-from forgelog.manifest.programs import folder_of
+from forgelog.manifest.nodes import Node, only_map
+from forgelog.manifest.pipelines import SHORTHAND, document, one_code, placed, with_sources
 from forgelog.manifest.shape import Shaper
 from forgelog.pipelines.checking import can_check, sql_errors
 
@@ -67,44 +66,24 @@ PIPELINE_TEMPLATE = kinds.ManifestKind(
 
 
 def _template(node: Node, problems: list[Problem]) -> ManifestTemplate | None:
-    if node.kind != "map":
-        problems.append(problem(node, "a template is a map of keys", "write for example 'name: files-in'"))
+    read = document(node, problems, PipelineTemplateSpec, "template", "files-in", {"definition": _definition})
+    if read is None:
         return None
-    name = upload = ""
-    rest: list[tuple[Node, Node]] = []
-    for key, value in node.pairs:
-        if key.text == "name":
-            name = name_of(value, problems, "template")
-        elif key.text == "upload":
-            upload = folder_of(value, problems)
-        elif key.text == "definition" and value.kind == "map":
-            rest.append((key, _definition(value)))
-        else:
-            rest.append((key, value))
-    if not name and not any(key.text == "name" for key, _ in node.pairs):
-        problems.append(problem(node, "has no name", "write for example 'name: files-in'", "name"))
-    shaper = Shaper(SHORTHAND)
-    data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), PipelineTemplateSpec)
-    spec = shaper.validated(data, PipelineTemplateSpec)
-    problems += shaper.problems
-    if spec is None:
-        return None
+    name, spec, upload, shaper = read
     errors = template_errors(spec)
     if not errors and can_check():
         errors = [in_definition(error) for error in sql_errors(sampled(spec))]
     problems += [placed(error, shaper) for error in errors]
-    if upload and spec.definition.code is not None:
-        hint = "leave one of them out: code is what becomes of an uploaded folder"
-        problems.append(problem(node, "goes with no definition.code", hint, "upload"))
+    one_code(node, upload, spec.definition.code, "definition.code", problems)
     return ManifestTemplate(name, spec, upload)
 
 
 def _definition(given: Node) -> Node:
-    pairs = [
-        (key, with_sources(value) if key.text == "stages" and value.kind == "list" else value)
-        for key, value in given.pairs
-    ]
-    return replace(given, pairs=pairs)
+    if given.kind != "map":
+        return given
+    return replace(
+        given, pairs=[(key, with_sources(value) if key.text == "stages" else value) for key, value in given.pairs]
+    )
 
 
 class TemplateUse(Model):

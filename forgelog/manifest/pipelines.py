@@ -11,11 +11,13 @@ stages:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from events.language.base import Model
 from events.language.common import FieldError, shown
 from events.language.pipelines.checks import spec_errors
 from events.language.pipelines.formats import DataFormat
@@ -29,6 +31,8 @@ from forgelog.manifest.programs import folder_of
 from forgelog.manifest.shape import Path, Shaper
 from forgelog.manifest.shorthand import OF_JOBS, Shorthand
 from forgelog.pipelines.checking import can_check, sql_errors
+
+M = TypeVar("M", bound=Model)
 
 _NAME: TypeAdapter[str] = TypeAdapter(PipelineName)
 
@@ -57,40 +61,60 @@ PIPELINE = kinds.ManifestKind("Pipeline", "name and stages", "forgelog pipeline 
 
 
 def _pipeline(node: Node, problems: list[Problem]) -> ManifestPipeline | None:
+    read = document(node, problems, PipelineSpec, "pipeline", "daily-sales", {"stages": with_sources})
+    if read is None:
+        return None
+    name, spec, upload, shaper = read
+    errors = spec_errors(spec)
+    if not errors and can_check():
+        errors = sql_errors(spec)
+    problems += [placed(error, shaper) for error in errors]
+    one_code(node, upload, spec.code, "code", problems)
+    return ManifestPipeline(name, spec, upload)
+
+
+def document(
+    node: Node,
+    problems: list[Problem],
+    model: type[M],
+    what: str,
+    example: str,
+    written_out: Mapping[str, Callable[[Node], Node]],
+) -> tuple[str, M, str, Shaper] | None:
+    """The name, the rest as `model`, the folder to be uploaded, and where each value stands, of what a document says of
+    a `what`, such as `example`; None if the rest is none. `written_out`: key → what makes its value the model's."""
     if node.kind != "map":
-        problems.append(problem(node, "a pipeline is a map of keys", "write for example 'name: daily-sales'"))
+        problems.append(problem(node, f"a {what} is a map of keys", f"write for example 'name: {example}'"))
         return None
     name = upload = ""
     rest: list[tuple[Node, Node]] = []
     for key, value in node.pairs:
         if key.text == "name":
-            name = name_of(value, problems)
+            name = _name_of(value, problems, what)
         elif key.text == "upload":
             upload = folder_of(value, problems)
-        elif key.text == "stages" and value.kind == "list":
-            rest.append((key, with_sources(value)))
         else:
-            rest.append((key, value))
+            rest.append((key, written_out[key.text](value) if key.text in written_out else value))
     if not name and not any(key.text == "name" for key, _ in node.pairs):
-        problems.append(problem(node, "has no name", "write for example 'name: daily-sales'", "name"))
+        problems.append(problem(node, "has no name", f"write for example 'name: {example}'", "name"))
     shaper = Shaper(SHORTHAND)
-    data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), PipelineSpec)
-    spec = shaper.validated(data, PipelineSpec)
+    data = shaper.shape(Node("map", pairs=rest, line=node.line, column=node.column), model)
+    spec = shaper.validated(data, model)
     problems += shaper.problems
-    if spec is None:
-        return None
-    errors = spec_errors(spec)
-    if not errors and can_check():
-        errors = sql_errors(spec)
-    problems += [placed(error, shaper) for error in errors]
-    if upload and spec.code is not None:
+    return None if spec is None else (name, spec, upload, shaper)
+
+
+def one_code(node: Node, upload: str, code: object, place: str, problems: list[Problem]) -> None:
+    """A folder to be uploaded and code that is uploaded already do not go together."""
+    if upload and code is not None:
         hint = "leave one of them out: code is what becomes of an uploaded folder"
-        problems.append(problem(node, "goes with no code", hint, "upload"))
-    return ManifestPipeline(name, spec, upload)
+        problems.append(problem(node, f"goes with no {place}", hint, "upload"))
 
 
 def with_sources(stages: Node) -> Node:
     """Stages with their inputs written out: ``raw: {type: s3, path: …}`` is a source."""
+    if stages.kind != "list":
+        return stages
     return replace(stages, items=[_with_sources(stage) for stage in stages.items])
 
 
@@ -113,7 +137,7 @@ def _input(given: Node) -> Node:
     return Node("map", pairs=[(key, given)], line=given.line, column=given.column)
 
 
-def name_of(value: Node, problems: list[Problem], what: str = "pipeline") -> str:
+def _name_of(value: Node, problems: list[Problem], what: str) -> str:
     """What a document is called; empty if it is no name."""
     try:
         return _NAME.validate_python(value.text)

@@ -27,7 +27,7 @@ from events.language.experiments.templates import (
     TemplateRevised,
     TemplateSaved,
 )
-from events.language.ratings import MOST_RATINGS
+from events.language.ratings import is_news
 from events.writer.decider import DecisionContext
 from services.experiments.catalogue.state import Catalogue, Template
 from services.experiments.refusals import exhausted, exists, forbidden
@@ -51,12 +51,8 @@ def decided(state: Catalogue, command: TemplateCommand, context: DecisionContext
             return ()
         return [TemplateRevised(project=project, template_id=id, number=template.version + 1, spec=command.spec)]
     assert isinstance(command, RateTemplate)
-    said = command.stars, command.comment
-    if template.ratings.get(context.actor) == said:
+    if not is_news(template.ratings, context.actor, command.stars, command.comment, template=id):
         return ()
-    if len(template.ratings) >= MOST_RATINGS and context.actor not in template.ratings:
-        problem = f"template {id} has {MOST_RATINGS} ratings, and takes no more"
-        raise exhausted("template_id", problem, "those who have rated it may change their rating")
     return [
         TemplateRated(
             project=project, template_id=id, rater=context.actor, stars=command.stars, comment=command.comment

@@ -26,7 +26,7 @@ from events.language.pipelines.templates import (
     RatePipelineTemplate,
     UsePipelineTemplate,
 )
-from events.language.ratings import MOST_RATINGS
+from events.language.ratings import is_news
 from events.log.ids import named_id
 from events.writer.decider import Decider, DecisionContext
 from events.writer.dumps import Names
@@ -116,12 +116,8 @@ def _defined(state: Template, command: DefinePipelineTemplate, context: Decision
 
 def _rated(state: Template, command: RatePipelineTemplate, rater: str) -> Sequence[Event]:
     id = command.template_id
-    if state.ratings.get(rater) == (command.stars, command.comment):
+    if not is_news(state.ratings, rater, command.stars, command.comment, template=id):
         return []
-    if len(state.ratings) >= MOST_RATINGS and rater not in state.ratings:
-        problem = f"template {id} has {MOST_RATINGS} ratings, and takes no more"
-        hint = "those who have rated it may change their rating"
-        raise refused(ErrorCode.RESOURCE_EXHAUSTED, "template_id", problem, hint)
     return [
         PipelineTemplateRated(
             template_id=id, rater=rater, revision=state.revision, stars=command.stars, comment=command.comment

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from events.language import ratings
 from events.language.common import ErrorCode, Refused
 from events.language.experiments import (
     BasicHyperparameters,
@@ -113,7 +114,7 @@ def test_each_persons_last_word_counts() -> None:
 
 
 def test_a_template_has_so_many_ratings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(templates, "MOST_RATINGS", 1)
+    monkeypatch.setattr(ratings, "MOST_RATINGS", 1)
     desk = saved()
     desk.send(RateTemplate(template_id="et1", stars=4))
     desk.send(RateTemplate(template_id="et1", stars=5))

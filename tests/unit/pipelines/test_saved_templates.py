@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from events.language import ratings
 from events.language.base import Command, Event
 from events.language.common import ErrorCode, Refused
 from events.language.pipelines.commands import DefinePipeline, RetirePipeline
@@ -28,7 +29,6 @@ from events.log.envelope import Meta, Position, Recorded
 from events.log.ids import with_assigned_id
 from events.writer.decider import DecisionContext
 from services.pipelines.projections import PROJECTION
-from services.pipelines.template import decide
 from services.pipelines.template.decide import Template, Templates
 from tests.rows import HeldRows
 from tests.unit.pipelines.desk import ID, NOON, PROJECT, Desk
@@ -275,7 +275,7 @@ def test_each_persons_last_word_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert desk.send(rated, "ada") == []
     desk.send(RatePipelineTemplate(template_id="files", stars=5), "ada")
     assert desk.state.ratings == {"ada": (5, "")}
-    monkeypatch.setattr(decide, "MOST_RATINGS", 1)
+    monkeypatch.setattr(ratings, "MOST_RATINGS", 1)
     with pytest.raises(Refused, match="template files has 1 ratings, and takes no more"):
         desk.send(rated, "bob")
 
