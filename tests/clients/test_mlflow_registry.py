@@ -60,13 +60,13 @@ async def test_a_model_from_its_creation_to_its_deletion(client: MlflowClient) -
         client.delete_registered_model_tag("digits", "never")
         found = client.get_registered_model("digits")
         assert (found.description, found.tags) == ("reads numerals", {"task": "vision", "team": "a"})
-        client.rename_registered_model("digits", "numerals")
-        assert client.get_registered_model("numerals").tags == found.tags
+        client.rename_registered_model("digits", "ciphers")
+        assert client.get_registered_model("ciphers").tags == found.tags
         assert refused(lambda: client.get_registered_model("digits"))[0] == "RESOURCE_DOES_NOT_EXIST"
-        code, text = refused(lambda: client.create_registered_model("numerals"))
-        assert (code, "there is a model 'numerals' already" in text) == ("RESOURCE_ALREADY_EXISTS", True)
-        client.delete_registered_model("numerals")
-        assert refused(lambda: client.delete_registered_model("numerals"))[0] == "RESOURCE_DOES_NOT_EXIST"
+        code, text = refused(lambda: client.create_registered_model("ciphers"))
+        assert (code, "there is a model 'ciphers' already" in text) == ("RESOURCE_ALREADY_EXISTS", True)
+        client.delete_registered_model("ciphers")
+        assert refused(lambda: client.delete_registered_model("ciphers"))[0] == "RESOURCE_DOES_NOT_EXIST"
         code, text = refused(lambda: client.create_registered_model("a/b"))
         assert (code, "name: 'a/b' has '/'" in text) == ("INVALID_PARAMETER_VALUE", True)
 

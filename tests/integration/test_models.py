@@ -34,14 +34,14 @@ async def published(client: AsyncClient, model: str, folder: Path, **fields: Any
 async def test_a_version_of_a_runs_files_is_verified_and_told_with_what_it_came_of(
     client: AsyncClient, tmp_path: Path
 ) -> None:
-    run = await client.runs.create("numerals")
+    run = await client.runs.create("written")
     await client.runs.log_inputs(run, [{"name": "mnist", "digest": "d1", "role": "training"}])
     await client.runs.log_artifacts(
         run, written(tmp_path / "m", model_pkl=b"\x80\x04x", config_json=b"{}"), folder="out"
     )
-    await client.models.register("numerals", tags={"task": "vision"}, card="# Numerals")
+    await client.models.register("written", tags={"task": "vision"}, card="# Written digits")
     version = await client.models.create_version(
-        "numerals",
+        "written",
         run=run,
         path="out",
         framework="pytorch",
@@ -55,7 +55,7 @@ async def test_a_version_of_a_runs_files_is_verified_and_told_with_what_it_came_
         metrics={"validation": {"accuracy": 0.9}},
         notes="first",
     )
-    assert (version.name, version.number, version.status, version.files) == ("numerals", 1, "verified", 2)
+    assert (version.name, version.number, version.status, version.files) == ("written", 1, "verified", 2)
     assert version.size_bytes == 5
     assert version.warnings == [
         "'model.pkl' is a pickle: to load it runs what its author wrote; load it only if you trust them"
@@ -64,7 +64,7 @@ async def test_a_version_of_a_runs_files_is_verified_and_told_with_what_it_came_
     assert (version.source_run_id, version.experiment_id, version.artifact_path) == (run, experiment, "out")
 
     async def found(**filters: Any) -> list[int]:
-        return [row.number for row in await client.models.versions("numerals", **filters)]
+        return [row.number for row in await client.models.versions("written", **filters)]
 
     assert await found(metrics_at_least={"validation.accuracy": 0.9}, quantization=["int8"], run=run) == [1]
     assert await found(metrics_at_least={"validation.accuracy": 0.91}) == []
@@ -74,29 +74,29 @@ async def test_a_version_of_a_runs_files_is_verified_and_told_with_what_it_came_
     assert await found(filter="framework = 'pytorch' and size_bytes > 4", order_by=["number"]) == [1]
     with pytest.raises(Refused, match="filter: at character 1: there is no attribute 'colour'; there are version_id,"):
         await found(filter="colour = 'red'")
-    (model,) = await client.models.list(filter="tags.task = 'vision' and name = 'numerals'", order_by=["name"])
-    assert (model.name, model.latest) == ("numerals", 1)
-    files = await client.models.download("numerals/1", into=tmp_path / "back")
+    (model,) = await client.models.list(filter="tags.task = 'vision' and name = 'written'", order_by=["name"])
+    assert (model.name, model.latest) == ("written", 1)
+    files = await client.models.download("written/1", into=tmp_path / "back")
     assert {file.path for file in files} == {"model.pkl", "config.json"}
 
     child = await published(
         client,
-        "numerals",
+        "written",
         written(tmp_path / "q", model_onnx=b"q"),
         parents=[{"version_id": version.version_id, "derivation": "quantized"}],
     )
     assert [row.number for row in await client.models.versions(parent=version.version_id)] == [2]
-    up = await client.models.lineage("numerals/2", direction="up")
+    up = await client.models.lineage("written/2", direction="up")
     nodes = {(node.kind, node.label or node.id, node.depth) for node in up.nodes}
     assert {
-        ("model_version", "numerals/2", 0),
-        ("model_version", "numerals/1", 1),
+        ("model_version", "written/2", 0),
+        ("model_version", "written/1", 1),
         ("run", run, 2),
         ("checkpoint", "c7", 2),
         ("dataset", "mnist@d1", 3),
-        ("experiment", "numerals", 3),
+        ("experiment", "written", 3),
     } <= nodes
-    near = await client.models.lineage("numerals/2", direction="up", depth=1)
+    near = await client.models.lineage("written/2", direction="up", depth=1)
     assert [(edge.source, edge.relation) for edge in near.edges] == [(version.version_id, "quantized")]
     data = await client.datasets.register("mnist", digest="d1", samples=10, splits={"train": 8, "test": 2})
     down = await client.models.lineage_of("dataset", data.version_id, direction="down")

@@ -61,7 +61,7 @@ async def test_workers_side_by_side_take_each_proposal_once_and_it_can_be_chosen
     platform: Cluster, client: AsyncClient, tmp_path: Path
 ) -> None:
     id = await client.tunings.create(
-        "searched", limits={"trials": 16, "parallel": 3}, plan={"algorithm": "tpe", "seed": 7, "space": SPACE}
+        "sought", limits={"trials": 16, "parallel": 3}, plan={"algorithm": "tpe", "seed": 7, "space": SPACE}
     )
     numbers = await asyncio.gather(*(work(client, id) for _ in range(3)))
     assert sorted(number for each in numbers for number in each) == list(range(16))
