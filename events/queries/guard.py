@@ -149,7 +149,7 @@ class Guarded:
                 return error
             await asyncio.sleep(_PAUSE)
             return None
-        if self._tables is None or held.caught_up or not _not_there(error) or _of_the_past(request):
+        if self._tables is None or held.caught_up or not _not_there(error):
             return error
         if why := await self._tables.why_behind():
             return QueryError(grpc.StatusCode.UNAVAILABLE, f"{error}, as far as the tables know, but {why}; ask again")
@@ -265,12 +265,6 @@ class _Held:
 
 def _not_there(error: Exception) -> bool:
     return isinstance(error, QueryError) and error.code is grpc.StatusCode.NOT_FOUND
-
-
-def _of_the_past(request: Any) -> bool:
-    """Whether a request is answered from the tables as they were: what came since changes nothing."""
-    options = getattr(request, "options", None)
-    return options is not None and "as_of" in options.DESCRIPTOR.fields_by_name and options.HasField("as_of")
 
 
 async def _abort(context: Any, error: Exception, method: str) -> NoReturn:

@@ -124,11 +124,13 @@ class Core:
     # Queries
 
     def options(self, context: str, at: datetime | None) -> options_pb2.ReadOptions:
-        """What every query carries: the moment, and this client's own writes (which a moment of the past precedes)."""
-        if at is not None:
-            return options_pb2.ReadOptions(as_of=timestamp(at, "at"))
+        """What every query carries: the moment, and this client's own writes. A moment may lie after them, and a name
+        that one of them gave stands for what had none then."""
         written = self.written.get(context, {})
-        return options_pb2.ReadOptions(at_least=[f"{place}@{offset}" for place, offset in written.items()])
+        options = options_pb2.ReadOptions(at_least=[f"{place}@{offset}" for place, offset in written.items()])
+        if at is not None:
+            options.as_of.CopyFrom(timestamp(at, "at"))
+        return options
 
     async def ask(self, method: Any, request: Any, what: str) -> Any:
         """The answer of a stub's method; `what` is asked for, in words for an error."""
