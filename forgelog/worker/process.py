@@ -243,8 +243,11 @@ class Spares:
             end_adopted()
             self.replaced += 1
         if self._current is None:
-            starting, self._next = self._next or self._begin(), None
-            self._current = await starting
+            if self._next is None or _has_failed(self._next):
+                self._next = self._begin()
+            # It stays the next one until it is here: its taker may be cancelled in the moment in which it has started.
+            self._current = await self._next
+            self._next = None
         if self._next is None:
             self._next = self._begin()
         return self._current
@@ -263,6 +266,10 @@ class Spares:
                 await (await self._next).end()
         if self._current is not None:
             await self._current.end()
+
+
+def _has_failed(starting: asyncio.Task[Executor]) -> bool:
+    return starting.done() and (starting.cancelled() or starting.exception() is not None)
 
 
 def end_adopted() -> int:

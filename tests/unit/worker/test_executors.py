@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -192,3 +192,53 @@ async def test_one_that_can_t_start_says_why(around: Around) -> None:
         await Executor.start(around.printing, LIMIT, command=(sys.executable, "-c", "raise SystemExit(3)"))
     with pytest.raises(NotStarted, match="can't be started: No such file"):
         await Executor.start(around.printing, LIMIT, command=("/none/such",))
+
+
+class Started:
+    """What `Spares` asks of an executor."""
+
+    spoilt = ""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    async def end(self) -> None:
+        self.ended = True
+
+
+async def test_no_executor_is_lost_when_its_taker_is_cancelled_as_it_starts() -> None:
+    started: list[Started] = []
+    taking: asyncio.Task[Executor]
+
+    async def start() -> Executor:
+        started.append(Started())
+        if len(started) == 1:
+            # Behind this step: the start is done by then, and its taker not yet awake.
+            asyncio.get_running_loop().call_soon(lambda: taking.cancel())
+        return cast(Executor, started[-1])
+
+    spares = Spares(start)
+    taking = asyncio.create_task(spares.take())
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    await spares.close()
+    assert started
+    assert all(each.ended for each in started)
+
+
+async def test_after_a_start_that_failed_the_next_is_tried() -> None:
+    starts = 0
+
+    async def start() -> Executor:
+        nonlocal starts
+        starts += 1
+        if starts < 3:
+            raise NotStarted("no memory")
+        return cast(Executor, Started())
+
+    spares = Spares(start)
+    for _ in range(2):
+        with pytest.raises(NotStarted):
+            await spares.take()
+    assert (await spares.take()).spoilt == ""
+    await spares.close()
