@@ -1684,7 +1684,7 @@ class PipelineRunRow(Answer, message="forgelog.pipelines.v1.PipelineRun"):
     retries: int
     """Attempts that failed and were tried again. 0 to 2147483647."""
     rows_read: int
-    """At least 0."""
+    """Rows of its stages' inputs: see `StageMetrics`. At least 0."""
     rows_written: int
     """At least 0."""
     bytes_read: int

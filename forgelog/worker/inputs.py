@@ -20,6 +20,7 @@ from forgelog.pipelines.engine.running import describe, execute
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.problems import StageError
 from forgelog.worker import windowing
+from forgelog.worker.counting import Counting
 from forgelog.worker.handing_on import attach_handed_on, hand_on
 from forgelog.worker.job import StageJob
 
@@ -36,6 +37,8 @@ Narrow = Callable[[io.Resolved], io.Resolved]
 class Inputs:
     """What was attached."""
 
+    counting: Counting
+    """The connection."""
     schemas: dict[str, tuple[Column, ...]] = field(default_factory=dict)
     read: list[LineageInput] = field(default_factory=list)
     outcomes: list[RuleOutcome] = field(default_factory=list)
@@ -43,6 +46,8 @@ class Inputs:
     taken: dict[str, StageOutput] = field(default_factory=dict)
     """Of inputs that stages have handed on: the first part, which says what the rows are computed from."""
     bytes: int = 0
+    known_rows: int = 0
+    """Of inputs that are no text: text is counted when it is read."""
     streams: list[StreamState] = field(default_factory=list)
     """Of inputs with windows: what is left to the next batch."""
     aside: list[quality.OfInput] = field(default_factory=list)
@@ -52,11 +57,16 @@ class Inputs:
     rejected: int = 0
     """Rows that the rules of sources have set aside."""
 
+    @property
+    def rows(self) -> int:
+        """That the inputs have; of text, those that queries have read by now."""
+        return self.known_rows + self.counting.rows_of_text()
 
-def attach(connection: Any, job: StageJob) -> Inputs:
+
+def attach(connection: Counting, job: StageJob) -> Inputs:
     """Make each input a relation. For a task, the one that it is done for each of has its own part alone. Raises
     StageError."""
-    inputs = Inputs()
+    inputs = Inputs(connection)
     for name in job.stage.inputs:
         try:
             _attach(connection, job, name, inputs)
@@ -73,6 +83,7 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
         outputs = job.handed_on(name)
         columns, size = attach_handed_on(connection, whole, outputs, job.scratch, job.objects)
         inputs.taken[name] = outputs[0]
+        inputs.known_rows += 1 if mine else sum(output.rows for output in outputs)
     else:
         resolved = io.resolve(source, job.context())
         by_file = mine and by_files(source)
@@ -86,7 +97,9 @@ def _attach(connection: Any, job: StageJob, name: str, inputs: Inputs) -> None:
             read = f"{whole} records"
             source, hidden = windowing.with_places(source)
             resolved = replace(resolved, source=source)
-        columns, size = _attach_source(connection, name, read, resolved, inputs, job.most_rows), resolved.bytes
+        counted = not job.most_rows and whole == name  # no one asks for the figures of a sample
+        columns, size = _attach_source(connection, name, read, resolved, inputs, job.most_rows, counted), resolved.bytes
+        inputs.known_rows += whole != name
         if windows:
             columns = _windowed(connection, job, name, read, resolved, inputs, hidden)
         inputs.read.append(_lineage_input(name, source, resolved, job.project))
@@ -182,14 +195,25 @@ def _one_file(resolved: io.Resolved, url: str) -> io.Resolved:
 
 
 def _attach_source(
-    connection: Any, input: str, name: str, resolved: io.Resolved, inputs: Inputs, most_rows: int
+    connection: Any,
+    input: str,
+    name: str,
+    resolved: io.Resolved,
+    inputs: Inputs,
+    most_rows: int,
+    counted: bool,
 ) -> tuple[Column, ...]:
-    """The relation `name` of an input's source: of the rows that its rules let pass."""
+    """The relation `name` of an input's source: of the rows that its rules let pass. `counted`: count those before."""
     source = resolved.source
     read = f"{name} read" if source.rules else name
-    columns = io.attach(connection, f"{name} full" if most_rows else read, resolved)
+    full = f"{name} full" if most_rows else read
+    columns, text = io.attach(connection, full, resolved)
+    if counted and text and resolved.rows is None:
+        inputs.counting.count_input(text)
+    elif counted:
+        inputs.known_rows += io.rows_of(connection, full, resolved)
     if most_rows:
-        query = f"SELECT * FROM {quoted(f'{name} full')} LIMIT {most_rows}"
+        query = f"SELECT * FROM {quoted(full)} LIMIT {most_rows}"
         execute(connection, f"CREATE VIEW {quoted(read)} AS {query}")
     if not source.rules:
         return columns

@@ -27,6 +27,7 @@ from forgelog.pipelines.engine import compile as compile_stage
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.io.context import IoContext
 from forgelog.pipelines.lineage.plans import lineage_of
+from forgelog.worker.counting import Counting
 from forgelog.worker.debugging import tell_inputs, tell_plan
 from forgelog.worker.failing import failure_of
 from forgelog.worker.framing import Message
@@ -47,7 +48,7 @@ def does_nothing(job: StageJob) -> bool:
 def transformed(job: StageJob) -> Iterator[tuple[Any, Inputs, Ran]]:
     """Steps 1 to 4: the connection, what was read, and what was run. Raises StageError."""
     share = 1 if job.worker.engine is PipelineEngine.DUCKDB else 4
-    connection = open_connection(job.memory // share, max(1, int(job.worker.cpus)), job.scratch)
+    connection = Counting(open_connection(job.memory // share, max(1, int(job.worker.cpus)), job.scratch))
     try:
         inputs = attach(connection, job)
         with _computed_by(job, connection) as compute:
@@ -134,13 +135,14 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     metrics = {"bytes_read": inputs.bytes, "rejected_rows": rejected, **inputs.metrics}
     said = {"outcomes": outcomes, "metrics": metrics}
     if (error := found.error()) is not None:
+        metrics["rows_read"] = inputs.rows
         return {"failed": {**failure_of(error), "kind": FailureKind.RULE}, **said}
     if inputs.streams:
         said["streams"] = [each.model_dump(mode="json") for each in inputs.streams]
     if stage.sink is None:
         output, size = hand_on(connection, found.clean, job.scratch, job.objects)
         output = output.model_copy(update=origins(inputs, ran).handed_on())
-        metrics |= {"rows_written": output.rows, "bytes_written": size}
+        metrics |= {"rows_read": inputs.rows, "rows_written": output.rows, "bytes_written": size}
         return {"output": output.model_dump(mode="json"), **said}
     context = job.context()
     with _all_or_none(context) as aside:
@@ -159,7 +161,7 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
             "lineage": made_of.lineage.model_dump(mode="json"),
             "transformations": [each.model_dump(mode="json") for each in applied(stage.transformations)],
         }
-    metrics |= {"rows_written": manifest.rows, "bytes_written": manifest.bytes}
+    metrics |= {"rows_read": inputs.rows, "rows_written": manifest.rows, "bytes_written": manifest.bytes}
     return {"prepared": prepared, **said}
 
 

@@ -25,6 +25,7 @@ from forgelog.pipelines.engine.literals import literal
 from forgelog.pipelines.engine.running import execute
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.problems import StageError
+from forgelog.worker.counting import Counting
 from forgelog.worker.failing import failure_of
 from forgelog.worker.framing import Message
 from forgelog.worker.handing_on import hand_on
@@ -83,7 +84,7 @@ class _Range:
         self.failed: list[int] = []
         self.failure: Message = {}
         self._outcomes: list[Any] = []
-        self._read = self._rejected = 0
+        self._bytes = self._rows = self._rejected = 0
         self._origins: Origins | None = None
 
     def add(self, task: int, job: StageJob) -> None:
@@ -92,9 +93,10 @@ class _Range:
         with transformed(job) as (connection, inputs, ran):
             found = checked(connection, ran, job.stage.rules)
             self._outcomes += [outcome.model_dump(mode="json") for outcome in found.outcomes]
-            self._read += inputs.bytes
+            self._bytes += inputs.bytes
             self._rejected += inputs.rejected + found.quarantined
             if (error := found.error()) is not None:
+                self._rows += inputs.rows
                 raise error
             if self._origins is None:  # those of the other tasks are the same
                 self._origins = origins(inputs, ran)
@@ -102,10 +104,11 @@ class _Range:
             target = literal(str(inner))
             execute(connection, f"COPY (SELECT * FROM {quoted(found.clean)}) TO {target} (FORMAT parquet)")
             inner.rename(path)
+            self._rows += inputs.rows
         self._files.append(path)
 
     def said(self) -> Message:
-        metrics: dict[str, int] = {"bytes_read": self._read, "rejected_rows": self._rejected}
+        metrics: dict[str, int] = {"rows_read": self._rows, "bytes_read": self._bytes, "rejected_rows": self._rejected}
         said: Message = {"metrics": metrics, "outcomes": self._outcomes[:400], "failed_tasks": self.failed}
         if self.failure:
             said["failed"] = self.failure
@@ -132,7 +135,7 @@ class _Range:
 
 @contextmanager
 def _opened(job: StageJob) -> Iterator[Any]:
-    connection = open_connection(job.memory, max(1, int(job.worker.cpus)), job.scratch)
+    connection = Counting(open_connection(job.memory, max(1, int(job.worker.cpus)), job.scratch))
     try:
         yield connection
     finally:

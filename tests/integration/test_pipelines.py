@@ -62,6 +62,8 @@ async def test_a_manifest_is_run_by_the_command_line(platform: Cluster, client: 
     stages = {each.stage_id: each for each in await client.pipeline_runs.stages("takings", 1)}
     assert {id: each.status for id, each in stages.items()} == dict.fromkeys(("load", "write", "report"), "completed")
     assert stages["write"].output["rows"] == 2
+    assert {id: each.metrics["rows_read"] for id, each in stages.items()} == {"load": 3, "write": 2, "report": 0}
+    assert (row.rows_read, row.rows_written) == (5, 4)
     assert [file.suffix for file in (tmp_path / "out").rglob("*.parquet")] == [".parquet"]
 
     ended = await platform.command(tmp_path, "pipeline", "cancel", "takings", "1")
@@ -102,6 +104,9 @@ async def test_a_manifest_is_run_by_the_command_line(platform: Cluster, client: 
     assert cached == {"load": done, "write": "", "report": ""}
     shown = await platform.command(tmp_path, "pipeline", "status", "takings", "-o", "json")
     assert done in shown.stdout
+    newest = orjson.loads(shown.stdout)
+    rows = {each["stage_id"]: each["metrics"].get("rows_read", 0) for each in newest["stages"]}
+    assert (rows["write"], newest["rows_read"]) == (2, 2)  # what a cached stage once read, this run has not
 
     with pytest.raises(Refused, match="'ten', which is no integer"):
         await client.pipeline_runs.start("takings", {"least": "ten"})

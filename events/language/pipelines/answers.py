@@ -146,6 +146,7 @@ class PipelineRun(Model):
     retries: _Count = 0
     """Attempts that failed and were tried again."""
     rows_read: Annotated[int, Field(ge=0)] = 0
+    """Rows of its stages' inputs: see `StageMetrics`."""
     rows_written: Annotated[int, Field(ge=0)] = 0
     bytes_read: Annotated[int, Field(ge=0)] = 0
     bytes_written: Annotated[int, Field(ge=0)] = 0

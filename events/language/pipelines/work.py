@@ -89,6 +89,8 @@ class StageMetrics(Model):
     """What a stage has taken and made."""
 
     rows_read: Count = 0
+    """Rows that its inputs have, each input once however many queries scan it; for a range of tasks, those of their
+    parts. Of files of text, the rows that were read of them."""
     rows_written: Count = 0
     bytes_read: Count = 0
     bytes_written: Count = 0

@@ -5,7 +5,7 @@ rows of its result aside (`write_aside`) and, once the dataset's version is deci
 functions are synchronous; a stage runs in a process of its own. Their errors are `StageError`.
 """
 
-from forgelog.pipelines.io.attaching import allowed_paths, attach
+from forgelog.pipelines.io.attaching import Attached, allowed_paths, attach, rows_of
 from forgelog.pipelines.io.context import DatasetAt, IoContext, Published, Resolved, ResolvedFile
 from forgelog.pipelines.io.late import Superseded
 from forgelog.pipelines.io.publishing import discard, discard_all, publish
@@ -14,6 +14,7 @@ from forgelog.pipelines.io.resolving import resolve
 from forgelog.pipelines.io.writing import write_aside
 
 __all__ = [
+    "Attached",
     "DatasetAt",
     "IoContext",
     "Published",
@@ -27,5 +28,6 @@ __all__ = [
     "publish",
     "reading_problem",
     "resolve",
+    "rows_of",
     "write_aside",
 ]

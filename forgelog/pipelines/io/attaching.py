@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
@@ -35,19 +35,42 @@ def allowed_paths(resolved: Resolved) -> tuple[str, ...]:
     return tuple(_names(resolved)) if _read_in_place(resolved) else ()
 
 
-def attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved) -> tuple[Column, ...]:
-    """Make the view `name` of a source's rows; its columns. Raises StageError, with the fields of the source."""
+class Attached(NamedTuple):
+    """The view of a source."""
+
+    columns: tuple[Column, ...]
+    text: tuple[str, ...] = ()
+    """Files of text, by the names under which DuckDB reads them with each query over the view."""
+
+
+def attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved) -> Attached:
+    """Make the view `name` of a source's rows. Raises StageError, with the fields of the source."""
     import duckdb
 
     try:
-        _attach(connection, name, resolved)
-        return described(connection, name)
+        text = _attach(connection, name, resolved)
+        return Attached(described(connection, name), tuple(text))
     except duckdb.Error as error:
         csv = (resolved.source.format and resolved.source.format.csv) or CsvOptions()
         raise unreadable_line(connection, error, csv, resolved) or reading_problem(error, resolved) from None
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved) -> None:
+def rows_of(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved) -> int:
+    """How many rows a view has that `attach` has made: as the files' names come with them, else by the files' footers.
+    Of files of text that means to read them. Raises StageError, as `attach`."""
+    import duckdb
+
+    if resolved.rows is not None:
+        return resolved.rows
+    try:
+        ((rows,),) = connection.execute(f"SELECT count(*) FROM {sql.name(name)}").fetchall()
+    except duckdb.Error as error:
+        raise reading_problem(error, resolved) from None
+    return int(rows)
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved) -> Sequence[str]:
+    """Answers the files of text: see `Attached`."""
     source = resolved.source
     if source.type is DataSourceType.DATABASE:
         from forgelog.pipelines.io.databases import extract
@@ -63,10 +86,11 @@ def _attach(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved
         )
         connection.execute(f"CREATE OR REPLACE VIEW {sql.name(name)} AS SELECT {types} LIMIT 0")
     else:
-        _attach_files(connection, name, resolved)
+        return _attach_files(connection, name, resolved)
+    return ()
 
 
-def _attach_files(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved) -> None:
+def _attach_files(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved) -> Sequence[str]:
     format_ = _format(resolved)
     reader = reader_of(format_.type)
     if _read_in_place(resolved):
@@ -77,6 +101,7 @@ def _attach_files(connection: duckdb.DuckDBPyConnection, name: str, resolved: Re
     _check_partitions(connection, resolved)
     query = reader.query(connection, paths, format_, resolved)
     _view(connection, name, resolved, query)
+    return paths if reader.is_text(format_) else ()
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, resolved: Resolved, query: str) -> None:
@@ -180,6 +205,8 @@ def _register(connection: duckdb.DuckDBPyConnection, resolved: Resolved) -> None
         for name, file in zip(names, resolved.files, strict=True)
     }
     connection.register_filesystem(FileTable(protocol, files))
+    # Else each query asks for the footers again. A name is of one content.
+    connection.execute("SET parquet_metadata_cache = true")
 
 
 def _folder(resolved: Resolved) -> Folder | None:

@@ -68,6 +68,8 @@ class ResolvedFile(NamedTuple):
     """Changes with the content: the store's, or a local file's time of change."""
     partition: Mapping[str, str | None] = {}
     """Of a version's file: the values of the columns that are not in it."""
+    rows: int | None = None
+    """None: what names the file does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,12 @@ class Resolved:
     @property
     def bytes(self) -> int:
         return sum(file.size for file in self.files)
+
+    @property
+    def rows(self) -> int | None:
+        """Of all files, as what names them says; None where it does not."""
+        known = [file.rows for file in self.files if file.rows is not None]
+        return sum(known) if known and len(known) == len(self.files) else None
 
     @property
     def key(self) -> str:

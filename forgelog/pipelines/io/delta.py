@@ -36,6 +36,7 @@ def table_files(
             action["size_bytes"],
             str(table.version()),
             {name: _text((action.get("partition") or {}).get(name)) for name in names},
+            action.get("num_records"),
         )
         for action in actions
     )

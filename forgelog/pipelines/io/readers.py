@@ -26,6 +26,9 @@ class Reader(Protocol):
     def in_place(self, format_: DataFormat) -> bool:
         """Whether DuckDB reads such files where they are."""
 
+    def is_text(self, format_: DataFormat) -> bool:
+        """Whether each query reads text, and nothing but that tells how many rows there are."""
+
     def brought(self, resolved: Resolved, format_: DataFormat, folder: Folder | None) -> list[str]:
         """The files in the scratch folder, in a form that DuckDB reads."""
 
@@ -42,6 +45,9 @@ def reader_of(kind: FileFormat) -> Reader:
 class _Parquet:
     def in_place(self, format_: DataFormat) -> bool:
         return True
+
+    def is_text(self, format_: DataFormat) -> bool:
+        return False
 
     def brought(self, resolved: Resolved, format_: DataFormat, folder: Folder | None) -> list[str]:
         return brought(resolved, folder)
@@ -81,6 +87,9 @@ class _Converted(_Parquet):
 class _Csv:
     def in_place(self, format_: DataFormat) -> bool:
         return (format_.csv or CsvOptions()).encoding is TextEncoding.UTF_8
+
+    def is_text(self, format_: DataFormat) -> bool:
+        return not (format_.csv or CsvOptions()).max_bad_rows  # see `_tolerant`
 
     def brought(self, resolved: Resolved, format_: DataFormat, folder: Folder | None) -> list[str]:
         options = format_.csv or CsvOptions()
@@ -205,6 +214,9 @@ def unreadable_line(
 
 class _Json:
     def in_place(self, format_: DataFormat) -> bool:
+        return True
+
+    def is_text(self, format_: DataFormat) -> bool:
         return True
 
     def brought(self, resolved: Resolved, format_: DataFormat, folder: Folder | None) -> list[str]:

@@ -14,7 +14,7 @@ from forgelog.pipelines.io.folders import Entry, Folder
 from forgelog.pipelines.io.listing import MAX_FILES, listed, url_of
 from forgelog.pipelines.io.opening import open_folder, split, type_of_url, whole_url
 from forgelog.pipelines.io.paths import filled, is_wild, literal, partition_of
-from forgelog.pipelines.io.versions import FolderVersion, newest, read_version
+from forgelog.pipelines.io.versions import UNKNOWN, FolderVersion, newest, read_version
 from forgelog.pipelines.io.words import shown
 from forgelog.pipelines.problems import StageError
 
@@ -104,7 +104,13 @@ def _version_of(source: DataSource, path: str, context: IoContext) -> Resolved |
 def _of_version(source: DataSource, context: IoContext, folder: Folder, version: FolderVersion) -> Resolved:
     types = {column.name: column for column in version.columns}
     files = tuple(
-        ResolvedFile(f"{folder.url}/{file.path}", file.bytes, file.checksum or version.attempt, file.partition)
+        ResolvedFile(
+            f"{folder.url}/{file.path}",
+            file.bytes,
+            file.checksum or version.attempt,
+            file.partition,
+            None if file.rows == UNKNOWN else file.rows,
+        )
         for file in version.files
     )
     return Resolved(

@@ -37,7 +37,7 @@ def rows(source: DataSource, context: IoContext) -> tuple[tuple[Column, ...], li
     allowed = ", ".join("'" + path.replace("'", "''") + "'" for path in allowed_paths(resolved))
     connection.execute(f"SET allowed_paths = [{allowed}]")
     connection.execute(f"SET allowed_directories = ['{context.scratch}/']")
-    columns = attach(connection, "rows", resolved)
+    columns = attach(connection, "rows", resolved).columns
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return columns, sorted(connection.execute("SELECT * FROM rows").fetchall(), key=str)

@@ -377,7 +377,7 @@ def test_a_quarantine_that_has_grown_is_read_with_the_columns_of_all_its_rows(tm
 
     source = DataSource.model_validate({"type": "dataset", "dataset": "clean.quarantine"})
     connection = duckdb.connect()
-    columns = attach(connection, "bad", resolve(source, context_of(tmp_path, dataset_versions=kept)))
+    columns = attach(connection, "bad", resolve(source, context_of(tmp_path, dataset_versions=kept))).columns
     assert {column.name for column in columns} == {"id", "note", "price", "_row", "_rules"}
     found = connection.execute("SELECT id, note, price, _rules FROM bad ORDER BY _rules").fetchall()
     assert [(str(id), note, None if price is None else float(price), rules) for id, note, price, rules in found] == [

@@ -19,6 +19,7 @@ from events.language.pipelines.sources import DataSource, Streaming
 from events.language.pipelines.windows import EventWindows, PartitionTime, StreamState
 from forgelog.pipelines.io.context import Resolved
 from forgelog.pipelines.problems import StageError
+from forgelog.worker.counting import Counting
 from forgelog.worker.inputs import Inputs, _windowed
 from forgelog.worker.job import StageJob
 from forgelog.worker.windowing import Windowed, compute, days_around, moved_on, with_places
@@ -287,7 +288,7 @@ def test_rows_of_open_windows_go_to_the_next_batch_with_the_watermark(tmp_path: 
         source = job.stage.inputs["raw"].source
         assert source is not None
         resolved = Resolved(source, job.context(), (), offsets={0: (first, first + len(times))})
-        inputs = Inputs()
+        inputs = Inputs(Counting(None))
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             values = ", ".join(f"({first + n}, {time})" for n, time in enumerate(times))
@@ -311,7 +312,7 @@ def test_a_run_without_a_batch_has_no_windows(tmp_path: Path) -> None:
     source = job.stage.inputs["raw"].source
     assert source is not None
     with pytest.raises(StageError, match="was given no batch of the topic by a trigger"):
-        _windowed(None, job, "raw", "records", Resolved(source, job.context(), ()), Inputs())
+        _windowed(None, job, "raw", "records", Resolved(source, job.context(), ()), Inputs(Counting(None)))
 
 
 @pytest.mark.parametrize(
