@@ -19,7 +19,7 @@ from events.language.pipelines.sinks import DataSink, OverwriteScope, WriteMode
 from events.language.pipelines.sources import QUARANTINE
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.transformations import CacheLevel
-from events.language.pipelines.work import FailureKind
+from events.language.pipelines.work import MAX_INLINE, FailureKind, StageOutput
 from events.process import faults
 from forgelog.pipelines import io, quality
 from forgelog.pipelines.engine import Plan, Ran, allow, explained, lock, open_connection, run_plan
@@ -72,7 +72,8 @@ def _computed_by(job: StageJob, connection: Any) -> Iterator[Callable[[Plan], Ra
     """What runs a plan: DuckDB itself, or Spark."""
     if job.worker.engine is PipelineEngine.DUCKDB:
         keep = CacheLevel.MEMORY if _read_again(job.stage) else CacheLevel.NONE
-        yield lambda plan: run_plan(connection, plan, scratch=job.scratch, keep=keep)
+        values = _may_be_a_value(job.stage)
+        yield lambda plan: run_plan(connection, plan, scratch=job.scratch, keep=keep, values=values)
         return
     from forgelog.pipelines.engine import spark
 
@@ -97,6 +98,20 @@ def _read_again(stage: StageSpec) -> bool:
     if sink is None or any(rule.enabled for rule in stage.rules):
         return False
     return bool(sink.partition_by) or sink.mode is WriteMode.UPSERT
+
+
+def _may_be_a_value(stage: StageSpec) -> bool:
+    """Whether the stage may hand on a plain value: nothing of it needs rows."""
+    return stage.sink is None and stage.for_each is None and not stage.rules
+
+
+def handed_on(
+    connection: Any, job: StageJob, ran: Ran, rows: str, most_inline: int = MAX_INLINE
+) -> tuple[StageOutput, int]:
+    """What a stage without a sink hands on, and how many bytes that has: its value, or the relation `rows`."""
+    if ran.value:
+        return StageOutput(value=ran.value), len(ran.value)
+    return hand_on(connection, rows, job.scratch, job.objects, most_inline)
 
 
 def checked(
@@ -140,7 +155,7 @@ def _keep(connection: Any, job: StageJob, inputs: Inputs, ran: Ran) -> Message:
     if inputs.streams:
         said["streams"] = [each.model_dump(mode="json") for each in inputs.streams]
     if stage.sink is None:
-        output, size = hand_on(connection, found.clean, job.scratch, job.objects)
+        output, size = handed_on(connection, job, ran, found.clean)
         output = output.model_copy(update=origins(inputs, ran).handed_on())
         metrics |= {"rows_read": inputs.rows, "rows_written": output.rows, "bytes_written": size}
         return {"output": output.model_dump(mode="json"), **said}

@@ -26,16 +26,16 @@ from events.language.pipelines.sources import DataSource, Streaming
 from events.language.pipelines.stages import StageSpec
 from events.language.pipelines.work import StageOutput, WorkerSpec
 from forgelog.pipelines import io, quality
-from forgelog.pipelines.engine.running import describe, execute
+from forgelog.pipelines.engine.running import Ran, describe, execute
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.io.database_drivers import table_name
 from forgelog.pipelines.io.writing import check_columns
 from forgelog.pipelines.problems import StageError
+from forgelog.pipelines.quality import Checked
 from forgelog.worker import processes
-from forgelog.worker.handing_on import hand_on
 from forgelog.worker.inputs import by_files
 from forgelog.worker.job import Ask, StageJob
-from forgelog.worker.making import transformed
+from forgelog.worker.making import handed_on, transformed
 
 T = TypeVar("T")
 
@@ -151,9 +151,9 @@ def _done(
     bench: Bench,
     stage: StageSpec,
     handed: Mapping[str, StageOutput],
-    end: Callable[[Any, StageJob, str, tuple[RuleOutcome, ...], StageError | None], T],
+    end: Callable[[Any, StageJob, Ran, Checked, tuple[RuleOutcome, ...]], T],
 ) -> T:
-    """What `end` makes of a stage's rows: (the connection, the job, the relation, outcomes, what is broken)."""
+    """What `end` makes of a stage's rows: (the connection, the job, what was run, its rules, outcomes of sources)."""
     if stage.job is not None:
         raise StageError(f"{stage.id}.job", "is a job, which has no rows to show", "submit it: forgelog submit")
     scratch = bench.scratch / stage.id
@@ -167,25 +167,23 @@ def _done(
                     check_columns(stage.sink, describe(connection, checked.clean))
                 except StageError as error:
                     raise error.below("sink") from None
-            return end(connection, job, checked.clean, (*inputs.outcomes, *checked.outcomes), checked.error())
+            return end(connection, job, ran, checked, tuple(inputs.outcomes))
     except StageError as error:
         raise error.below(stage.id) from error.__cause__
 
 
-def _handed_on(connection: Any, job: StageJob, relation: str, _: Any, problem: StageError | None) -> StageOutput:
-    if problem is not None:
+def _handed_on(connection: Any, job: StageJob, ran: Ran, checked: Checked, _: Any) -> StageOutput:
+    if (problem := checked.error()) is not None:
         raise problem
-    output, _size = hand_on(connection, relation, job.scratch, job.objects, most_inline=0)
+    output, _size = handed_on(connection, job, ran, checked.clean, most_inline=0)
     return output
 
 
-def _shown(
-    connection: Any, job: StageJob, relation: str, outcomes: tuple[RuleOutcome, ...], problem: StageError | None
-) -> Sample:
-    columns = describe(connection, relation)
-    found = execute(connection, f"SELECT * FROM {quoted(relation)} LIMIT {job.most_rows}")
-    names = [column.name for column in columns]
-    return Sample(columns, [dict(zip(names, row, strict=True)) for row in found], outcomes, problem)
+def _shown(connection: Any, job: StageJob, _: Ran, checked: Checked, outcomes: tuple[RuleOutcome, ...]) -> Sample:
+    columns = describe(connection, checked.clean)
+    found = execute(connection, f"SELECT * FROM {quoted(checked.clean)} LIMIT {job.most_rows}")
+    rows = [dict(zip([column.name for column in columns], row, strict=True)) for row in found]
+    return Sample(columns, rows, (*outcomes, *checked.outcomes), checked.error())
 
 
 def _job(bench: Bench, stage: StageSpec, handed: Mapping[str, StageOutput], scratch: Path) -> StageJob:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from events.language.pipelines.transformations import FrameType
+from events.language.pipelines.work import MAX_VALUE
 from forgelog.pipelines.engine.sql import quoted
 from forgelog.pipelines.problems import StageError, needs_extra
 
@@ -56,6 +58,27 @@ def take(connection: Any, name: str, result: Any, field: str) -> str:
         writer.register("_taken", as_arrow(native, field))
         writer.execute(f"CREATE TABLE {quoted(name)} AS SELECT * FROM _taken")
     return ""
+
+
+def value_of(result: Any, field: str) -> str | None:
+    """A plain value (a truth, a number, a text, a dict) as JSON; None of all else, which may be a frame.
+
+    Raises:
+        StageError: a dict has what JSON has not, or the JSON is too long.
+    """
+    native = as_native(result)
+    if _kind(native).startswith("numpy.") and getattr(native, "ndim", 1) == 0:
+        native = native.item()
+    if not isinstance(native, bool | int | float | str | dict):
+        return None
+    try:
+        text = json.dumps(native, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise StageError(field, f"gave a value that is no JSON: {error}", "return plain values, or a frame") from None
+    if len(text) > MAX_VALUE:
+        problem = f"gave a value of {len(text):,} characters as JSON, and at most {MAX_VALUE:,} are handed on"
+        raise StageError(field, problem, "return a frame")
+    return text
 
 
 def as_arrow(native: Any, field: str) -> Any:

@@ -38,6 +38,8 @@ class Ran:
     """Functions' results that are queries over relations (frames of narwhals, DuckDB's relations): name → query."""
     took: Mapping[str, tuple[str, ...]]
     """The relations that each function took."""
+    value: str = ""
+    """What the result is if that is no table, as JSON; the relation has it in a row with the column ``value``."""
 
 
 def run(
@@ -59,6 +61,7 @@ def run_plan(
     *,
     scratch: Path | None = None,
     keep: CacheLevel = CacheLevel.NONE,
+    values: bool = False,
 ) -> Ran:
     """Runs a plan in a connection that has its inputs.
 
@@ -68,6 +71,7 @@ def run_plan(
     3. Makes the result: a view, which computes it when it is read, or with `keep` a relation that holds it.
 
     scratch: where relations of `CacheLevel.DISK` are kept; the connection must be allowed to write there.
+    values: whether the function whose result is that of the plan may give a plain value.
 
     Raises:
         StageError: of the transformation that failed. What a view computes fails when it is read: see `explained`.
@@ -75,7 +79,7 @@ def run_plan(
     for function, path in plan.udfs:
         code = vectorized(function, found(functions, function.module, function.function, path), path)
         create_function(connection, function, code, path)
-    state = _State(connection, plan, functions, scratch, set(plan.inputs), {}, {})
+    state = _State(connection, plan, functions, scratch, values, set(plan.inputs), {}, {})
     for nth in range(len(plan.relations)):
         relation = state.plan.relations[nth]
         if relation.spark:
@@ -88,7 +92,7 @@ def run_plan(
         state.make(plan.output, keep)
     elif keep is not CacheLevel.NONE and plan.output in plan.inputs:
         return Ran(state.kept_copy(plan.output, keep), state.plan, state.given, state.took)
-    return Ran(plan.output, state.plan, state.given, state.took)
+    return Ran(plan.output, state.plan, state.given, state.took, state.value)
 
 
 def describe(connection: Any, relation: str) -> Schema:
@@ -127,10 +131,12 @@ class _State:
     plan: Plan
     functions: Functions
     scratch: Path | None
+    values: bool
     made: set[str]
     """Relations that the connection has."""
     given: dict[str, str]
     took: dict[str, tuple[str, ...]]
+    value: str = ""
 
     def make(self, name: str, level: CacheLevel) -> None:
         relation = self.plan[name]
@@ -173,6 +179,9 @@ class _State:
         taken = {arg: frames.frame(self.connection, name, settings.frame, field) for arg, name in named.items()}
         try:
             result = code(**taken, **values)
+            if self.values and relation.name == self.plan.output:
+                self.value = frames.value_of(result, f"{field}.function") or ""
+                result = [self.value] if self.value else result
             text = frames.take(self.connection, relation.name, result, f"{field}.function")
         except StageError:
             raise

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from forgelog.pipelines.engine import run_plan
 from forgelog.pipelines.problems import StageError
 from tests.unit.pipelines.staging import Stage, columns
 
@@ -77,6 +78,42 @@ def test_a_pandas_frame_is_taken(tmp_path: Path) -> None:
 )
 def test_a_list_is_rows_or_one_column(tmp_path: Path, result: Any, expected: Any) -> None:
     assert staged(tmp_path, listed=lambda: result).rows(python("listed")) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        (7, "7"),
+        (False, "false"),
+        (0.5, "0.5"),
+        ("late", '"late"'),
+        ({"n": [1, None]}, '{"n": [1, null]}'),
+        (pl.DataFrame({"n": [1, 2]}).to_numpy().sum(), "3"),
+    ],
+)
+def test_the_last_function_may_give_a_plain_value(tmp_path: Path, result: Any, value: str) -> None:
+    stage = staged(tmp_path, told=lambda _: result)
+    ran = run_plan(stage.connection, stage.plan(python("told")), stage.function, values=True)
+    assert ran.value == value
+    assert stage.query(ran.relation) == [(value,)]
+    then = {"filter": {"where": "value <> ''"}}
+    with pytest.raises(StageError, match="gave"):
+        run_plan(stage.connection, stage.plan({"id": "d", **python("told")}, then), stage.function, values=True)
+
+
+@pytest.mark.parametrize(
+    ("result", "problem"),
+    [
+        ({"at": object()}, "gave a value that is no JSON: Object of type object"),
+        (float("nan"), "gave a value that is no JSON"),
+        ("x" * 16_384, "gave a value of 16,386 characters as JSON, and at most 16,384 are handed on"),
+        (None, "gave nothing back"),
+    ],
+)
+def test_a_value_is_json_of_some_size(tmp_path: Path, result: Any, problem: str) -> None:
+    stage = staged(tmp_path, told=lambda: result)
+    with pytest.raises(StageError, match=problem):
+        run_plan(stage.connection, stage.plan(python("told")), stage.function, values=True)
 
 
 def test_arguments_are_relations_then_the_transformations_parameters_then_the_pipelines(tmp_path: Path) -> None:

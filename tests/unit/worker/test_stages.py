@@ -352,6 +352,30 @@ def test_a_function_of_the_pipelines_code_is_called(bench: Bench, monkeypatch: p
     assert done["prepared"]["manifest"]["rows"] == 2
 
 
+def test_a_stage_hands_on_what_a_function_returns_that_is_no_table(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.folder / "telling_code.py").write_text(
+        "def highest(raw):\n    return {'highest': raw.to_pydict()['price'][-1]}\n"
+    )
+    monkeypatch.syspath_prepend(str(bench.folder))
+    python = {"module": "telling_code", "function": "highest", "frame": "arrow"}
+    telling = bench.cleaning(sink=None, transformations=[{"type": "custom", "custom": {"python": python}}])
+    done = bench.perform(telling)
+    assert (done["output"]["value"], done["output"]["rows"], done["output"]["inline"]) == ('{"highest": 5}', 0, "")
+    assert done["metrics"]["rows_read"] == 3
+
+    reading = {"inputs": {"told": {"stage": "clean"}}, "transformations": [_custom("SELECT * FROM told")]}
+    with pytest.raises(StageError, match="it has handed on no rows"):
+        bench.perform(reading, inputs=[{"name": "told", "output": done["output"]}])
+    rules = [{"rule_id": "there", "type": "completeness", "columns": ["value"]}]
+    for more in ({"sink": {"type": "dataset", "dataset": "highest"}}, {"rules": rules}):
+        with pytest.raises(StageError, match=r"gave builtins\.dict"):
+            bench.perform({**telling, **more})
+    tasks = bench.perform({**telling, "for_each": {"count": 1}}, first_task=0)
+    assert "gave builtins.dict" in tasks["failed"]["problem"]
+
+
 def test_a_failure_has_no_value_of_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "store").write_text('{"access_key_id": "AKIA-plain", "secret_access_key": "hidden/value"}\n')
     (tmp_path / "token").write_text("t0ken-of-web\n")
