@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -11,7 +12,7 @@ import typer
 
 from events.process.instants import instant
 from forgelog.cli.common import OutputOption, guarded, moment, with_client
-from forgelog.cli.render import NO_BREAK, Column, Format, column, show_data, show_rows
+from forgelog.cli.render import NO_BREAK, Column, Format, column, note, print_table, show_data, write
 from forgelog.errors import InvalidInput
 from forgelog.pipelines.declaring.files import described, is_file
 
@@ -47,7 +48,11 @@ def next_(
         show_data(rows, output)
         return
     empty = f"no clocks are changed in {schedules[0][1].timezone} next" if changes else "it has no tick any more"
-    show_rows(rows, _columns(len(schedules) > 1, changes), output, empty=empty)
+    if not rows:
+        note(empty)
+    for number, (title, each) in enumerate(_tables(rows, several=len(schedules) > 1)):
+        write("\n" * (number > 0) + f"{title}\n" * bool(title))
+        print_table(each, TICK_COLUMNS)
 
 
 def told_changes(schedule: Schedule, instant: datetime) -> list[str]:
@@ -124,12 +129,14 @@ TICK_COLUMNS = [
 ]
 
 
-def _columns(several: bool, changes: bool) -> list[Column]:
-    return [
-        *([column("Pipeline", least=8)] if several else []),
-        *([Column("Clocks", _short_change)] if changes else []),
-        *TICK_COLUMNS,
-    ]
+def _tables(rows: Sequence[dict[str, Any]], *, several: bool) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Rows of one pipeline, around one change of clocks, and their title. Columns of these would leave no room."""
+
+    def title(row: dict[str, Any]) -> str:
+        return ": ".join([*([row["pipeline"]] if several else []), *([row["change"]] if "change" in row else [])])
+
+    for text, found in groupby(rows, title):
+        yield text, list(found)
 
 
 def _local(instant: datetime, zone: ZoneInfo) -> str:
@@ -145,11 +152,6 @@ def _short_local(local: str) -> str:
 def _said(change: ClockChange, zone: ZoneInfo) -> str:
     way = "forward" if change.shift > timedelta(0) else "back"
     return f"{change.at.astimezone(zone):%d %b %Y}, {way} by {_length(abs(change.shift))}"
-
-
-def _short_change(row: Mapping[str, Any]) -> str:
-    """``28 Mar 2027 +1h``"""
-    return str(row["change"]).replace(", forward by ", " +").replace(", back by ", " -")
 
 
 def _length(time: timedelta) -> str:

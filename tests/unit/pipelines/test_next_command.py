@@ -68,6 +68,27 @@ def test_changes_of_clocks_are_shown_with_the_ticks_around_them(file: str) -> No
     ]
 
 
+def test_tables_of_several_changes_and_pipelines_have_titles_in_place_of_columns(file: str) -> None:
+    other = FILE.replace("night-of-a-clock", "mornings").replace("30 2", "0 7")
+    Path(file).write_text(f"{FILE}---\n{other}")
+    shown = CliRunner().invoke(app, ["next", file, "--from", "2026-03-01T00:00:00Z", "--changes", "-n", "1"]).output
+    assert shown.splitlines()[:5] == [
+        "night-of-a-clock: 29 Mar 2026, forward by 1h",
+        "FIRES              LOCALLY        FROM               TO                  LENGTH",
+        "2026-03-28 01:30Z  Sat 02:30 +01  2026-03-27 01:30Z  2026-03-28 01:30Z       1d",
+        "2026-03-29 01:00Z  Sun 03:00 +02  2026-03-28 01:30Z  2026-03-29 01:00Z  23h 30m",
+        "",
+    ]
+    assert [line for line in shown.splitlines() if ": " in line and "Z" not in line] == [
+        "night-of-a-clock: 29 Mar 2026, forward by 1h",
+        "night-of-a-clock: 25 Oct 2026, back by 1h",
+        "mornings: 29 Mar 2026, forward by 1h",
+        "mornings: 25 Oct 2026, back by 1h",
+    ]
+    shown = CliRunner().invoke(app, ["next", file, "-n", "1"]).output.splitlines()
+    assert [shown[0], shown[4]] == ["night-of-a-clock", "mornings"]
+
+
 def test_validate_says_what_happens_when_clocks_change(file: str) -> None:
     said = CliRunner().invoke(app, ["validate", file]).output
     assert "night-of-a-clock: 1 stage, no errors" in said
