@@ -66,6 +66,15 @@ def printable(value: str) -> str:
 DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
 """1-200 printable characters, any script."""
 
+
+def printable_or_empty(value: str) -> str:
+    """The value, if it is empty or `printable`. Raises ValueError."""
+    return printable(value) if value else value
+
+
+OptionalDisplayName = Annotated[str, StringConstraints(max_length=200), AfterValidator(printable_or_empty)]
+"""A `DisplayName`, or empty."""
+
 TaskNumber = Annotated[int, Field(ge=0, lt=MAX_ARRAY_TASKS)]
 """A task's place in its job's array; 0 in a job that is no array."""
 

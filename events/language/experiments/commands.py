@@ -11,7 +11,14 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from events.language.base import Command, Event
-from events.language.common import DisplayName, Identifier, OptionalIdentifier, OptionalProject, Timestamp
+from events.language.common import (
+    DisplayName,
+    Identifier,
+    OptionalDisplayName,
+    OptionalIdentifier,
+    OptionalProject,
+    Timestamp,
+)
 from events.language.experiments.enums import ExperimentStatus, ModelFramework, RunEnd, Visibility
 from events.language.experiments.events import RunAdmitted, RunNotAdmitted
 from events.language.experiments.hyperparameters import MAX_ENTRIES, HyperparameterConfig, ParamKey, ParamValue
@@ -122,7 +129,7 @@ class NewRun(Command):
     run_id: OptionalIdentifier = ""
     experiment_id: OptionalIdentifier = ""
     """Empty: that of the name `experiment`."""
-    experiment: Annotated[str, Field(max_length=200)] = ""
+    experiment: OptionalDisplayName = ""
     """The experiment's name, made if there is none of it; empty, with an empty id: ``Default``."""
     name: Annotated[str, Field(max_length=250)] = ""
     parent_run_id: OptionalIdentifier = ""

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from events.language.base import Command, Event, Model
-from events.language.common import Identifier, OptionalIdentifier, ProjectName, Timestamp
+from events.language.common import Identifier, OptionalDisplayName, OptionalIdentifier, ProjectName, Timestamp
 from events.language.experiments.artifacts import MAX_ARTIFACTS, Artifact, objects_of
 from events.language.experiments.commands import Reason, RunCommand
 from events.language.experiments.events import RunEvent
@@ -212,7 +212,7 @@ class CreateLoggedModel(Command):
     model_id: OptionalIdentifier = ""
     experiment_id: OptionalIdentifier = ""
     """Empty: that of the name `experiment`."""
-    experiment: Annotated[str, Field(max_length=200)] = ""
+    experiment: OptionalDisplayName = ""
     """The experiment's name, made if there is none of it; empty, with an empty id: ``Default``."""
     name: LoggedModelName = ""
     model_type: _Kind = ""

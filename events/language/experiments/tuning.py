@@ -11,7 +11,15 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from events.language.base import Command, Event
-from events.language.common import Attempt, Identifier, OptionalIdentifier, OptionalProject, ProjectName, Timestamp
+from events.language.common import (
+    Attempt,
+    Identifier,
+    OptionalDisplayName,
+    OptionalIdentifier,
+    OptionalProject,
+    ProjectName,
+    Timestamp,
+)
 from events.language.experiments.hyperparameters import HyperparameterConfig
 from events.language.experiments.tuning_models import (
     AttributeKey,
@@ -274,7 +282,7 @@ class CreateTuning(TuningPlaceCommand):
     jobs tell the values themselves."""
     experiment_id: OptionalIdentifier = ""
     """An experiment that it is of. Empty: that of the name `experiment`."""
-    experiment: Annotated[str, Field(max_length=200)] = ""
+    experiment: OptionalDisplayName = ""
     """The experiment's name; empty, with an empty id: none."""
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import Refused, absent, shown
+from events.language.common import Refused, absent, printable, shown
 from events.language.experiments import (
     DEFAULT_EXPERIMENT,
     EXPERIMENT_MOVES,
@@ -281,6 +281,10 @@ def _place(
     project, name = asking.project, asking.experiment or DEFAULT_EXPERIMENT
     id = asking.experiment_id or state.names.get(name, "")
     if not id:
+        try:
+            printable(name)
+        except ValueError as error:  # commands of earlier versions could name one so
+            return f"experiment: {shown(name)} {error}"
         id = derived_id(CreateExperiment.id_prefix, context.id, project)
         made = Experiment(name, Visibility.PROJECT)
         return id, made, [ExperimentCreated(project=project, experiment_id=id, name=name, visibility=made.visibility)]

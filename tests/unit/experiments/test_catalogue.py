@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
+from pydantic import ValidationError
 
 from events.language.common import ErrorCode, Refused
 from events.language.experiments import (
     CreateExperiment,
     CreateRun,
+    CreateTuning,
     DeleteExperiment,
     ExperimentCreated,
     ExperimentDeleted,
@@ -21,11 +26,17 @@ from events.language.experiments import (
     RunEnrolled,
     RunNotAdmitted,
     RunRefused,
+    RunStatus,
     SetExperimentStatus,
     UpdateExperiment,
 )
 from events.language.experiments.datasets import LogInputs
+from events.language.experiments.launching import LaunchRun
+from events.language.experiments.logged_models import CreateLoggedModel
 from events.language.experiments.models import RunInput, RunSources
+from events.writer.decider import DecisionContext
+from services.experiments.catalogue.decide import enrolled
+from services.experiments.catalogue.state import Catalogue
 from tests.unit.experiments.desk import PROJECT, Desk
 
 S = ExperimentStatus
@@ -204,3 +215,23 @@ def test_an_experiment_that_takes_no_runs_fails_them(before: list[object], reaso
 def test_there_is_no_such_experiment() -> None:
     *_, failed = Desk().send(CreateRun(run_id="r1", experiment_id="e9"))
     assert failed == RunNotAdmitted(run_id="r1", reason=f"there is no experiment 'e9' in project {PROJECT}")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "  ", "\x7f", "x" * 201])
+@pytest.mark.parametrize("command", [CreateRun, LaunchRun, CreateLoggedModel, CreateTuning])
+def test_a_name_that_no_experiment_can_have_is_refused_where_one_is_made_of_it(command: Any, name: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        command(name="n", experiment=name)
+    assert [each["loc"] for each in refused.value.errors()] == [("experiment",)]
+    assert command(name="n", experiment="").experiment == ""
+
+
+def test_a_run_of_an_earlier_version_that_names_an_impossible_experiment_fails() -> None:
+    """Its name was not looked at then: the catalogue must not stop at it."""
+    run = RunCreated(
+        run_id="r1", project=PROJECT, experiment="two\nlines", status=RunStatus.RUNNING, started_at=datetime.now(UTC)
+    )
+    context = DecisionContext(datetime.now(UTC), "c1", "ada", PROJECT, PROJECT)
+    (refused,) = enrolled(Catalogue(), run, context)
+    reason = "experiment: 'two\\nlines' has a control character; use printable text"
+    assert refused == RunRefused(project=PROJECT, run_id="r1", reason=reason)
