@@ -77,6 +77,7 @@ def up(
         with UpProgress() as progress:
             options = Options(Choice(servers), False if servers_only else None, agents)
             await platform.up(options, progress.download, timeout, progress.waiting)
+            _say_what_stays(platform)
             if not wait:
                 return
             left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
@@ -84,6 +85,18 @@ def up(
         _greet(platform, state, time.monotonic() - began)
 
     run(work)
+
+
+def _say_what_stays(platform: Platform) -> None:
+    """Name the variables that a platform which ran before does not take from this `up`."""
+    from forgelog.embedded.environment import changed_since_start
+
+    state = platform.state()
+    if state is not None and (names := changed_since_start(state.supervisor, os.environ)):
+        render.note(
+            f"the running platform keeps the environment that it was started with; other here: {', '.join(names)}. "
+            f"'forgelog down', then 'up', gives it these"
+        )
 
 
 def down(

@@ -15,6 +15,7 @@ from events.language.contexts import OWN, VARIABLE, ContextSpec, contexts
 from events.process.identity import Identity
 from events.process.keys import OWNER, ensure_key, key_path
 from forgelog.embedded import roster
+from forgelog.embedded.environment import changed_since_start
 from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError
@@ -115,3 +116,41 @@ def test_the_version_is_told_where_the_contexts_cannot_be_used() -> None:
         [sys.executable, "-c", code, "--version"], env=environment, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "forgelog", "")
+
+
+def test_variables_are_named_that_differ_from_those_a_running_platform_was_started_with() -> None:
+    there = {
+        "FORGELOG_NODE_CPUS": "4",
+        "FORGELOG_SCHEMA": "forgelog",
+        "FORGELOG_SMTP": "smtp://mail.example.org",
+        "FORGELOG_DATA": "/one",
+        "FORGELOG_LOG_LEVEL": "",
+    }
+    supervisor = subprocess.Popen(["sleep", "600"], env={**os.environ, **there})
+    try:
+        identity = Identity.of(supervisor.pid)
+        here = {**os.environ, **there}
+        assert changed_since_start(identity, here) == []
+        others = {
+            "FORGELOG_NODE_CPUS": "8",
+            "FORGELOG_ROUTER_LISTEN": "0.0.0.0:7080",
+            "FORGELOG_WEBHOOK_PRIVATE": "true",
+        }
+        no_matter = {
+            "FORGELOG_TOKEN": "secret",
+            "FORGELOG_DATA": "/two",
+            "FORGELOG_EXPERIMENT": "digits",
+            "NODE_X": "1",
+        }
+        del here["FORGELOG_SMTP"]
+        del here["FORGELOG_LOG_LEVEL"]
+        assert changed_since_start(identity, {**here, **others, **no_matter}) == [
+            "FORGELOG_NODE_CPUS",
+            "FORGELOG_ROUTER_LISTEN",
+            "FORGELOG_SMTP",
+            "FORGELOG_WEBHOOK_PRIVATE",
+        ]
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+    assert changed_since_start(identity, {"FORGELOG_NODE_CPUS": "8"}) == []
