@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import click
 import typer
 
 from forgelog.cli.render import Format, note
@@ -188,6 +189,7 @@ LISTS = {
     "deployment": "deployments ls",
     "experiment": "experiments list",
     "job": "ps -a",
+    "logged model": "logged-models list",
     "model": "models list",
     "pipeline": "pipeline ls",
     "run": "runs list",
@@ -196,13 +198,32 @@ LISTS = {
 }
 """What there is none of → the command that lists those that there are."""
 
+LISTS_OF_GROUP = {
+    "datasets": {"dataset": "datasets list"},
+    "pipeline": {"dataset": "pipeline datasets ls", "template": "pipeline template ls"},
+}
+"""The same, of what another group of commands calls alike."""
+
 
 def told(error: ForgelogError) -> str:
     """An error's text; where it only says that there is no such thing, also what lists those that there are."""
     text = str(error)
-    absent = re.fullmatch(r"there is no (\w+) '[^']*'", text) if isinstance(error, NotFound) else None
-    listing = LISTS.get(absent[1]) if absent else None
+    absent = re.fullmatch(r"there is no ([a-z ]+) '[^']*'", text) if isinstance(error, NotFound) else None
+    listing = _listing(absent[1]) if absent else None
     return f"{text}; 'forgelog {listing}' lists them" if listing else text
+
+
+def _listing(kind: str) -> str | None:
+    """The command that lists what is called so where the command that runs belongs."""
+    context = click.get_current_context(silent=True)
+    groups = []
+    while context is not None:
+        groups.append(context.info_name)
+        context = context.parent
+    for group, lists in LISTS_OF_GROUP.items():
+        if group in groups[-2:] and kind in lists:
+            return lists[kind]
+    return LISTS.get(kind)
 
 
 def report(error: ForgelogError) -> None:

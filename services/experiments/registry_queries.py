@@ -144,8 +144,11 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
                     yield pb.WatchModelVersionsResponse(version=_version(row))
 
     async def ListLiveVersions(self, request: Any, context: Any) -> Any:
-        async with self._read.view(**read_options(request.options)) as db:
+        options, id = read_options(request.options), request.model_id
+        async with self._read.view(**options) as db:
             page = await _LIVE[request.only_live].query(request).fetch(db)
+            if not page.rows and id and not await db.fetchval("select 1 from models where model_id = $1", id):
+                raise not_found("model", id, options["as_of"])
         found = [to_message(dict(row), types.LiveVersion) for row in page.rows]
         return pb.ListLiveVersionsResponse(live=found, next_cursor=page.next_cursor)
 

@@ -79,8 +79,11 @@ class TemplateQueriesServicer(rpc.TemplateQueriesServicer):
         return pb.ListTemplatesResponse(templates=found, next_cursor=page.next_cursor)
 
     async def ListRatings(self, request: Any, context: Any) -> Any:
-        async with self._read.view(**read_options(request.options)) as db:
+        options, id = read_options(request.options), request.template_id
+        async with self._read.view(**options) as db:
             page = await _RATINGS.query(request).fetch(db)
+            if not page.rows and id and not await db.fetchval("select 1 from templates where template_id = $1", id):
+                raise not_found("template", id, options["as_of"])
         found = [to_message(dict(row), types.TemplateRating) for row in page.rows]
         return pb.ListRatingsResponse(ratings=found, next_cursor=page.next_cursor)
 

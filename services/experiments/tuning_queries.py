@@ -99,9 +99,11 @@ class TuningQueriesServicer(rpc.TuningQueriesServicer):
     async def ListTrials(self, request: Any, context: Any) -> Any:
         if not request.tuning_id:
             raise invalid("tuning_id: is empty; give the tuning whose trials are wanted")
-        query = _TRIALS.query(request)
-        async with self._read.view(**read_options(request.options)) as db:
+        query, options = _TRIALS.query(request), read_options(request.options)
+        async with self._read.view(**options) as db:
             page = await query.fetch(db)
+            if not page.rows and not await db.fetchval("select 1 from tunings where tuning_id = $1", request.tuning_id):
+                raise not_found("tuning", request.tuning_id, options["as_of"])
         return pb.ListTrialsResponse(trials=[_trial(row) for row in page.rows], next_cursor=page.next_cursor)
 
 

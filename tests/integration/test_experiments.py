@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from forgelog import AsyncClient, Refused
+from forgelog import AsyncClient, NotFound, Refused
 from tests.integration.calm import NODE
 from tests.integration.cluster import Cluster
 from tests.integration.runs import ended, once
@@ -39,6 +39,17 @@ async def test_an_experiment_and_its_runs(client: AsyncClient) -> None:
     assert [row["name"] for row in await client.experiments.list(labels=["vision"], tags={"lang": "nl"})] == [
         "handwriting"
     ]
+
+
+async def test_lists_of_what_something_has_say_that_there_is_no_such_thing(client: AsyncClient) -> None:
+    for kind, listed in (
+        ("tuning", client.tunings.trials),
+        ("template", client.templates.ratings),
+        ("model", client.models.live),
+    ):
+        with pytest.raises(NotFound, match=f"there is no {kind} 'nowhere'"):
+            await listed("nowhere")
+    assert await client.tunings.trials(await client.tunings.create("without-trials")) == []
 
 
 async def test_who_finds_what(client: AsyncClient) -> None:

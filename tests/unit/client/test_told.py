@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 from forgelog.cli.common import told
@@ -26,3 +27,29 @@ ABSENT = Problem("pipeline_id", "there is no pipeline 'p'", "forgelog pipeline l
 )  # fmt: skip
 def test_an_error_is_told_once_and_with_what_to_do(error: ForgelogError, text: str) -> None:
     assert told(error) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "listing"),
+    [
+        (("forgelog", "pipeline", "template"), "there is no template 't'", "pipeline template ls"),
+        (("forgelog", "pipeline", "datasets"), "there is no dataset 'd'", "pipeline datasets ls"),
+        (("forgelog", "pipeline", "lineage"), "there is no dataset 'd'", "pipeline datasets ls"),
+        (("forgelog", "pipeline", "next"), "there is no pipeline 'p'", "pipeline ls"),
+        (("forgelog", "datasets", "show"), "there is no dataset 'd'", "datasets list"),
+        (("forgelog", "templates", "show"), "there is no template 't'", "templates list"),
+        (("forgelog", "logged-models", "show"), "there is no logged model 'm'", "logged-models list"),
+    ],
+)
+def test_what_lists_a_kind_depends_on_the_group_of_the_command(words: tuple[str, ...], text: str, listing: str) -> None:
+    context = None
+    for word in words:
+        context = click.Context(click.Command(word), parent=context, info_name=word)
+    assert context is not None
+    with context:
+        assert told(NotFound(text)) == f"{text}; 'forgelog {listing}' lists them"
+
+
+def test_a_kind_that_several_groups_have_is_not_guessed() -> None:
+    with click.Context(click.Command("lineage"), info_name="lineage"):
+        assert told(NotFound("there is no dataset 'd'")) == "there is no dataset 'd'"
