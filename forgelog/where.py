@@ -66,22 +66,27 @@ def choose(gateway: str | None, data: Path | None) -> None:
         for name in (GATEWAY, TOKEN, TOKEN_FILE):  # of another platform, maybe
             os.environ.pop(name, None)
     if gateway is not None:
-        os.environ[GATEWAY] = checked(gateway)
+        os.environ[GATEWAY] = checked(gateway, "--gateway")
 
 
 def gateway_address(given: str | None = None) -> str:
     """The gateway's ``host:port``. Raises `InvalidInput` for what is no address, and `Unavailable` when the platform of
     the data folder is down."""
-    return checked(given or os.environ.get(GATEWAY) or _Folder().gateway())
+    if given:
+        return checked(given, "the given address")
+    return checked(os.environ.get(GATEWAY) or _Folder().gateway())
 
 
 def find_router(given: str | None = None) -> str:
     """The URL of a router: that which is given, else that of ``FORGELOG_ROUTER``, else of the data folder's platform.
     Raises `InvalidInput` for what is no URL, and `Unavailable` when that platform has no router."""
     if text := given or os.environ.get(ROUTER):
+        where = "--router" if given else ROUTER
         found = _ROUTER.fullmatch(text)
         if found is None or (found[3] and not 0 < int(found[3]) < 65536):
-            raise InvalidInput(f"that is not the address of a router; write host:port or a URL, such as {_ROUTERS}")
+            raise InvalidInput(
+                f"{where}: that is not the address of a router; write host:port or a URL, such as {_ROUTERS}"
+            )
         return f"{found[1] or 'http://'}{found[2]}{':' if found[3] else ''}{found[3] or ''}"
     named, folder = os.environ.get(GATEWAY), _Folder()
     if named and not folder.listens_at(checked(named)):
@@ -105,7 +110,9 @@ def awaits_router() -> bool:
 def meant(given: str | None = None) -> tuple[str, str]:
     """Which platform is meant, also while it is down: an address, or else a data folder. Raises `InvalidInput` for what
     is no address, and `Unavailable` for a folder in which no platform was ever started."""
-    if address := given or os.environ.get(GATEWAY):
+    if given:
+        return checked(given, "the given address"), ""
+    if address := os.environ.get(GATEWAY):
         return checked(address), ""
     folder = _Folder()
     folder.see_started()
@@ -180,12 +187,12 @@ def server_settings() -> dict[str, Any]:
     return folder.servers()
 
 
-def checked(address: str) -> str:
-    """An address as ``host:port``. Raises `InvalidInput`."""
+def checked(address: str, where: str = GATEWAY) -> str:
+    """An address as ``host:port``; `where` it was given. Raises `InvalidInput`."""
     found = _ADDRESS.fullmatch(address.removeprefix("http://").rstrip("/"))
     if found is None or not 0 < int(found[2]) < 65536:
         # It is not repeated: who writes a key or a password into an address should not find it in a log.
-        raise InvalidInput(f"that is not the address of a gateway; write host:port, such as {EXAMPLE}")
+        raise InvalidInput(f"{where}: that is not the address of a gateway; write host:port, such as {EXAMPLE}")
     return f"{found[1]}:{found[2]}"
 
 

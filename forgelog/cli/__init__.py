@@ -173,7 +173,11 @@ def main() -> None:
     except Exception as error:  # the last resort: no traceback reaches a user
         if os.environ.get("FORGELOG_DEBUG") == "1":
             raise
+        from forgelog.cli.unusable import said_of
+
         known = isinstance(error, ForgelogError)
+        if not known and (said := said_of(error, sys.argv[1:])):
+            error, known = InvalidInput(said), True
         text = str(error) if known else f"{type(error).__name__}: {error} (FORGELOG_DEBUG=1 shows where)"
         print(f"error: {text}", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, ForgelogError) else 70)  # EX_SOFTWARE of sysexits.h

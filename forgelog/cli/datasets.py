@@ -61,7 +61,12 @@ def show_list(
 ) -> None:
     """List versions of datasets, newest first."""
     moved = moment(at)
-    filters: dict[str, Any] = {"name": name, "status": status or (), "format": format or (), "tags": pairs(tag)}
+    filters: dict[str, Any] = {
+        "name": name,
+        "status": status or (),
+        "format": format or (),
+        "tags": pairs(tag, "--tag"),
+    }
     if step:
         asked = guarded(lambda: _step(step))
         filters |= {"preprocessing": asked["name"], "preprocessing_parameters": asked["parameters"]}
@@ -138,7 +143,7 @@ def register(
         "samples": samples,
         "features": features,
         "splits": _counts(split),
-        "columns": pairs(column_),
+        "columns": pairs(column_, "--column"),
         "preprocessing": guarded(lambda: [_step(each) for each in step or ()]),
         "source_run_id": run,
     }
@@ -150,7 +155,7 @@ def register(
                 folder=folder or "",
                 digest=digest,
                 description=description,
-                tags=pairs(tag),
+                tags=pairs(tag, "--tag"),
                 parents=parent or (),
                 measure=measure,
                 say=note,
@@ -257,14 +262,14 @@ def _step(text: str) -> dict[str, Any]:
     name = [word for word in words if "=" not in word]
     if not name:
         raise InvalidInput(f"--step {text!r}: has no name; write 'resize size=28'")
-    return {"name": " ".join(name), "parameters": pairs([word for word in words if "=" in word])}
+    return {"name": " ".join(name), "parameters": pairs([word for word in words if "=" in word], "--step")}
 
 
 def _limits(texts: list[str] | None) -> dict[str, float]:
     from forgelog.errors import InvalidInput
 
     found = {}
-    for name, text in pairs(texts).items():
+    for name, text in pairs(texts, "--limit").items():
         try:
             found[name] = float(text)
         except ValueError:
@@ -277,7 +282,7 @@ def _counts(texts: list[str] | None) -> dict[str, int]:
     from forgelog.errors import InvalidInput
 
     found = {}
-    for name, text in pairs(texts).items():
+    for name, text in pairs(texts, "--split").items():
         if (count := count_of(text)) is None:
             raise InvalidInput(f"--split: {text!r} is no number of samples; write {name}=60000")
         found[name] = count

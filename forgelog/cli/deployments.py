@@ -96,7 +96,7 @@ def deploy(
     """
     options = {
         "replicas": replicas, "strategy": strategy, "cpus": cpus, "memory": memory, "gpus": gpus, "queue": queue,
-        "env": pairs(env), "trust_pickle": trust_pickle, "scale": scale, "min": least, "max": most,
+        "env": pairs(env, "--env"), "trust_pickle": trust_pickle, "scale": scale, "min": least, "max": most,
         "trusted_types": trusted_type, "follow": follow,
     }  # fmt: skip
 
@@ -217,7 +217,7 @@ def ls(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List deployments, newest first; terminated ones with --status terminated."""
-    moved, labels = moment(at), pairs(label)
+    moved, labels = moment(at), pairs(label, "--label")
     rows = with_client(
         lambda client: client.deployments.list(
             status=status or (), name=name, model=model, labels=labels, at=moved, limit=limit

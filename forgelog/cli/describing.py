@@ -43,8 +43,8 @@ def described_by(
     """A manifest's path, or the job that options and words describe, in a manifest's keys. Raises `InvalidInput`."""
     options: dict[str, Any] = {
         "job_id": job_id or None,
-        "env": pairs(env) or None,
-        "labels": pairs(label) or None,
+        "env": pairs(env, "--env") or None,
+        "labels": pairs(label, "--label") or None,
         "queue": queue,
         "priority": priority,
         "depends_on": _dependencies(after_ok=after, after_any=after_any, after_not_ok=after_not_ok) or None,
@@ -55,7 +55,7 @@ def described_by(
         "working_directory": None if upload else chdir,
         "upload": (chdir or ".") if upload else None,
         "keep": _patterns(keep) or None,
-        "node_selector": pairs(node_label) or None,
+        "node_selector": pairs(node_label, "--node-label") or None,
         "array": _array(array, max_parallel),
         "resources": {
             key: value

@@ -82,7 +82,7 @@ def show_list(
     filters["visible_to"] = visible_to
     rows = with_client(
         lambda client: client.experiments.list(
-            labels=label or (), tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters
+            labels=label or (), tags=pairs(tag, "--tag"), deleted=deleted, limit=limit, at=moved, **filters
         )
     )
     show_rows(rows, columns(moved or datetime.now(UTC)), output, empty="there are no such experiments")
@@ -152,7 +152,9 @@ def create(
             sources["inputs"] = [{"name": each.name, "digest": each.digest} for each in found]
         if base:
             sources["base_version_id"] = (await client.models.version(base)).version_id
-        return await client.experiments.create(name, labels=label or [], tags=pairs(tag), sources=sources, **given)
+        return await client.experiments.create(
+            name, labels=label or [], tags=pairs(tag, "--tag"), sources=sources, **given
+        )
 
     write(with_client(work) + "\n")
 
@@ -205,7 +207,7 @@ def update(
     if search:
         fields["search_space"] = _space(search)
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
-    tags = {**pairs(tag), **dict.fromkeys(remove_tag or ())}
+    tags = {**pairs(tag, "--tag"), **dict.fromkeys(remove_tag or ())}
 
     async def work(client: AsyncClient) -> Answer:
         return await client.experiments.update(await experiment_id(client, experiment), tags=tags, **given)
@@ -229,7 +231,7 @@ def launch(
 
     async def work(client: AsyncClient) -> str:
         id = await experiment_id(client, experiment)
-        given: dict[str, Any] = {"name": name, "params": pairs(param), "tags": pairs(tag)}
+        given: dict[str, Any] = {"name": name, "params": pairs(param, "--param"), "tags": pairs(tag, "--tag")}
         return await client.experiments.launch(experiment_id=id, job=job, **given)
 
     write(with_client(work) + "\n")

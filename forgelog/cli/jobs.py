@@ -76,7 +76,7 @@ def ps(
     """List jobs, newest first; live ones and those that ended in the last hour unless told otherwise."""
     if watch and at is not None:
         raise InvalidInput("--watch shows the present; leave --at out")
-    filters: dict[str, Any] = {"queue": queue, "owner": owner, "name": name, "labels": pairs(label)}
+    filters: dict[str, Any] = {"queue": queue, "owner": owner, "name": name, "labels": pairs(label, "--label")}
 
     async def rows(client: AsyncClient) -> list[JobRow]:
         found = await client.jobs.list(status=status or (), at=moment(at), limit=limit, **filters)

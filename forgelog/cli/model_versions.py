@@ -86,7 +86,7 @@ def versions(
 ) -> None:
     """List versions, newest first."""
     moved = moment(at)
-    filters: dict[str, Any] = {"status": status or (), "stage": stage or (), "run": run, "tags": pairs(tag)}
+    filters: dict[str, Any] = {"status": status or (), "stage": stage or (), "run": run, "tags": pairs(tag, "--tag")}
     filters["filter"] = filter
     rows = with_client(
         lambda client: client.models.versions(
@@ -160,7 +160,7 @@ def publish(
             raise NotFound(f"{error}; make it first: forgelog models register {shlex.quote(model)}") from None
         parents = [
             {"derivation": how, "version_id": (await client.models.version(ref)).version_id}
-            for how, ref in pairs(parent).items()
+            for how, ref in pairs(parent, "--parent").items()
         ]
         with Progress("publish:", output, bytes=True) as bar:
             return await client.models.create_version(
@@ -178,7 +178,7 @@ def publish(
                 **described,
                 metrics=_metrics(metric),
                 notes=notes,
-                tags=pairs(tag),
+                tags=pairs(tag, "--tag"),
                 progress=bar.at,
             )
 
@@ -199,7 +199,7 @@ def annotate(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Change what is said of a version; its files never change."""
-    tags = {**pairs(tag), **dict.fromkeys(remove_tag or ())}
+    tags = {**pairs(tag, "--tag"), **dict.fromkeys(remove_tag or ())}
     do(lambda client: client.models.update_version(ref, notes=notes, tags=tags), f"{ref} is changed", output)
 
 
@@ -295,7 +295,7 @@ def _numbers(texts: list[str] | None) -> dict[str, float]:
     from forgelog.errors import InvalidInput
 
     found = {}
-    for name, text in pairs(texts).items():
+    for name, text in pairs(texts, "--metric").items():
         try:
             found[name] = float(text)
         except ValueError:

@@ -47,7 +47,7 @@ def show_list(
 ) -> None:
     """List models, newest first."""
     moved = moment(at)
-    filters: dict[str, Any] = {"name": name, "owner": owner, "tags": pairs(tag), "filter": filter}
+    filters: dict[str, Any] = {"name": name, "owner": owner, "tags": pairs(tag, "--tag"), "filter": filter}
     rows = with_client(lambda client: client.models.list(limit=limit, at=moved, **filters))
     columns = [
         column("Name", least=8),
@@ -95,7 +95,7 @@ def register(
         "access": access,
         "allowed": allow or [],
         "approval_rules": _rules(approvals),
-        "tags": pairs(tag),
+        "tags": pairs(tag, "--tag"),
     }
     write(with_client(lambda client: client.models.register(name, **fields)) + "\n")
 
@@ -125,7 +125,7 @@ def update(
         "remove_allowed": disallow or [],
         "approval_rules": [rule for rule in rules if rule["approvals"]],
         "remove_rules": [rule["environment"] for rule in rules if not rule["approvals"]],
-        "tags": {**pairs(tag), **dict.fromkeys(remove_tag or ())},
+        "tags": {**pairs(tag, "--tag"), **dict.fromkeys(remove_tag or ())},
     }
     given = {key: value for key, value in fields.items() if value is not None}
     do(lambda client: client.models.update(model, **given), f"model {model} is changed", output)
@@ -270,7 +270,7 @@ def _rules(texts: list[str] | None) -> list[dict[str, Any]]:
     from forgelog.errors import InvalidInput
 
     rules = []
-    for environment, text in pairs(texts).items():
+    for environment, text in pairs(texts, "--approvals").items():
         if (approvals := count_of(text)) is None:
             raise InvalidInput(f"--approvals: {text!r} is no number of people; write {environment}=2")
         rules.append({"environment": environment, "approvals": approvals})

@@ -54,7 +54,7 @@ def nodes(
         return
 
     async def work(client: AsyncClient) -> list[Any]:
-        return await client.nodes.list(pool=pool, status=status or (), labels=pairs(label), at=moment(at))
+        return await client.nodes.list(pool=pool, status=status or (), labels=pairs(label, "--label"), at=moment(at))
 
     rows = with_client(work)
     empty = "there are no nodes" + (f" as of {at}" if at else "")
@@ -213,7 +213,7 @@ def label_node(
             if text.endswith("-") and "=" not in text:
                 wanted[text[:-1]] = None
             else:
-                wanted.update(pairs([text]))
+                wanted.update(pairs([text], "labels"))
         return client.nodes.label(id, wanted, pool=pool)
 
     _act(node, pool, act, "is labelled", output)
@@ -246,13 +246,13 @@ def parse_taint(text: str) -> dict[str, str]:
     return {"key": key, "value": value, "effect": effect}
 
 
-def pairs(texts: list[str] | None) -> dict[str, str]:
-    """``key=value`` options as a dict. Raises `InvalidInput`."""
+def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    """The ``key=value`` of an option as a dict. Raises `InvalidInput`."""
     found = {}
     for text in texts or ():
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise InvalidInput(f"{text!r} is not key=value")
+            raise InvalidInput(f"{option}: {text!r} is not key=value; write for example {key or 'key'}=1")
         found[key] = value
     return found
 

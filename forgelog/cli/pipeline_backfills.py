@@ -50,7 +50,7 @@ def start(
     begin, end = moment(since, "--from"), moment(until, "--to") or datetime.now(UTC)
     assert begin is not None, "--from has no default"
     before(begin, end)
-    given = pairs(parameter)
+    given = pairs(parameter, "--param")
     if dry_run:
         show_backfill_plan(name, begin, end, rerun, given, output)
         return

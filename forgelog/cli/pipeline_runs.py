@@ -75,7 +75,7 @@ def run(
 ) -> None:
     """Run a pipeline once, and wait until the run has ended; exit code 1 if it failed."""
     interval = _interval(since, until)
-    given, file = pairs(parameter), _file_of(target)
+    given, file = pairs(parameter, "--parameter"), _file_of(target)
     if stage or dry_run:
         if useless := [name for name, said in (("--detach", detach), ("--note", message)) if said]:
             raise InvalidInput(f"{useless[0]} says nothing of what is not run; leave it out")

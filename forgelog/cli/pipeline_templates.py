@@ -249,7 +249,7 @@ def use(
         from forgelog.manifest.pipeline_templates import use_of
 
         said = dict(use_of(file, source or (), sink or ()))
-        return {**said, "parameters": {**said.get("parameters", {}), **pairs(parameter)}}
+        return {**said, "parameters": {**said.get("parameters", {}), **pairs(parameter, "--parameter")}}
 
     said = guarded(read)
 

@@ -102,7 +102,13 @@ def show_list(
     async def work(client: AsyncClient) -> Any:
         ids = [await experiment_id(client, each, moved) for each in experiment or ()]
         return await client.runs.list(
-            experiments=ids, params=pairs(param), tags=pairs(tag), deleted=deleted, limit=limit, at=moved, **filters
+            experiments=ids,
+            params=pairs(param, "--param"),
+            tags=pairs(tag, "--tag"),
+            deleted=deleted,
+            limit=limit,
+            at=moved,
+            **filters,
         )
 
     rows = with_client(work)
@@ -167,7 +173,7 @@ def create(
     tag: TagOption = None,
 ) -> None:
     """Begin a run, and print its id."""
-    fields: dict[str, Any] = {"name": name, "params": pairs(param), "tags": pairs(tag)}
+    fields: dict[str, Any] = {"name": name, "params": pairs(param, "--param"), "tags": pairs(tag, "--tag")}
     write(with_client(lambda client: client.runs.create(experiment, **fields)) + "\n")
 
 
@@ -181,14 +187,14 @@ def log(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Give a run parameters, tags and metrics. A parameter keeps its first value."""
-    metrics = {key: _number(key, value) for key, value in pairs(metric).items()}
+    metrics = {key: _number(key, value) for key, value in pairs(metric, "--metric").items()}
 
     async def work(client: AsyncClient) -> Answer | None:
         if metrics:
             await client.runs.log_metrics(id, metrics, step=step)
         if metrics and not param and not tag:
             return None
-        return await client.runs.log(id, params=pairs(param), tags={**pairs(tag)})
+        return await client.runs.log(id, params=pairs(param, "--param"), tags={**pairs(tag, "--tag")})
 
     outcome = with_client(work)
     if outcome is None:

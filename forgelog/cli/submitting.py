@@ -309,7 +309,7 @@ async def _submit(
         for dependency in described.get("depends_on", ()):
             dependency["job"] = await client.jobs.find(dependency["job"])
         if experiment:
-            return [await _as_run(client, described, id, here, experiment, pairs(params), code)]
+            return [await _as_run(client, described, id, here, experiment, pairs(params, "--param"), code)]
         return [await client.submit(described, id=id, in_current_folder=here)]
     from forgelog.manifest import load
 

@@ -48,6 +48,9 @@ _REFUSALS = {
     grpc.StatusCode.OUT_OF_RANGE,
 }
 
+_NO_GRPC = "Received http2 header with status"
+"""How gRPC begins what it says of an answer that no gRPC server gave, such as a proxy's."""
+
 
 class Connection:
     """One channel to one gateway. Opened at the first call, in the event loop that makes it."""
@@ -176,6 +179,11 @@ class Connection:
         """A failed call as an error for people."""
         code, details = error.code(), error.details() or ""
         prefix = f"{what}: " if what else ""
+        if details.startswith(_NO_GRPC) and code not in _GONE:
+            return Unavailable(
+                f"{prefix}what answers at {self.address} is no platform's gateway ({_first_line(details)}); "
+                f"give another address by --gateway or FORGELOG_GATEWAY"
+            )
         if code in _GONE and (hint := come_again_after(error)) is not None:
             return Unavailable(f"{prefix}the platform at {self.address} can't answer now: {details}", hint)
         if code in _GONE:

@@ -12,7 +12,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from forgelog.client import channel
 from forgelog.client.channel import Connection, come_again_after
-from forgelog.errors import Busy, Refused
+from forgelog.errors import Busy, Refused, Unavailable
 from services.gateway.errors import trailing_metadata
 from services.gateway.limits import exhausted
 
@@ -73,3 +73,12 @@ async def test_a_message_that_is_too_large_is_not_sent_again() -> None:
     assert not isinstance(caught.value, Busy)
     assert len(server.called) == 1
     assert come_again_after(failed("Concurrent RPC limit exceeded!")) is not None
+
+
+async def test_another_server_than_a_gateway_is_named() -> None:
+    proxy = AioRpcError(grpc.StatusCode.UNIMPLEMENTED, Metadata(), Metadata(), "Received http2 header with status: 404")
+    with pytest.raises(
+        Unavailable, match=r"what answers at 127.0.0.1:1 is no platform's gateway .*--gateway"
+    ) as caught:
+        await Connection("127.0.0.1:1").call(Server(proxy), None, timeout=10)
+    assert caught.value.exit_code == 69

@@ -137,9 +137,14 @@ def test_servers_alone_take_no_commands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["7070", "host:", "host:0", "host:70700", ":1"])
-def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(InvalidInput, match="host:port"):
+def test_what_is_no_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInput, match=r"^the given address: .*host:port"):
         gateway_address(address)
+    with pytest.raises(InvalidInput, match=r"^--gateway: .*host:port"):
+        choose(address, None)
+    monkeypatch.setenv("FORGELOG_GATEWAY", address)
+    with pytest.raises(InvalidInput, match=r"^FORGELOG_GATEWAY: .*host:port"):
+        gateway_address()
 
 
 def test_options_go_before_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
