@@ -235,16 +235,18 @@ class StorageResource(Model):
     available_bytes: Bytes = 0
     """To processes that are not root's."""
     read_iops: float | None = Field(default=None, ge=0, le=1e9)
-    """Random reads of 4 KiB a second, if measured."""
+    """Random reads of 4 KiB a second, one after the other, if measured: by an agent that is told to. The next three
+    are too; bytes are read and written in pieces of 1 MiB."""
     write_iops: float | None = Field(default=None, ge=0, le=1e9)
     read_bytes_per_second: float | None = Field(default=None, ge=0, le=1e15)
     write_bytes_per_second: float | None = Field(default=None, ge=0, le=1e15)
     latency_microseconds: float | None = Field(default=None, ge=0, le=1e9)
+    """Of a request to its device, on average since the machine started."""
     encrypted: bool | None = None
     compressed: bool | None = None
     deduplicated: bool | None = None
     raid_level: Words = ""
-    """Such as ``raid1``; empty for none."""
+    """Of Linux's software RAID, such as ``raid1``; empty for none."""
 
 
 class NetworkCounters(Model):

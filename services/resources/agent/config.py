@@ -66,6 +66,8 @@ class Config:
     """After a task's end, until files that it leaves and that can't be sent are given up."""
     umask: int | None = None
     """Of tasks; the agent's own when None."""
+    storage_seconds: float = 0.0
+    """How long to measure at the start how fast the disk of `folder` is; 0: not."""
     address: str = ""
     """By which tasks of services are called on this node; empty: to be found out."""
     ports: range = SERVICE_PORTS
@@ -124,6 +126,7 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         if (limit := read.number("FORGELOG_AGENT_OUTPUTS_SECONDS", 0, 31_536_000)) is None
         else limit,
         umask=read.umask(TASKS_UMASK),
+        storage_seconds=read.number("FORGELOG_NODE_STORAGE_SECONDS", 0, 600) or 0.0,
         address=read.address("FORGELOG_NODE_ADDRESS"),
         ports=read.ports("FORGELOG_NODE_PORTS") or SERVICE_PORTS,
         labels=read.labels("FORGELOG_NODE_LABELS"),

@@ -22,6 +22,25 @@ _MIG_PROFILE = re.compile(r"MIG (\d+g\.\d+gb)")
 _LINK_GBPS = {1: 160.0, 2: 200.0, 3: 206.0, 4: 200.0, 5: 200.0, 6: 200.0, 7: 400.0}
 """Gigabit per second one way of one link, by `nvmlNvlinkVersion_t`: 1.0, 2.0, 2.2, 3.0, 3.1, 4.0, 5.0."""
 
+_CORES = {
+    "7.0": (64, 8),
+    "7.2": (64, 8),
+    "7.5": (64, 8),
+    "8.0": (64, 4),
+    "8.6": (128, 4),
+    "8.7": (128, 4),
+    "8.9": (128, 4),
+    "9.0": (128, 4),
+    "10.0": (128, 4),
+    "10.3": (128, 4),
+    "12.0": (128, 4),
+    "12.1": (128, 4),
+}
+"""CUDA cores and tensor cores of a multiprocessor by compute capability, as NVIDIA's white papers of the architectures
+from Volta to Blackwell have them. The driver tells of the first only."""
+_WITHOUT_TENSOR_CORES = re.compile(r"GTX 16|\bMX4|\bT[456]00\b|\bT1[02]00\b")
+"""Names of cards of Turing that have none."""
+
 _P2P_READ, _P2P_NVLINK = 0, 2
 """`nvmlGpuP2PCapsIndex_t`. The library's own constant for the first is a tuple by a stray comma (seen in 13.615.71)."""
 
@@ -46,6 +65,17 @@ def find() -> tuple[GPUResource, ...]:
 def describe(nvml: Any, sys: Path = Path("/sys")) -> tuple[GPUResource, ...]:
     """What an initialised `pynvml` (or one that replays its answers) tells."""
     return Driver(nvml, sys).gpus()
+
+
+def tensor_cores(name: str, capability: str, cuda_cores: int | None) -> int | None:
+    """Of all multiprocessors; None of an architecture that is not known here."""
+    if cuda_cores is None or not capability:
+        return None
+    if int(capability.split(".")[0]) < 7 or _WITHOUT_TENSOR_CORES.search(name):
+        return 0
+    if (each := _CORES.get(capability)) is None:
+        return None
+    return cuda_cores // each[0] * each[1]
 
 
 class Driver:
@@ -77,19 +107,21 @@ class Driver:
         nvml, ask = self._nvml, self._ask
         memory = ask(nvml.nvmlDeviceGetMemoryInfo, handle)
         bus = self._bus(handle)
-        capability = ask(nvml.nvmlDeviceGetCudaComputeCapability, handle)
+        capability = ".".join(map(str, ask(nvml.nvmlDeviceGetCudaComputeCapability, handle) or ()))
+        name, cores = ask(nvml.nvmlDeviceGetName, handle) or "", ask(nvml.nvmlDeviceGetNumGpuCores, handle)
         limit = ask(nvml.nvmlDeviceGetPowerManagementLimit, handle)
         mig = ask(nvml.nvmlDeviceGetMigMode, handle)
         return GPUResource(
             index=index,
             uuid=ask(nvml.nvmlDeviceGetUUID, handle) or "",
-            name=ask(nvml.nvmlDeviceGetName, handle) or "",
+            name=name,
             memory_bytes=memory.total if memory is not None else 0,
             vendor="NVIDIA",
             pci_bus_id=bus,
             numa_node=self._numa_node(handle, bus),
-            compute_capability=".".join(map(str, capability)) if capability else "",
-            cuda_cores=ask(nvml.nvmlDeviceGetNumGpuCores, handle),
+            compute_capability=capability,
+            cuda_cores=cores,
+            tensor_cores=tensor_cores(name, capability, cores),
             driver_version=self._version,
             cuda_version=self._cuda,
             power_limit_watts=limit / 1000 if limit is not None else None,

@@ -31,13 +31,18 @@ from events.language.resources.hardware import (
     StorageMedium,
     StorageResource,
 )
-from services.resources.agent import sysfs
+from services.resources.agent import disks, sysfs
 from services.resources.agent.config import Config
+from services.resources.agent.memory_types import memory_type
+from services.resources.agent.offloads import offloads
+from services.resources.agent.storage_speed import measure
 
 ROOT = Path("/")
 RUNTIMES = ("docker", "podman")
 LABEL = 63
 """Characters of a label's value."""
+_LOOK_SECONDS = 0.1
+"""How long the CPUs are looked at to say how busy they are."""
 _VIRTUAL = frozenset({"squashfs", "iso9660", "overlay", "devtmpfs"})
 
 
@@ -52,7 +57,6 @@ def describe(config: Config, gpus: Sequence[GPUResource] = (), root: Path = ROOT
     threads = _threads()
     memory = psutil.virtual_memory()
     swap = psutil.swap_memory()
-    load = os.getloadavg()[0]
     return NodeSpec(
         hostname=socket.gethostname(),
         role=config.role,
@@ -70,9 +74,10 @@ def describe(config: Config, gpus: Sequence[GPUResource] = (), root: Path = ROOT
         port_range=PortRange(first=config.own_ports[0], last=config.own_ports[-1]),
         labels={**_labels(config.node, offered), **config.labels},
         taints=config.taints,
-        cpu=sysfs.cpu(root, platform.machine(), threads).model_copy(update={"state": CPUState(load_1m=load)}),
+        cpu=sysfs.cpu(root, platform.machine(), threads).model_copy(update={"state": _cpu_state(root)}),
         memory=MemoryResource(
             total_bytes=memory.total,
+            type=memory_type(root),
             swap_bytes=swap.total,
             huge_pages=sysfs.huge_pages(root),
             state=MemoryState(
@@ -83,11 +88,19 @@ def describe(config: Config, gpus: Sequence[GPUResource] = (), root: Path = ROOT
                 utilization_percent=memory.percent,
             ),
         ),
-        storage=_storage(config.folder, root),
-        network=sysfs.network(root, _addresses()),
+        storage=_storage(config, root),
+        network=sysfs.network(root, _addresses(), offloads),
         topology=sysfs.topology(root),
         location=_location(config.labels),
         system=_system(root),
+    )
+
+
+def _cpu_state(root: Path) -> CPUState:
+    return CPUState(
+        utilization_percent=psutil.cpu_percent(interval=_LOOK_SECONDS),
+        load_1m=os.getloadavg()[0],
+        temperature_celsius=sysfs.cpu_celsius(root),
     )
 
 
@@ -120,7 +133,7 @@ def _free(folder: Path) -> int:
 
 def _bandwidth(root: Path) -> int:
     """Of the fastest interface that is up; a virtual one often does not say."""
-    return max((one.speed_mbps or 0 for one in sysfs.network(root, {}) if one.up), default=0)
+    return max((one.speed_mbps or 0 for one in sysfs.network(root, {}, lambda _: ()) if one.up), default=0)
 
 
 def _labels(node: str, gpus: Sequence[GPUResource]) -> dict[str, str]:
@@ -137,8 +150,9 @@ def label_value(words: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-")[:LABEL]
 
 
-def _storage(folder: Path, root: Path) -> tuple[StorageResource, ...]:
-    """The file systems on disks, and the one that tasks' folders lie on."""
+def _storage(config: Config, root: Path) -> tuple[StorageResource, ...]:
+    """The file systems on disks, and the one that tasks' folders lie on, which may be measured."""
+    folder = config.folder
     found: dict[str, StorageResource] = {}
     parts = {part.mountpoint: part for part in psutil.disk_partitions(all=True)}
     own = _mount_of(folder)
@@ -150,15 +164,22 @@ def _storage(folder: Path, root: Path) -> tuple[StorageResource, ...]:
             room = os.statvfs(mount)
         except OSError:
             continue  # a network file system whose server is gone
+        below = disks.stack(root, part.device)
+        speed = measure(folder, config.storage_seconds) if mount == own and config.storage_seconds else None
         found[mount] = StorageResource(
             mount_point=mount,
             device=part.device,
             filesystem=part.fstype,
-            medium=sysfs.medium(root, part.device, part.fstype),
+            medium=disks.medium(part.device, part.fstype, below),
             total_bytes=room.f_blocks * room.f_frsize,
             used_bytes=(room.f_blocks - room.f_bfree) * room.f_frsize,
             available_bytes=room.f_bavail * room.f_frsize,
-            encrypted=True if part.device.startswith("/dev/mapper/luks") else None,
+            **(speed._asdict() if speed is not None else {}),
+            latency_microseconds=disks.latency_microseconds(below),
+            encrypted=disks.is_encrypted(below) or None,
+            compressed=disks.is_compressed(part.opts) or None,
+            deduplicated=disks.is_deduplicated(below) or None,
+            raid_level=disks.raid_level(below)[: sysfs.WORDS],
         )
     own_first = sorted(found.values(), key=lambda one: (one.mount_point != own, one.mount_point))
     return tuple(one for one in own_first if one.total_bytes or one.medium is not StorageMedium.UNKNOWN)[:256]

@@ -7,7 +7,7 @@ is missing (another kernel, a container) leaves its value out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from events.language.jobs.spec_placement import NetworkType
@@ -20,7 +20,6 @@ from events.language.resources.hardware import (
     NumaNode,
     PCIeDevice,
     ResourceTopology,
-    StorageMedium,
 )
 
 WORDS = 200
@@ -109,6 +108,21 @@ def _caches(root: Path) -> Iterable[tuple[int, str, int]]:
             yield level, text(path / "type"), int(size[1]) * _SIZES[size[2]]
 
 
+_CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
+
+
+def cpu_celsius(root: Path) -> float | None:
+    """The temperature of the hottest core; None where no driver has it."""
+    told = [
+        degrees
+        for folder in _entries(root / "sys/class/hwmon", "hwmon*")
+        if text(folder / "name") in _CPU_SENSORS
+        for path in _entries(folder, "temp*_input")
+        if (degrees := number(path)) is not None
+    ]
+    return max(told) / 1000 if told else None
+
+
 def _entries(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(folder.glob(pattern)) if folder.is_dir() else []
 
@@ -183,12 +197,19 @@ def huge_pages(root: Path) -> tuple[HugePages, ...]:
     return tuple(sorted(pages, key=lambda one: one.page_bytes))
 
 
-def network(root: Path, addresses: dict[str, tuple[str, ...]]) -> tuple[NetworkResource, ...]:
-    """The interfaces. `addresses`: name → IPv4 and IPv6."""
-    return tuple(_interface(path, addresses.get(path.name, ())) for path in _entries(root / "sys/class/net"))[:256]
+def network(
+    root: Path, addresses: dict[str, tuple[str, ...]], offloads: Callable[[str], tuple[str, ...]]
+) -> tuple[NetworkResource, ...]:
+    """The interfaces. `addresses`: name → IPv4 and IPv6. `offloads`: name → what it does instead of the CPU, if it is a
+    card's and no virtual one."""
+    paths = _entries(root / "sys/class/net")[:256]
+    return tuple(
+        _interface(path, addresses.get(path.name, ()), offloads(path.name) if (path / "device").exists() else ())
+        for path in paths
+    )
 
 
-def _interface(path: Path, addresses: tuple[str, ...]) -> NetworkResource:
+def _interface(path: Path, addresses: tuple[str, ...], offloads: tuple[str, ...]) -> NetworkResource:
     counters = path / "statistics"
     rdma = (path / "device/infiniband").is_dir()
     kind = _LINK_TYPES.get(number(path / "type") or 0, NetworkType.OTHER)
@@ -203,29 +224,9 @@ def _interface(path: Path, addresses: tuple[str, ...]) -> NetworkResource:
         up=text(path / "operstate") in ("up", "unknown"),
         rdma=rdma,
         sriov=bool(number(path / "device/sriov_totalvfs")),
+        offloads=offloads[:100],
         numa_node=not_negative(path / "device/numa_node"),
         counters=NetworkCounters(**{name: number(counters / name) or 0 for name in names})
         if counters.is_dir()
         else None,
     )
-
-
-_NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "gpfs", "beegfs", "9p", "fuse.sshfs")
-
-
-def medium(root: Path, device: str, filesystem: str) -> StorageMedium:
-    """What a mounted file system lies on."""
-    if filesystem in ("tmpfs", "ramfs"):
-        return StorageMedium.MEMORY
-    if filesystem in _NETWORK_FILE_SYSTEMS:
-        return StorageMedium.NETWORK
-    block = root / "sys/class/block" / device.rpartition("/")[2]
-    if device.startswith("/dev/nvme"):
-        return StorageMedium.NVME
-    disk = block.resolve()
-    spins = number(disk / "queue/rotational")
-    if spins is None:  # a partition: its disk is the folder above
-        spins = number(disk.parent / "queue/rotational")
-    if spins is None:
-        return StorageMedium.UNKNOWN
-    return StorageMedium.HDD if spins else StorageMedium.SSD

@@ -56,7 +56,8 @@ def test_what_a_gpu_is() -> None:
     gpu = machine(A100)[0]
     assert (gpu.name, gpu.vendor, gpu.memory_bytes) == ("NVIDIA A100-SXM4-80GB", "NVIDIA", 80 * GIB)
     assert gpu.uuid.startswith("GPU-")
-    assert (gpu.pci_bus_id, gpu.compute_capability, gpu.cuda_cores) == ("00000000:01:00.0", "8.0", 6912)
+    assert (gpu.pci_bus_id, gpu.compute_capability) == ("00000000:01:00.0", "8.0")
+    assert (gpu.cuda_cores, gpu.tensor_cores) == (6912, 432)
     assert (gpu.driver_version, gpu.cuda_version, gpu.power_limit_watts) == ("550.90.07", "12.4", 400.0)
     assert (gpu.health, gpu.mig_supported, gpu.mig_enabled) == (GPUHealth.HEALTHY, True, False)
     state = gpu.state
@@ -118,6 +119,7 @@ def test_what_a_real_driver_answered() -> None:
         pci_bus_id="00000000:00:06.0",
         compute_capability="9.0",
         cuda_cores=16896,
+        tensor_cores=528,
         driver_version="580.159.04",
         cuda_version="13.0",
         power_limit_watts=700.0,
@@ -150,3 +152,22 @@ def test_a_machine_without_a_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(pynvml, "nvmlInit", no_library)
     assert gpus.find() == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "cuda_cores", "tensor_cores"),
+    [
+        ("Tesla V100-SXM2-32GB", "7.0", 5120, 640),
+        ("Tesla T4", "7.5", 2560, 320),
+        ("NVIDIA GeForce GTX 1660 Ti", "7.5", 1536, 0),
+        ("NVIDIA GeForce RTX 4090", "8.9", 16384, 512),
+        ("NVIDIA H200", "9.0", 16896, 528),
+        ("Tesla P100-PCIE-16GB", "6.0", 3584, 0),
+        ("NVIDIA of tomorrow", "13.0", 16384, None),
+        ("NVIDIA H200", "9.0", None, None),
+    ],
+)
+def test_tensor_cores_follow_from_the_architecture(
+    name: str, capability: str, cuda_cores: int | None, tensor_cores: int | None
+) -> None:
+    assert gpus.tensor_cores(name, capability, cuda_cores) == tensor_cores

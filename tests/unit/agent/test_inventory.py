@@ -15,14 +15,16 @@ from events.language.resources.hardware import (
     GPUHealth,
     GPUResource,
     HugePages,
+    MemoryType,
     NetworkCounters,
     NodeSpec,
     NumaNode,
     PCIeDevice,
     StorageMedium,
 )
-from services.resources.agent import inventory, sysfs
+from services.resources.agent import disks, inventory, offloads, storage_speed, sysfs
 from services.resources.agent.config import Config
+from services.resources.agent.memory_types import memory_type
 
 CPUINFO = "".join(
     f"processor\t: {cpu}\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R) Platinum 8480+\n"
@@ -119,7 +121,7 @@ def test_how_things_hang_together(root: Path) -> None:
 
 
 def test_networks(root: Path) -> None:
-    eth, infiniband = sysfs.network(root, {"eth0": ("10.0.0.7", "fe80::1")})
+    eth, infiniband = sysfs.network(root, {"eth0": ("10.0.0.7", "fe80::1")}, lambda name: (f"tx-{name}",))
     assert (eth.name, eth.type, eth.mac_address, eth.speed_mbps, eth.mtu) == (
         "eth0",
         NetworkType.ROCE,
@@ -129,6 +131,7 @@ def test_networks(root: Path) -> None:
     )
     assert (eth.up, eth.rdma, eth.sriov, eth.numa_node) == (True, True, True, 0)
     assert (eth.addresses, eth.counters) == (("10.0.0.7", "fe80::1"), NetworkCounters(rx_bytes=5))
+    assert (eth.offloads, infiniband.offloads) == (("tx-eth0",), ()), "the other one is no card's"
     assert (infiniband.type, infiniband.up, infiniband.speed_mbps) == (NetworkType.INFINIBAND, False, None)
 
 
@@ -144,7 +147,131 @@ def test_networks(root: Path) -> None:
     ],
 )
 def test_what_a_file_system_lies_on(root: Path, device: str, filesystem: str, medium: StorageMedium) -> None:
-    assert sysfs.medium(root, device, filesystem) is medium
+    assert disks.medium(device, filesystem, disks.stack(root, device)) is medium
+
+
+def laid(root: Path, files: dict[str, str], slaves: dict[str, list[str]]) -> None:
+    """Block devices with these files, each on these others."""
+    blocks = root / "sys/class/block"
+    for name, content in files.items():
+        path = root / "sys/devices/virtual" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    blocks.mkdir(parents=True, exist_ok=True)
+    for path in (root / "sys/devices/virtual").glob("*"):
+        (blocks / path.name).symlink_to(path)
+        for part in path.glob(f"{path.name}*"):
+            (blocks / part.name).symlink_to(part)
+    for name, below in slaves.items():
+        (blocks / name / "slaves").mkdir()
+        for each in below:
+            (blocks / name / "slaves" / each).symlink_to(blocks / each)
+
+
+def test_a_file_system_on_a_volume_on_a_raid_of_partitions(tmp_path: Path) -> None:
+    laid(
+        tmp_path,
+        {
+            "dm-1/dm/name": "vg-data\n",
+            "dm-1/dm/uuid": "LVM-abc\n",
+            "dm-1/stat": "  10 0 80 30 30 0 240 90 0 100 120\n",
+            "dm-0/dm/name": "secret\n",
+            "dm-0/dm/uuid": "CRYPT-LUKS2-0123-secret\n",
+            "md0/md/level": "raid1\n",
+            "sdx/sdx1/partition": "1\n",
+            "sdx/queue/rotational": "0\n",
+            "sdy/sdy1/partition": "1\n",
+            "sdy/queue/rotational": "1\n",
+        },
+        {"dm-1": ["dm-0"], "dm-0": ["md0"], "md0": ["sdx1", "sdy1"]},
+    )
+    below = disks.stack(tmp_path, "/dev/mapper/vg-data")
+    assert [path.name for path in below] == ["dm-1", "dm-0", "md0", "sdx1", "sdy1", "sdx", "sdy"]
+    assert disks.medium("/dev/mapper/vg-data", "xfs", below) is StorageMedium.HDD
+    assert (disks.is_encrypted(below), disks.raid_level(below), disks.is_deduplicated(below)) == (True, "raid1", False)
+    assert disks.latency_microseconds(below) == 3000.0
+    md = disks.stack(tmp_path, "/dev/md0")
+    assert (disks.is_encrypted(md), disks.raid_level(md), disks.latency_microseconds(md)) == (False, "raid1", None)
+    disk = disks.stack(tmp_path, "/dev/sdx1")
+    assert (disks.medium("/dev/sdx1", "ext4", disk), disks.raid_level(disk)) == (StorageMedium.SSD, "")
+    (tmp_path / "sys/devices/virtual/dm-0/dm/uuid").write_text("LVM-abcdef-vpool\n")
+    assert disks.is_deduplicated(below)
+
+
+@pytest.mark.parametrize(
+    ("options", "compressed"),
+    [
+        ("rw,relatime,compress=zstd:3,ssd", True),
+        ("rw,compress-force=lzo", True),
+        ("rw,compress_algorithm=lz4,inline_data", True),
+        ("rw,compression=none", False),
+        ("rw,compress=no", False),
+        ("rw,relatime", False),
+    ],
+)
+def test_options_of_a_mount_say_whether_it_compresses(options: str, compressed: bool) -> None:
+    assert disks.is_compressed(options) is compressed
+
+
+def test_a_disk_is_measured_by_an_agent_that_is_told_to(tmp_path: Path) -> None:
+    told = inventory.describe(replace(plain(tmp_path), storage_seconds=0.03)).storage[0]
+    speeds = (told.read_iops, told.write_iops, told.read_bytes_per_second, told.write_bytes_per_second)
+    assert all(speed is None or speed > 0 for speed in speeds)
+    assert (None in speeds) == (speeds == (None,) * 4)
+    assert inventory.describe(plain(tmp_path)).storage[0].read_iops is None
+    assert list(tmp_path.iterdir()) == []
+    assert storage_speed.measure(tmp_path / "nowhere", 0.01) is None
+
+
+def test_temperatures(root: Path) -> None:
+    for number, (name, degrees) in enumerate([("nvme", 90_000), ("coretemp", 61_000), ("coretemp", 64_500)]):
+        folder = root / f"sys/class/hwmon/hwmon{number}"
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(f"{name}\n")
+        (folder / "temp1_input").write_text(f"{degrees}\n")
+    assert sysfs.cpu_celsius(root) == 64.5
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Registered-DDR5\n", MemoryType.DDR5),
+        ("Unbuffered-DDR4\n", MemoryType.DDR4),
+        ("Low-Power-DDR4-RAM\n", MemoryType.UNKNOWN),
+        ("High-bandwidth-memory-Gen3\n", MemoryType.HBM3),
+    ],
+)
+def test_memory_as_its_controller_tells_of_it(tmp_path: Path, said: str, kind: MemoryType) -> None:
+    path = tmp_path / "sys/devices/system/edac/mc/mc0/dimm0/dimm_mem_type"
+    path.parent.mkdir(parents=True)
+    path.write_text(said)
+    assert memory_type(tmp_path) is kind
+
+
+def structure(kind: int, fixed: bytes, texts: bytes = b"") -> bytes:
+    return bytes([kind, 4 + len(fixed), 0, 0]) + fixed + texts + (b"\0" if texts else b"\0\0")
+
+
+def test_memory_as_the_firmware_tells_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "sys/firmware/dmi/tables/DMI"
+    path.parent.mkdir(parents=True)
+    empty, module = (bytes(14) + bytes([kind]) + bytes(9) for kind in (0x02, 0x1A))
+    path.write_bytes(
+        structure(0, bytes(8), b"Maker\0v1\0")
+        + structure(17, empty)
+        + structure(17, module, b"DIMM A1\0")
+        + structure(127, b"")
+    )
+    assert memory_type(tmp_path) is MemoryType.DDR4
+    path.write_bytes(path.read_bytes()[:-40])
+    assert memory_type(tmp_path) is MemoryType.UNKNOWN
+
+
+def test_what_a_card_does_instead_of_the_cpu() -> None:
+    assert offloads.offloads("no-such-card") == ()
+    found = offloads.offloads("lo")  # none in a container that may not ask
+    assert all(name.startswith(("rx-", "tx-")) for name in found)
+    assert not {"rx-gro", "tx-generic-segmentation"} & set(found)
 
 
 def test_huge_pages_and_memory_limit(root: Path) -> None:
@@ -157,7 +284,8 @@ def test_huge_pages_and_memory_limit(root: Path) -> None:
 def test_an_empty_machine_has_no_errors(tmp_path: Path) -> None:
     assert sysfs.cpu(tmp_path, "riscv64", 3).threads == 3
     assert sysfs.topology(tmp_path).numa_nodes == ()
-    assert sysfs.network(tmp_path, {}) == ()
+    assert sysfs.network(tmp_path, {}, lambda _: ("tx-checksum",)) == ()
+    assert (sysfs.cpu_celsius(tmp_path), memory_type(tmp_path)) == (None, MemoryType.UNKNOWN)
     assert sysfs.huge_pages(tmp_path) == ()
 
 
@@ -186,6 +314,9 @@ def test_this_machine(tmp_path: Path) -> None:
     assert spec.labels["hostname"] == "n1"
     assert spec.system is not None
     assert spec.system.kernel == os.uname().release
+    assert spec.cpu is not None
+    assert spec.cpu.state is not None
+    assert spec.cpu.state.utilization_percent is not None
     own = spec.storage[0].mount_point
     assert os.stat(own).st_dev == os.stat(tmp_path).st_dev
     assert NodeSpec.model_validate_json(spec.model_dump_json()) == spec
