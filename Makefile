@@ -61,7 +61,7 @@ test: setup azurite
 # extra `spark` (400 MB); needs a JDK.
 spark: setup
 	@$(UV) pip install --quiet --python $(BIN)/python "pyspark[connect]>=4.1,<5"
-	FORGELOG_TEST_TPCH=$(or $(FACTOR),1) $(BIN)/pytest -n 0 --timeout 3600 tests/unit/pipelines/test_spark.py tests/unit/worker/test_tpch.py
+	FORGELOG_TEST_TPCH=$(or $(FACTOR),1) $(BIN)/pytest -n 0 --timeout 3600 tests/unit/pipelines/test_spark.py tests/unit/worker/test_tpch.py tests/unit/worker/test_rows_read.py
 	FORGELOG_TEST_TPCH=$(or $(FACTOR),1) FORGELOG_TEST_SPARK=connect $(BIN)/pytest -n 0 --timeout 3600 tests/unit/pipelines/test_spark.py
 
 # Property tests with new random examples; `make test` tries the same ones every time.

@@ -70,9 +70,9 @@ def transformed(job: StageJob) -> Iterator[tuple[Any, Inputs, Ran]]:
 @contextmanager
 def _computed_by(job: StageJob, connection: Any) -> Iterator[Callable[[Plan], Ran]]:
     """What runs a plan: DuckDB itself, or Spark."""
+    values = _may_be_a_value(job.stage)
     if job.worker.engine is PipelineEngine.DUCKDB:
         keep = CacheLevel.MEMORY if _read_again(job.stage) else CacheLevel.NONE
-        values = _may_be_a_value(job.stage)
         yield lambda plan: run_plan(connection, plan, scratch=job.scratch, keep=keep, values=values)
         return
     from forgelog.pipelines.engine import spark
@@ -88,7 +88,7 @@ def _computed_by(job: StageJob, connection: Any) -> Iterator[Callable[[Plan], Ra
     )
     with tempfile.TemporaryDirectory(dir=options.folder or job.scratch, ignore_cleanup_errors=True) as folder:
         allow(connection, [f"{folder}/"])
-        yield lambda plan: spark.run_plan(session, connection, plan, scratch=Path(folder))
+        yield lambda plan: spark.run_plan(session, connection, plan, scratch=Path(folder), values=values)
 
 
 def _read_again(stage: StageSpec) -> bool:

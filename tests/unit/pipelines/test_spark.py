@@ -229,6 +229,15 @@ def test_functions_get_frames_and_give_them(session: Any, tmp_path: Path, frame:
     assert stage.query(ran.relation) == [(58,), (59,)]
 
 
+def test_the_last_function_may_give_a_plain_value(session: Any, tmp_path: Path) -> None:
+    stage = shop(tmp_path, many=lambda orders: orders.count())
+    plan = stage.plan(python("many", frame="spark"))
+    ran = run_plan(session, stage.connection, plan, stage.function, scratch=stage.scratch, values=True)
+    assert (ran.value, stage.query(ran.relation)) == ("60", [("60",)])
+    with pytest.raises(StageError, match=r"gave builtins\.int"):
+        run_plan(session, stage.connection, plan, stage.function, scratch=stage.scratch)
+
+
 def test_sparks_own_sql(session: Any, tmp_path: Path) -> None:
     stage = shop(tmp_path)
     step = {"id": "own", "custom": {"spark": "SELECT median(id) AS m, :day AS day FROM orders"}}

@@ -283,6 +283,14 @@ def test_only_stages_that_read_text_are_profiled(bench: Bench) -> None:
         assert inputs.rows == 5_000
 
 
+def test_spark_is_given_what_was_counted(bench: Bench) -> None:
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed: uv sync --extra spark")
+    bench.engine = {"engine": "spark"}
+    path = saved(bench.folder / "a.csv", 5_000, "FORMAT csv, HEADER")
+    joined = "SELECT raw.a FROM raw JOIN raw AS r ON raw.a = r.a WHERE raw.b = 1"
+    assert read(bench, path, joined) == 5_000
+
+
 # -- footers
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from events.language.pipelines.columns import Column
 from events.language.pipelines.transformations import CacheLevel
+from forgelog.pipelines.engine.frames import value_of
 from forgelog.pipelines.engine.functions import Functions, arguments, found, imported, raised
 from forgelog.pipelines.engine.plan import Plan, Relation, Schema
 from forgelog.pipelines.engine.portable import read_by, refuse_types, spark_sql
@@ -25,7 +26,14 @@ from forgelog.pipelines.problems import StageError
 
 
 def run_plan(
-    session: Any, connection: Any, plan: Plan, functions: Functions = imported, *, scratch: Path, shared: str = ""
+    session: Any,
+    connection: Any,
+    plan: Plan,
+    functions: Functions = imported,
+    *,
+    scratch: Path,
+    shared: str = "",
+    values: bool = False,
 ) -> Ran:
     """Runs a plan whose inputs are relations of a DuckDB connection. The result is one too.
 
@@ -34,14 +42,14 @@ def run_plan(
     3. Writes the result as Parquet, and makes it a view of the connection with the columns that DuckDB would give.
 
     scratch: a folder that the connection may read and write. shared: the same folder as Spark's executors call it, if
-    that is another name.
+    that is another name. values: whether the function whose result is that of the plan may give a plain value.
 
     Raises:
         StageError: a query, a type or a function is not portable; the field names the transformation.
     """
     if plan.output in plan.inputs:
         return Ran(plan.output, plan, {}, {})
-    state = _State(session, connection, plan, functions, scratch, shared or str(scratch))
+    state = _State(session, connection, plan, functions, scratch, shared or str(scratch), values)
     for function, path in plan.udfs:
         register(session, function, found(functions, function.module, function.function, path), path)
     try:
@@ -51,7 +59,7 @@ def run_plan(
     finally:
         with _explained(""):
             state.clear()
-    return Ran(plan.output, state.plan, {}, state.took)
+    return Ran(plan.output, state.plan, {}, state.took, state.value)
 
 
 @dataclass(slots=True)
@@ -62,6 +70,8 @@ class _State:
     functions: Functions
     scratch: Path
     shared: str
+    values: bool
+    value: str = ""
     took: dict[str, tuple[str, ...]] = field(default_factory=dict)
     given: set[str] = field(default_factory=set)
     """Inputs that Spark has."""
@@ -129,7 +139,11 @@ class _State:
         self.need(named.values())
         frames = {arg: frame(self.session.table(name), settings.frame, place) for arg, name in named.items()}
         try:
-            return taken(self.session, code(**frames, **values), f"{place}.function")
+            result = code(**frames, **values)
+            if self.values and relation.name == self.plan.output:
+                self.value = value_of(result, f"{place}.function") or ""
+                result = [self.value] if self.value else result
+            return taken(self.session, result, f"{place}.function")
         except StageError:
             raise
         except Exception as error:
