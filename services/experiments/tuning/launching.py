@@ -114,7 +114,7 @@ def _spec(state: Tuning, spec: JobSpec, id: str, number: int, parameters: Sequen
     """The job of a trial: its values are in its environment, each by its name and all as JSON."""
     values = {each.name: external(float(each.value), each.distribution) for each in parameters}
     told = {
-        **{f"FORGELOG_PARAM_{_variable(name)}": _text(value) for name, value in values.items()},
+        **{f"FORGELOG_PARAM_{_variable(name)}": variable_text(value) for name, value in values.items()},
         "FORGELOG_PARAMS": json.dumps(values),
         "FORGELOG_TUNING": id,
         "FORGELOG_TRIAL": str(number),
@@ -132,5 +132,9 @@ def _variable(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]", "_", name)[:240]
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def variable_text(value: object) -> str:
+    """A value as the variable of a job: a text as it is if a message can hold it, all else as JSON. A choice is JSON,
+    which may escape a NUL character or half a surrogate pair."""
+    if isinstance(value, str) and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value):
+        return value
+    return json.dumps(value)

@@ -30,6 +30,7 @@ from events.language.experiments import (
 )
 from events.language.jobs import CancelJob, JobFailed, JobStarted, SubmitJob, TaskCounts
 from forgelog.tuning_space import dimension
+from services.experiments.tuning.launching import variable_text
 from tests.unit.experiments.desk import PROJECT, Desk, names, refusal
 from tests.unit.jobs import desk as jobs
 
@@ -86,6 +87,14 @@ def test_a_proposed_trial_is_a_job_that_has_its_values() -> None:
     assert orders(desk, launched) == [SubmitJob(job_id="t1.0", spec=launched.spec)]
     text = "trial 0 of tuning t1 is started by its job; wait for it"
     assert refusal(desk, StartTrial(tuning_id="t1", number=0)).message == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("adam", "adam"), ("a\nb", "a\nb"), (3, "3"), (None, "null"), ("\ud800", '"\\ud800"'), ("a\0", '"a\\u0000"')],
+)
+def test_a_value_is_a_variable_that_a_message_can_hold(value: object, text: str) -> None:
+    assert variable_text(value) == text
 
 
 def test_its_trial_starts_with_it_and_again_after_a_loss() -> None:
