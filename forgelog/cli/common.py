@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import click
 import typer
 
 from forgelog.cli.render import Format, note
@@ -214,16 +213,10 @@ def told(error: ForgelogError) -> str:
 
 
 def _listing(kind: str) -> str | None:
-    """The command that lists what is called so where the command that runs belongs."""
-    context = click.get_current_context(silent=True)
-    groups = []
-    while context is not None:
-        groups.append(context.info_name)
-        context = context.parent
-    for group, lists in LISTS_OF_GROUP.items():
-        if group in groups[-2:] and kind in lists:
-            return lists[kind]
-    return LISTS.get(kind)
+    """The command that lists what the group of the command that runs calls so."""
+    from forgelog.cli import command_of
+
+    return LISTS_OF_GROUP.get(command_of(sys.argv[1:]) or "", {}).get(kind) or LISTS.get(kind)
 
 
 def report(error: ForgelogError) -> None:
