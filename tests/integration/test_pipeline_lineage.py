@@ -87,6 +87,14 @@ async def test_lineage_is_followed_both_ways_and_as_it_was(
         "taxi-clean.tip",
     }
     assert told(await data.lineage("taxi-revenue")) == {"taxi-revenue", "taxi-clean", "taxi-raw", "taxi-report"}
+    everything = {"taxi-raw", "taxi-clean", "taxi-revenue", "taxi-report"}
+    assert told(await data.lineage("taxi-raw")) == everything  # it is only read
+    assert told(await data.impact("taxi-raw", "Amount")) >= {"taxi-raw.amount", "taxi-clean.fare", "taxi-revenue.total"}
+    assert {"taxi-raw.amount", "taxi-raw.tip"} < told(await data.impact("taxi-raw"))
+    with pytest.raises(Refused, match="dataset taxi-raw has no column 'when'; it has: amount, tip"):
+        await data.lineage("taxi-raw", "when")
+    with pytest.raises(NotFound, match="there is no version 1 of dataset 'taxi-raw'"):
+        await data.lineage("taxi-raw", version=1)
     assert told(await data.impact("taxi-clean", "tip")) == {"taxi-clean.tip", "taxi-revenue.total"}
 
     then = (await data.get("taxi-report")).updated_at

@@ -18,6 +18,7 @@ DEPTH = 10
 MOST_DEPTH = 100
 
 _NEWEST = "select * from lineage_sources where project = $1 and dataset_id = any($2)"
+_READ = "select * from lineage_sources where sources ? $1"
 _FROM = "select * from lineage_sources where project = $1 and sources ?| $2"
 _VERSIONS = """
     select v.* from data_versions v join unnest($1::text[], $2::int[]) as wanted(dataset_id, version)
@@ -30,21 +31,33 @@ async def lineage(db: Db, request: Any, as_of: Any) -> Any:
     id, depth = request.dataset_id, request.depth or DEPTH
     if not 0 < depth <= MOST_DEPTH:
         raise invalid(f"depth: is {depth}; give 1 to {MOST_DEPTH}")
-    row = await db.fetchrow("select * from datasets where dataset_id = $1", id)
-    if row is None:
-        raise not_found("dataset", id, as_of)
-    version = await _version(db, id, request.version, row["version"])
+    project, newest, columns = await _known(db, id, as_of)
+    version = await _version(db, id, request.version, newest)
     graph = Graph(versions={id: version} if version else {})
-    starts = _starts(request, row)
+    starts = _starts(request, columns)
     for up in _ways(request.direction):
         near = starts
         graph.depths |= dict.fromkeys(starts, 0)
         for _ in range(depth):
-            made = await (_above(db, graph, near, row["project"]) if up else _below(db, near, row["project"]))
+            made = await (_above(db, graph, near, project) if up else _below(db, near, project))
             near = step(graph, made, near, up=up, identify=source_id)
             if not near or graph.cut:
                 break
     return await _answer(db, graph)
+
+
+async def _known(db: Db, id: str, as_of: Any) -> tuple[str, int, list[str]]:
+    """Project, newest version and names of columns. Of what is only read, such as a source that has a name, the columns
+    that something is computed from. Raises QueryError."""
+    if row := await db.fetchrow("select * from datasets where dataset_id = $1", id):
+        return row["project"], row["version"], [column["name"] for column in row["columns"]]
+    if not (reading := [_source(row) for row in await db.fetch(_READ, id)]):
+        raise not_found("dataset", id, as_of)
+    names: dict[str, None] = {}
+    for each in reading:
+        own = {read.name for read in each.inputs if source_id(read, each.project) == id}
+        names |= dict.fromkeys(edge.source for edge in each.lineage.columns if edge.dataset in own)
+    return reading[0].project, 0, sorted(names)
 
 
 def _ways(direction: int) -> Sequence[bool]:
@@ -63,9 +76,9 @@ async def _version(db: Db, id: str, asked: int, newest: int) -> int:
     return asked
 
 
-def _starts(request: Any, row: Any) -> list[Node]:
+def _starts(request: Any, names: Sequence[str]) -> list[Node]:
     """Where the walk begins. Raises QueryError for a column that the dataset has not."""
-    id, names = request.dataset_id, [column["name"] for column in row["columns"]]
+    id = request.dataset_id
     if not request.column:
         return [Node(id, name) for name in names] if request.columns and names else [Node(id)]
     found = next((name for name in names if name.lower() == request.column.lower()), None)
