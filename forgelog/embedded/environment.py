@@ -1,4 +1,5 @@
-"""Which variables a platform that runs was started with: `up` does not change them.
+"""What the environment of an `up` can't change: the variables that a running platform was started with, and the servers
+that a platform's data is in.
 
 The supervisor and its children have the environment of the `up` that started the supervisor. Must not show a value: it
 may be a password.
@@ -7,11 +8,15 @@ may be a password.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
 from events.process.identity import Identity
 from events.process.settings import PREFIX, Settings
+from forgelog.embedded.layout import Server
+from forgelog.embedded.process import EmbeddedError
 
 _FAMILIES = ("NODE_", "AGENT_", "ROUTER_")
 _OTHERS = frozenset({"ENVOY", "JAVA", "PURE"})
@@ -53,3 +58,28 @@ def _is_of_the_platform(variable: str) -> bool:
     name = variable.removeprefix(PREFIX)
     of_settings = {field.rstrip("_").upper() for field in Settings.model_fields}
     return name not in _SET_BY_THE_PLATFORM and (name in of_settings or name in _OTHERS or name.startswith(_FAMILIES))
+
+
+def refuse_other_server(folder: Path, variable: str, before: Server | None, given: Server, *, running: bool) -> None:
+    """That a variable names the server which the platform in `folder` has used, if it has used any. Raises
+    EmbeddedError."""
+    name = variable.removeprefix(PREFIX).lower()
+    if before is not None and before.source != "given":
+        raise EmbeddedError(
+            f"the data of {folder} is in the {before.source} {name}; with the one that {variable} names it would seem "
+            f"lost. Unset {variable}, or use another folder (--data); if you have moved the data there, remove "
+            f"{folder / 'wanted.json'} first."
+        )
+    if running and before is not None and _place(before.address) != _place(given.address):
+        raise EmbeddedError(
+            f"the running platform uses another {name} than {variable} names: forgelog down, then up, or set the "
+            f"variable as it was"
+        )
+
+
+def _place(address: str) -> tuple[str, ...]:
+    """An address without users and passwords, which move to files."""
+    if "://" not in address:
+        return (address,)
+    parts = urlsplit(address)
+    return parts.netloc.rpartition("@")[2], parts.path

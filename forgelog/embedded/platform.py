@@ -26,6 +26,7 @@ from events.process.keys import FOLDER as KEYS
 from events.process.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
 from events.process.settings import Settings, SettingsError
 from forgelog.embedded import docker, jars
+from forgelog.embedded.environment import refuse_other_server
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.kafka_users import PLATFORM, Users
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Source, Wanted
@@ -325,6 +326,7 @@ class Platform:
         if given:
             config = self.settings.kafka_config if name == "kafka" else None
             server = Server("given", given, str(config.absolute()) if config else "")
+            refuse_other_server(self.folder.path, variable, before, server, running=self.supervised)
             await self._check(name, variable, server)
             return server
         if before is not None and choice is Choice.AUTO:

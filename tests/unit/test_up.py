@@ -15,7 +15,7 @@ from events.language.contexts import OWN, VARIABLE, ContextSpec, contexts
 from events.process.identity import Identity
 from events.process.keys import OWNER, ensure_key, key_path
 from forgelog.embedded import roster
-from forgelog.embedded.environment import changed_since_start
+from forgelog.embedded.environment import changed_since_start, refuse_other_server
 from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError
@@ -154,3 +154,29 @@ def test_variables_are_named_that_differ_from_those_a_running_platform_was_start
         supervisor.kill()
         supervisor.wait()
     assert changed_since_start(identity, {"FORGELOG_NODE_CPUS": "8"}) == []
+
+
+@pytest.mark.parametrize("variable", ["FORGELOG_KAFKA", "FORGELOG_POSTGRES"])
+async def test_a_variable_does_not_take_a_platform_from_the_servers_that_its_data_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    folder = Folder(tmp_path)
+    folder.make()
+    wanted = Wanted(Server("embedded"), Server("embedded"))
+    folder.write_wanted(wanted)
+    monkeypatch.delenv("FORGELOG_KAFKA", raising=False)
+    monkeypatch.setenv(variable, "127.0.0.1:1" if variable == "FORGELOG_KAFKA" else "postgresql://127.0.0.1:1/db")
+    with pytest.raises(EmbeddedError, match=f"is in the embedded .*; with the one that {variable} names .*seem lost"):
+        await Platform(tmp_path).up()
+    assert folder.read_wanted() == wanted
+
+
+def test_a_running_platform_keeps_the_servers_that_were_given_to_it(tmp_path: Path) -> None:
+    one, other = Server("given", "127.0.0.1:1"), Server("given", "127.0.0.1:2")
+    refuse_other_server(tmp_path, "FORGELOG_KAFKA", None, one, running=False)
+    refuse_other_server(tmp_path, "FORGELOG_KAFKA", one, other, running=False)  # it is found elsewhere now
+    refuse_other_server(tmp_path, "FORGELOG_KAFKA", one, one, running=True)
+    bare, full = (Server("given", f"postgresql://{who}127.0.0.1:1/db") for who in ("a@", "a:secret@"))
+    refuse_other_server(tmp_path, "FORGELOG_POSTGRES", bare, full, running=True)
+    with pytest.raises(EmbeddedError, match="uses another kafka than FORGELOG_KAFKA names: forgelog down, then up"):
+        refuse_other_server(tmp_path, "FORGELOG_KAFKA", one, other, running=True)
