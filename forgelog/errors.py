@@ -41,7 +41,11 @@ class ForgelogError(Exception):
 
     def __str__(self) -> str:
         """The message, and the errors that it does not tell already; one error that says it all is told alone."""
-        untold = [each for each in self.errors if f"{each.problem}; {each.hint}" not in self.message]
+        untold = [
+            each
+            for each in self.errors
+            if not any(f"{each.problem}{sign} {each.hint}" in self.message for sign in (";", ":"))
+        ]
         if len(untold) == 1 and self.message in (untold[0].problem, f"{untold[0].field}: {untold[0].problem}"):
             return str(untold[0])
         return "\n".join([self.message, *(f"  {each}" for each in untold)])

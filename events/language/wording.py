@@ -12,22 +12,64 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from events.language.bounds import TEXT_PATTERN
-from events.language.common import ID_PATTERN, FieldError, shown
+from events.language.common import ID_PATTERN, PROJECT_PATTERN, FieldError, shown
 
 WHOLE = "(body)"
 """The field of an error about the message as a whole."""
 
 _ID_HINT = "use 1 to 128 lower-case letters, digits, '.', '_' and '-'; start and end with a letter or digit"
 
-_PATTERNS = {
+
+def _small(most: str, signs: str) -> str:
+    also = f"{',' if len(signs) > 1 else ' and'} " + " and ".join(f"'{sign}'" for sign in signs)
+    return f"use 1 to {most} lower-case letters, digits{also}; start and end with a letter or digit"
+
+
+_PROJECT_HINT = "write organization/project, such as local/default"
+_ENVIRONMENT_HINT = "use 1 to 63 lower-case letters, digits, '.', '_' and '-'; begin with a letter or digit"
+_ALIAS_HINT = "use 1 to 255 letters, digits, '.', '_' and '-'; begin with a letter, a digit or '_'"
+_PORT_HINT = "use 1 to 15 lower-case letters, digits and '-'; begin with a letter, and end with a letter or digit"
+_SNAKE_HINT = "use lower-case letters, digits and '_', no digit first"
+
+PATTERNS = {
     ID_PATTERN: _ID_HINT,
     rf"^$|{ID_PATTERN}": _ID_HINT,
-    r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$": "write organization/project, such as local/default",
+    PROJECT_PATTERN: _PROJECT_HINT,
+    rf"^$|{PROJECT_PATTERN}": _PROJECT_HINT,
     r"^[A-Za-z_][A-Za-z0-9_]{0,254}$": "use letters, digits and '_', no digit first, as shells do",
     r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?$": (
         "a label's key has letters, digits, '.', '_', '/' and '-', and starts and ends with a letter or digit"
     ),
     r"^[A-Za-z0-9._-]{0,63}$": "a label's value has at most 63 letters, digits, '.', '_' and '-'",
+    r"^[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?$": _small("57", "-"),
+    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": _small("63", "-"),
+    r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$": _small("63", "_-"),
+    r"^$|^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$": _small("63", "_-"),
+    r"^([a-z0-9]([a-z0-9_-]{0,118}[a-z0-9])?)?$": _small("120", "_-"),
+    r"^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$": _PORT_HINT,
+    r"^$|^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$": _PORT_HINT,
+    r"^[a-z_][a-z0-9_]*$": _SNAKE_HINT,
+    r"^$|^[a-z_][a-z0-9_]*$": _SNAKE_HINT,
+    r"^[a-z_][a-z0-9_]{0,62}$": f"{_SNAKE_HINT}; 63 characters at most",
+    r"^$|^[a-z_][a-z0-9_]{0,62}$": f"{_SNAKE_HINT}; 63 characters at most",
+    r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$": (
+        "use 1 to 63 letters, digits, '.', '_', '/' and '-'; begin with a letter or digit"
+    ),
+    r"^[a-z0-9][a-z0-9._-]{0,62}$": _ENVIRONMENT_HINT,
+    r"^$|^[a-z0-9][a-z0-9._-]{0,62}$": _ENVIRONMENT_HINT,
+    r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$": _ALIAS_HINT,
+    r"^$|^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$": _ALIAS_HINT,
+    r"^[A-Za-z_][A-Za-z0-9_./-]{0,199}$": (
+        "use 1 to 200 letters, digits, '_', '.', '/' and '-'; begin with a letter or '_'"
+    ),
+    r"^[a-z][a-z0-9_-]{0,62}$": "use 1 to 63 lower-case letters, digits, '_' and '-'; begin with a letter",
+    r"^[^/:@\x00-\x1f\x7f]*[^\s/:@\x00-\x1f\x7f][^/:@\x00-\x1f\x7f]*$": (
+        "leave out '/', ':', '@' and control characters"
+    ),
+    r"^$|^([01][0-9]|2[0-3]):[0-5][0-9]$": "write a time of the day, such as 07:30",
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$": "write a time of the day, such as 07:30",
+    r"^[0-9a-f]{64}$": "write 64 lower-case hexadecimal digits",
+    r"^/[^\x00]*$": "write a path that begins with /",
 }
 
 _KINDS = {
@@ -90,7 +132,7 @@ def field_error(item: Mapping[str, Any], model: type[BaseModel]) -> FieldError:
         problem, hint = "is not text in Unicode", "leave half surrogates out"
     elif kind == "string_pattern_mismatch":
         pattern = str(context["pattern"])
-        problem, hint = f"{shown_json(value)} is not allowed here", _PATTERNS.get(pattern, f"it must match {pattern}")
+        problem, hint = f"{shown_json(value)} is not allowed here", PATTERNS.get(pattern, f"it must match {pattern}")
     elif kind in ("string_too_long", "too_long"):
         unit = "characters" if kind == "string_too_long" else "entries"
         length = len(value) if isinstance(value, str | list | tuple | dict) else context.get("actual_length")

@@ -198,7 +198,7 @@ def live(
         age_column("Until", "ended_at", now),
         column("Why", "reason", rank=1, least=12, wrap=True),
     ]
-    show_rows(rows, columns, output, empty=f"no version of {model} has had any")
+    show_rows(rows, columns, output, empty=f"no version of {model} has had {slot or 'any'}")
 
 
 @app.command("promote")

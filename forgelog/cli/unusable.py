@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 _REFUSED_NUMBER = re.compile(r"Value out of range: (-?[0-9]+)|Integer exceeds 64-bit range|int too (?:big|large) to .*")
+_NO_NUMBER = re.compile(r"cannot convert float (?:NaN|infinity) to integer")
 _REFUSED_TEXT = re.compile(r".*(?:surrogates not allowed|returned a result with an exception set).*", re.DOTALL)
 _MOST = (1 << 63) - 1
 
@@ -23,6 +24,10 @@ def said_of(error: Exception, words: Sequence[str]) -> str:
             for place, word in _values(words):
                 if _NUMBER.fullmatch(word) and (int(word) == refused if refused else abs(int(word)) > _MOST):
                     return f"{place}{word} is out of range; write a smaller number"
+        if _NO_NUMBER.fullmatch(text) is not None:
+            for place, word in _values(words):
+                if word.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+                    return f"{place}{word} is no finite number; write a finite number"
         if _REFUSED_TEXT.fullmatch(text) is not None:
             for place, word in _values(words):
                 if any("\ud800" <= char <= "\udfff" for char in word):

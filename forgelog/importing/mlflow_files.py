@@ -81,7 +81,7 @@ class MlflowFiles:
         if not experiments and not models and not troubles:
             inner = root / "mlruns"
             hint = f"; did you mean {inner}?" if inner.is_dir() else "; give a folder such as mlruns"
-            raise Unreadable(f"has no experiments of MLflow{hint}")
+            raise Unreadable(f"STORE: {root} has no experiments of MLflow{hint}")
         without = [key for key, place in self._places.items() if not (place / "artifacts").is_dir()]
         return Contents(experiments, runs, models, troubles, [*notes, *self._artifacts.lacking(without)])
 

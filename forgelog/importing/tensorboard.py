@@ -62,7 +62,9 @@ class TensorBoard:
                 continue
             found.setdefault(name.rpartition("/")[0], []).append(real)
         if not found and not troubles:
-            raise Unreadable(f"has no event files of TensorBoard (files with {_EVENT_FILE} in their names)")
+            raise Unreadable(
+                f"DIR: {self._folder.root} has no event files of TensorBoard (files with {_EVENT_FILE} in their names)"
+            )
         runs: dict[str, SourceRun] = {}
         for place, files in sorted(found.items()):
             run = self._run(place, sorted(files, key=lambda path: path.name))

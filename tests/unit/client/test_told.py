@@ -10,6 +10,7 @@ from forgelog.cli.common import told
 from forgelog.errors import ForgelogError, NotFound, Problem, Refused
 
 EMPTY = Problem("name", "is empty", "give at least 1 character")
+MOVE = Problem("status", "a can't go from b to c", "b is final")
 ABSENT = Problem("pipeline_id", "there is no pipeline 'p'", "forgelog pipeline ls shows them")
 
 
@@ -21,6 +22,7 @@ ABSENT = Problem("pipeline_id", "there is no pipeline 'p'", "forgelog pipeline l
         (Refused("invalid_argument", "two errors", [EMPTY]), f"two errors\n  {EMPTY}"),
         (Refused("invalid_argument", "name: is empty (and 1 more)", [EMPTY, ABSENT]),
          f"name: is empty (and 1 more)\n  {EMPTY}\n  {ABSENT}"),
+        (Refused("failed_precondition", f"{MOVE.problem}: {MOVE.hint}", [MOVE]), "a can't go from b to c: b is final"),
         (NotFound("there is no experiment 'e'"), "there is no experiment 'e'; 'forgelog experiments list' lists them"),
         (NotFound("there is no run 'r'; look elsewhere"), "there is no run 'r'; look elsewhere"),
         (NotFound("there is no alias 'a'"), "there is no alias 'a'"),

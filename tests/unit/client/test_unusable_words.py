@@ -28,6 +28,12 @@ def test_a_number_that_no_message_holds_is_named_with_its_option() -> None:
     assert said_of(of_json.value, ["create", f"-{HUGE}"]).startswith(f"-{HUGE} is out of range")
 
 
+def test_a_number_that_has_no_end_is_named_with_its_option() -> None:
+    with pytest.raises(ValueError, match="NaN") as caught:
+        int(float("nan"))
+    assert said_of(caught.value, ["plan", "--days", "nan"]) == "--days: nan is no finite number; write a finite number"
+
+
 def test_a_word_that_is_no_utf_8_is_named_with_its_option() -> None:
     with pytest.raises(UnicodeEncodeError) as of_protobuf:
         StringValue(value=HALF)
