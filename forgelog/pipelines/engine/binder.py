@@ -13,6 +13,7 @@ from typing import Any
 
 from events.language.pipelines.columns import Column
 from events.language.pipelines.transformations import UserFunction
+from forgelog.pipelines.described import described_columns
 from forgelog.pipelines.engine.errors import explained
 from forgelog.pipelines.engine.functions import create_function, nulls
 from forgelog.pipelines.engine.sql import different, quoted, type_name
@@ -39,7 +40,7 @@ class Binder:
             StageError: of `field`, if a column, a function or a type is none, or names of columns are not unique.
         """
         described = self._run(f"DESCRIBE {query}", field)
-        columns = tuple(Column(name=row[0], type=row[1]) for row in described)
+        columns = described_columns(((row[0], row[1]) for row in described), field=field)
         different((column.name for column in columns), field)
         self._run(f"CREATE TABLE {quoted(name)} AS FROM ({query}\n) LIMIT 0", field)
         return columns

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from events.language.pipelines.columns import Column
 from events.language.pipelines.transformations import CacheLevel
+from forgelog.pipelines.described import described_columns
 from forgelog.pipelines.engine import frames
 from forgelog.pipelines.engine.errors import explained
 from forgelog.pipelines.engine.functions import (
@@ -97,7 +97,7 @@ def run_plan(
 
 def describe(connection: Any, relation: str) -> Schema:
     """The columns of a relation."""
-    return tuple(Column(name=row[0], type=row[1]) for row in execute(connection, f"DESCRIBE {quoted(relation)}"))
+    return described_columns((row[0], row[1]) for row in execute(connection, f"DESCRIBE {quoted(relation)}"))
 
 
 def explain(connection: Any, query: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.formats import CsvOptions, DataFormat, FileFormat, format_of
+from forgelog.pipelines.described import described_columns
 from forgelog.pipelines.io import sql
 from forgelog.pipelines.io.context import Resolved, ResolvedFile
 from forgelog.pipelines.io.folders import Folder
@@ -132,7 +133,7 @@ def described(connection: duckdb.DuckDBPyConnection, relation: str) -> tuple[Col
 
 def _query_columns(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Column, ...]:
     rows = connection.execute(f"DESCRIBE {query}").fetchall()
-    return tuple(Column(name=row[0], type=row[1]) for row in rows)
+    return described_columns((row[0], row[1]) for row in rows)
 
 
 def _format(resolved: Resolved) -> DataFormat:

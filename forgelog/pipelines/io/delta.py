@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import Connection, DataSourceType
+from forgelog.pipelines.described import described_columns
 from forgelog.pipelines.io.context import IoContext, ResolvedFile
 from forgelog.pipelines.io.credentials import options_of
 from forgelog.pipelines.problems import StageError, needs_extra
@@ -51,7 +52,7 @@ def _columns(table: Any) -> tuple[Column, ...]:
     import pyarrow as pa
 
     rows = duckdb.connect().from_arrow(pa.schema(table.schema().to_arrow()).empty_table())
-    return tuple(Column(name=name, type=str(kind)) for name, kind in zip(rows.columns, rows.types, strict=True))
+    return described_columns((name, str(kind)) for name, kind in zip(rows.columns, rows.types, strict=True))
 
 
 def _text(value: Any) -> str | None:

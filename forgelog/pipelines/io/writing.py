@@ -18,6 +18,7 @@ from events.language.pipelines.columns import Column
 from events.language.pipelines.connections import DataSourceType
 from events.language.pipelines.manifests import NO_VALUE, CommitManifest
 from events.language.pipelines.sinks import DataSink, WriteMode
+from forgelog.pipelines.described import described_columns, writable
 from forgelog.pipelines.io import sql
 from forgelog.pipelines.io.context import IoContext
 from forgelog.pipelines.io.copying import write_files
@@ -88,7 +89,7 @@ def write_aside(
 
 def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Column, ...]:
     rows = connection.execute(f"DESCRIBE {query}").fetchall()
-    return tuple(Column(name=row[0], type=row[1]) for row in rows)
+    return writable(described_columns((row[0], row[1]) for row in rows))
 
 
 def _exact(query: str, columns: tuple[Column, ...]) -> tuple[str, tuple[Column, ...]]:

@@ -17,6 +17,7 @@ import duckdb
 from events.language.common import shown
 from events.language.pipelines.columns import Column
 from events.language.pipelines.quality import DataQualityRule, QualityLevel, RuleOutcome
+from forgelog.pipelines.described import described_column
 from forgelog.pipelines.problems import StageError
 from forgelog.pipelines.quality.conditions import enclosed, failing, identifier, literal, reason
 
@@ -106,7 +107,7 @@ def check(
 def described(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Column, ...]:
     """The columns of a query's result."""
     rows = connection.execute(f"DESCRIBE {query}").fetchall()
-    return tuple(Column(name=name, type=type, nullable=null != "NO") for name, type, null, *_ in rows)
+    return tuple(described_column(name, type, nullable=null != "NO") for name, type, null, *_ in rows)
 
 
 def _asked(

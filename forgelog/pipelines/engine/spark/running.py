@@ -14,6 +14,7 @@ from typing import Any
 
 from events.language.pipelines.columns import Column
 from events.language.pipelines.transformations import CacheLevel
+from forgelog.pipelines.described import described_column
 from forgelog.pipelines.engine.frames import value_of
 from forgelog.pipelines.engine.functions import Functions, arguments, found, imported, raised
 from forgelog.pipelines.engine.plan import Plan, Relation, Schema
@@ -207,7 +208,7 @@ def columns_of(data: Any, place: str) -> Schema:
     for each in data.schema.fields:
         kind = exp.DataType.build(each.dataType.simpleString(), dialect="spark").sql("duckdb")
         kind = _SPELLED.get(kind.upper(), kind.replace(", ", ","))
-        columns.append(Column(name=each.name, type=kind))
+        columns.append(described_column(each.name, kind))
     refuse_types(tuple(columns), place)
     return tuple(columns)
 
