@@ -73,6 +73,8 @@ def value_of(result: Any, field: str) -> str | None:
         return None
     try:
         text = json.dumps(native, allow_nan=False)
+    except RecursionError:
+        raise StageError(field, "gave a value that is nested too deeply", "return a flatter one, or a frame") from None
     except (TypeError, ValueError) as error:
         raise StageError(field, f"gave a value that is no JSON: {error}", "return plain values, or a frame") from None
     if len(text) > MAX_VALUE:

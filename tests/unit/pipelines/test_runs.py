@@ -275,6 +275,13 @@ def test_a_condition_that_has_no_value_fails_its_stage() -> None:
     assert "can't be evaluated" in failed.failure.problem
 
 
+def test_a_value_that_is_nested_too_deeply_for_a_condition_is_a_text() -> None:
+    desk = RunDesk("load", StageSpec(id="report", after=("load",), condition="stages.load.value == 7"))
+    desk.run()
+    ended = desk.complete("load", output=StageOutput(value="[" * 8_000 + "]" * 8_000))
+    assert "StageSkipped" in kinds(ended)
+
+
 def test_a_failure_ends_the_run_at_once_if_the_pipeline_says_so() -> None:
     desk = RunDesk("a", "b", "c: b", execution=Execution(fail_fast=True))
     desk.run()

@@ -101,12 +101,21 @@ def test_the_last_function_may_give_a_plain_value(tmp_path: Path, result: Any, v
         run_plan(stage.connection, stage.plan({"id": "d", **python("told")}, then), stage.function, values=True)
 
 
+def deep(levels: int) -> dict[str, Any]:
+    """A dict in a dict, and so on."""
+    found: dict[str, Any] = {}
+    for _ in range(levels):
+        found = {"a": found}
+    return found
+
+
 @pytest.mark.parametrize(
     ("result", "problem"),
     [
         ({"at": object()}, "gave a value that is no JSON: Object of type object"),
         (float("nan"), "gave a value that is no JSON"),
         ("x" * 16_384, "gave a value of 16,386 characters as JSON, and at most 16,384 are handed on"),
+        (deep(3_000), "gave a value that is nested too deeply"),
         (None, "gave nothing back"),
     ],
 )
