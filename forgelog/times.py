@@ -18,9 +18,10 @@ _COUNTED = re.compile(r"^([0-9.]+) ?(second|minute|hour|day|week)s?$")
 _HELP = "write for example '10m ago', '03:12', 'yesterday 03:12', '2026-05-09' or '2026-05-09T03:12:00Z'"
 
 
-def parse_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
+def parse_time(text: str, now: datetime, zone: tzinfo | None = None, *, future: bool = False) -> datetime:
     """The moment `text` names, in UTC. A clock time is the latest one that has passed. A time without an offset is a
-    local time of `zone`; of this machine's zone when left out. Raises ValueError that says what to write."""
+    local time of `zone`; of this machine's zone when left out. `future`: whether it may be yet to come. Raises
+    ValueError that says what to write."""
     words, now = text.strip(), now.astimezone(UTC)  # else arithmetic would be on the clock's face
     if words == "now":
         return now
@@ -46,8 +47,8 @@ def parse_time(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"{quoted(text)} is not a time; {_HELP}") from None
-    if moment > now:
-        raise ValueError(f"{quoted(text)} is in the future; the log tells of the past only")
+    if moment > now and not future:
+        raise ValueError(f"{quoted(text)} is in the future; give a past time")
     return moment
 
 

@@ -47,12 +47,13 @@ IntoOption = Annotated[Path, typer.Option("--into", metavar="DIR", help="Into th
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace existing files with other content.")]
 
 
-def moment(text: str | None, option: str = "--at") -> datetime | None:
-    """The time of an ``--at`` option, or of another one. Raises `InvalidInput`."""
+def moment(text: str | None, option: str = "--at", *, future: bool = False) -> datetime | None:
+    """The time of an ``--at`` option, or of another one. `future`: whether it may be yet to come. Raises
+    `InvalidInput`."""
     if text is None:
         return None
     try:
-        return parse_time(text, datetime.now(UTC))
+        return parse_time(text, datetime.now(UTC), future=future)
     except ValueError as error:
         raise InvalidInput(f"{option}: {error}") from None
 

@@ -33,15 +33,19 @@ def next_(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show when a pipeline will run by its schedule, and which interval each run is about."""
-    instant = moment(since, "--from") or datetime.now(UTC)
+    instant = moment(since, "--from", future=True) or datetime.now(UTC)
     schedules = guarded(lambda: _schedules(name))
 
     def work() -> list[dict[str, Any]]:
-        return [
-            row
-            for pipeline, schedule in schedules
-            for row in (_around_rows if changes else tick_rows)(pipeline, schedule, instant, limit)
-        ]
+        from pydantic import ValidationError
+
+        told = _around_rows if changes else tick_rows
+        try:
+            return [row for each in schedules for row in told(*each, instant, limit)]
+        except (OverflowError, ValidationError):  # an interval's bounds are days of the years 1 to 9999
+            raise InvalidInput(
+                "--from: its ticks are not all in the years 1 to 9999; give another, or --limit"
+            ) from None
 
     rows = guarded(work)
     if output is not Format.TABLE:

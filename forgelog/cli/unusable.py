@@ -13,16 +13,18 @@ _NUMBER = re.compile(r"[+-]?[0-9]+")
 _REFUSED_NUMBER = re.compile(r"Value out of range: (-?[0-9]+)|Integer exceeds 64-bit range|int too (?:big|large) to .*")
 _NO_NUMBER = re.compile(r"cannot convert float (?:NaN|infinity) to integer")
 _REFUSED_TEXT = re.compile(r".*(?:surrogates not allowed|returned a result with an exception set).*", re.DOTALL)
-_MOST = (1 << 63) - 1
+_LONG = 10**15
+"""What a smaller one is multiplied by, such as a day's seconds, does not make it too large."""
 
 
 def said_of(error: Exception, words: Sequence[str]) -> str:
     """The error for people, if a library's error is about one of the words; else empty."""
     for text in (str(error), str(error.__cause__ or "")):
         if (found := _REFUSED_NUMBER.fullmatch(text)) is not None:
-            refused = found[1] and int(found[1])
+            refused = found[1]
             for place, word in _values(words):
-                if _NUMBER.fullmatch(word) and (int(word) == refused if refused else abs(int(word)) > _MOST):
+                number = _NUMBER.fullmatch(word) if refused else _NUMBER.match(word)  # 9999999999999999999h is one, too
+                if number and (int(number[0]) == int(refused) if refused else abs(int(number[0])) > _LONG):
                     return f"{place}{word} is out of range; write a smaller number"
         if _NO_NUMBER.fullmatch(text) is not None:
             for place, word in _values(words):

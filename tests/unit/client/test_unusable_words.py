@@ -25,6 +25,7 @@ def test_a_number_that_no_message_holds_is_named_with_its_option() -> None:
     assert said_of(of_protobuf.value, words) == "--attempt: 3000000000 is out of range; write a smaller number"
     assert said_of(of_protobuf.value, ["logs", "--attempt", "4"]) == ""
     assert said_of(of_json.value, ["create", "5", f"--seed={HUGE}"]).startswith(f"--seed: {HUGE} is out of range")
+    assert said_of(of_json.value, ["issue", "--ttl", f"{HUGE}h"]).startswith(f"--ttl: {HUGE}h is out of range")
     assert said_of(of_json.value, ["create", f"-{HUGE}"]).startswith(f"-{HUGE} is out of range")
 
 

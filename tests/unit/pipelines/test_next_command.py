@@ -56,6 +56,23 @@ def test_the_next_ticks_of_a_file_have_their_intervals(file: str) -> None:
     assert found[1]["local"] == "Sun 29 Mar 03:00 +0200"
 
 
+def test_ticks_of_a_time_that_is_yet_to_come_are_shown(file: str) -> None:
+    (row,) = rows(file, "--from", "2300-06-01T12:00:00Z", "-n", "1")
+    assert (row["at"], row["local"]) == ("2300-06-02T00:30:00Z", "Sat 02 Jun 02:30 +0200")
+    (change, *_) = rows(file, "--from", "2090-01-01T00:00:00Z", "--changes")
+    assert change["change"] == "26 Mar 2090, forward by 1h"
+
+
+@pytest.mark.parametrize("time", ["9999-12-31", "0001-01-02"])
+@pytest.mark.parametrize("more", [[], ["--changes"]])
+def test_ticks_beyond_the_calendar_are_refused(file: str, time: str, more: list[str]) -> None:
+    answer = CliRunner().invoke(app, ["next", file, "--from", time, *more])
+    if time < "1" and more:
+        assert "no clocks are changed" in answer.output
+    else:
+        assert (answer.exit_code, answer.output.startswith("error: --from: its ticks are not all in")) == (2, True)
+
+
 def test_changes_of_clocks_are_shown_with_the_ticks_around_them(file: str) -> None:
     found = rows(file, "--from", "2026-03-01T00:00:00Z", "--changes", "-n", "2")
     assert [(row["change"], row["local"]) for row in found] == [
