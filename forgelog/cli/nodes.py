@@ -252,7 +252,7 @@ def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
     for text in texts or ():
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise InvalidInput(f"{option}: {text!r} is not key=value; write for example {key or 'key'}=1")
+            raise InvalidInput(f"{option}: {text!r} is not key=value; write for example key=1")
         found[key] = value
     return found
 

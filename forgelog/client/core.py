@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from forgelog.client.channel import DEFAULT_TIMEOUT, Connection
+from forgelog.client.finite import not_finite
 from forgelog.client.frames import Rows
 from forgelog.client.plain import Answer, plain, timestamp
 from forgelog.command_ids import new_id
@@ -97,6 +98,8 @@ class Core:
             import orjson
 
             type_name, body = command[0], orjson.dumps(command[1])
+            if b"null" in body and (found := next(not_finite(command[1]), None)):
+                raise InvalidInput(f"{found[0]}: is {found[1]}; give a finite number")
         else:
             type_name = type(command).type_name()
             body = command.to_json()
