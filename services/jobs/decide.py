@@ -43,6 +43,7 @@ from events.language.jobs import (
     RequeueJob,
     SubmitJob,
     TaskExit,
+    TaskStart,
 )
 from events.language.jobs.spec import DependencyKind, JobStatus
 from events.language.resources import AllocationBound, AllocationReleased, ReleaseReason
@@ -212,32 +213,33 @@ def bound(job: Job, event: AllocationBound) -> Sequence[Event]:
 
 
 def started(job: Job, command: ReportJobStarted) -> Sequence[Event]:
-    news, stale = [], []
+    """The report of processes that run. Of a task that it names twice, the first counts."""
+    news: dict[int, TaskStart] = {}
+    stale = []
     for start in command.tasks:
         if start.task >= job.size or start.attempt > job.attempts[start.task]:
             raise unknown_attempt(job, start.task, start.attempt)
         if start.attempt == job.attempts[start.task] and job.status(start.task) in _PLACED:
-            news.append(start)
+            news.setdefault(start.task, start)
         elif not (start.attempt == job.attempts[start.task] and job.status(start.task) is JobStatus.RUNNING):
             stale.append(start)
     if stale and not news:
         raise stale_report(job, "started", [(start.task, start.attempt) for start in stale])
-    return [JobStarted(job_id=job.job_id, node_id=command.node_id, tasks=tuple(news))] if news else ()
+    return [JobStarted(job_id=job.job_id, node_id=command.node_id, tasks=tuple(news.values()))] if news else ()
 
 
 def exited(job: Job, command: ReportJobExited, context: DecisionContext) -> Sequence[Event]:
-    news, stale = [], []
+    """The report of processes that are gone. Of a task that it names twice, the first counts."""
+    news: dict[int, TaskExit] = {}
     for exit in command.tasks:
         if exit.task >= job.size or exit.attempt > job.attempts[exit.task]:
             raise unknown_attempt(job, exit.task, exit.attempt)
         if exit.attempt == job.attempts[exit.task] and job.status(exit.task) in _GONE:
-            news.append(exit)
-        else:
-            stale.append(exit)
+            news.setdefault(exit.task, exit)
     if not news:
         # An agent reports an exit until it is acknowledged, so a second report of it is a repeat, not an error.
         return ()
-    return _end_attempts(job, command.node_id, news, context)
+    return _end_attempts(job, command.node_id, list(news.values()), context)
 
 
 def lost(job: Job, event: AllocationReleased, context: DecisionContext) -> Sequence[Event]:

@@ -123,6 +123,15 @@ def test_a_repeated_report_changes_nothing(desk: Desk) -> None:
     assert desk.command(exited()) == []
 
 
+def test_a_task_that_a_report_names_twice_starts_and_ends_once(desk: Desk) -> None:
+    """Its events would not fold, here and in other contexts."""
+    desk.command(submit(array=JobArray(size=2)))
+    desk.event(bound("0-1"))
+    assert [event.tasks for event in desk.command(started(1, 1))] == [started(1).tasks]
+    ended = desk.command(exited(1, 1))[0]
+    assert (ended.tasks, ended.completed) == (exited(1).tasks, "1")
+
+
 def test_a_report_of_an_attempt_that_never_was_is_refused(desk: Desk) -> None:
     running(desk)
     for command in (started(attempt=2), exited(attempt=2), exited(7)):
