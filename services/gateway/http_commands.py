@@ -203,7 +203,7 @@ def _known(data: dict[str, Any], known: tuple[str, ...]) -> None:
             hint = (
                 f"did you mean {close!r}?"
                 if close
-                else f"the command's own fields belong under 'data'; here are {known}"
+                else f"the command's own fields belong under 'data'; here are {', '.join(known)}"
             )
             _wrong(key[:200], "there is no such field", hint)
 
