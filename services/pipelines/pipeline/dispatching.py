@@ -11,7 +11,7 @@ from events.language.base import Event
 from events.language.pipelines.enums import PipelineStatus, StagePhase, StageStatus
 from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.run_events import FanOutPlanned, WorkerReleased
-from events.language.pipelines.stages import StageSpec
+from events.language.pipelines.stages import MAX_TASKS, StageSpec
 from events.language.pipelines.work import FailureKind, StageFailure
 from services.pipelines.pipeline import launching
 from services.pipelines.pipeline.failures import failed
@@ -204,8 +204,8 @@ def _one(
         pool.miss(run.version)
 
 
-def planned(state: Pipeline, id: str) -> list[Event]:
-    """The tasks of stages whose number is known without a look at data."""
+def planned(state: Pipeline, id: str, now: datetime) -> list[Event]:
+    """The tasks of stages whose number is known without a look at data. A stage that would have too many fails."""
     found: list[Event] = []
     for run_id, run in state.live():
         graph = state.graph(run.version)
@@ -218,10 +218,24 @@ def planned(state: Pipeline, id: str) -> list[Event]:
             if phase_of(spec, stage) is StagePhase.RESOLVE:
                 continue
             count = spec.for_each.known or _rows(spec, run)
+            if count > MAX_TASKS:
+                names = {"run_id": run_id, "pipeline_id": id, "stage_id": stage_id}
+                found.append(_too_many(state, run, names, count, now))
+                continue
             found.append(
                 FanOutPlanned(run_id=run_id, pipeline_id=id, stage_id=stage_id, attempt=stage.attempt + 1, count=count)
             )
     return found
+
+
+def _too_many(state: Pipeline, run: Run, names: dict[str, str], count: int, now: datetime) -> Event:
+    failure = StageFailure(
+        kind=FailureKind.ERROR,
+        field="for_each.input",
+        problem=f"there are {count:,} of them, and a stage has at most {MAX_TASKS:,} tasks",
+        remedy="let a task do several: group them in a stage before",
+    )
+    return failed(state, run, names, failure, now, retried=False)
 
 
 def _rows(spec: StageSpec, run: Run) -> int:

@@ -344,7 +344,7 @@ def _triggered(state: Pipeline, at: At) -> list[Event]:
 
 
 def _planned(state: Pipeline, at: At) -> list[Event]:
-    return dispatching.planned(state, at.id)
+    return dispatching.planned(state, at.id, at.now)
 
 
 def _dispatched(state: Pipeline, at: At) -> list[Event]:

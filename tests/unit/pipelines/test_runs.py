@@ -596,6 +596,16 @@ def test_tasks_of_a_list_are_as_many_as_it_has_rows() -> None:
     assert desk.order("last").stage_id == "last"
 
 
+def test_a_stage_with_more_tasks_than_can_be_fails() -> None:
+    each = StageSpec(id="each", inputs={"days": StageInput(stage="list")}, for_each=ForEach(input="days"))
+    desk = RunDesk("list", each)
+    desk.run()
+    failed = desk.complete("list", output=StageOutput(rows=10_001))[1]
+    assert isinstance(failed, StageFailed)
+    assert failed.failure.problem == "there are 10,001 of them, and a stage has at most 10,000 tasks"
+    assert desk.statuses()["each"] == "failed"
+
+
 def test_a_list_without_items_is_done_at_once() -> None:
     each = StageSpec(id="each", inputs={"days": StageInput(stage="list")}, for_each=ForEach(input="days"))
     desk = RunDesk("list", each)
