@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 from events.language.base import Event
 from events.language.experiments import (
@@ -32,33 +33,38 @@ from events.language.jobs import JobCompleted, JobEnded, JobStarted
 from events.language.jobs.spec import JobSpec
 from events.log.ids import child_id
 from services.experiments.tuning.distributions import external
-from services.experiments.tuning.state import Tuning
+from services.experiments.tuning.state import AT_ONCE, Tuning
 
 MAX_REASON = 500
 
+MOST_BYTES_AT_ONCE = 1 << 20
+"""Of jobs that are ordered in one append, but for the last of them: an append takes 4 MiB."""
+
 
 def launched(state: Tuning, id: str, project: str) -> list[TrialLaunched]:
-    """The trials whose jobs are to be ordered now."""
+    """The trials whose jobs are to be ordered now: as many as one append takes, since more follow at once."""
     if state.job is None or state.deleted or state.status is not TuningStatus.RUNNING:
         return []
-    return [
-        TrialLaunched(
-            tuning_id=id,
-            number=number,
-            job_id=child_id(id, str(number), project),
-            spec=_spec(state, state.job, id, number, trial.parameters),
-        )
-        for number, trial in state.open.items()
-        if trial.status is TrialStatus.PROPOSED and not trial.job_id
-    ]
+    found: list[TrialLaunched] = []
+    size = 0
+    for number, trial in state.open.items():
+        if trial.status is not TrialStatus.PROPOSED or trial.job_id:
+            continue
+        spec = _spec(state, state.job, id, number, trial.parameters)
+        job_id = child_id(id, str(number), project)
+        found.append(TrialLaunched(tuning_id=id, number=number, job_id=job_id, spec=spec))
+        size += len(found[-1].to_json())
+        if size > MOST_BYTES_AT_ONCE or len(found) == AT_ONCE:
+            break
+    return found
 
 
 def left(state: Tuning, id: str, now: datetime) -> list[TrialEnded]:
-    """The ends of the trials that are open when their tuning is over."""
+    """The ends of the trials that are open when their tuning is over: at most `AT_ONCE`, since more follow at once."""
     if state.job is None or not (state.deleted or state.status in TUNING_ENDS):
         return []
     reason = "the tuning was deleted" if state.deleted else f"the tuning is {state.status}"
-    return [_failed(state, id, number, reason, now, cancel=True) for number in state.open]
+    return [_failed(state, id, number, reason, now, cancel=True) for number in islice(state.open, AT_ONCE)]
 
 
 def heard(state: Tuning, id: str, event: Event, now: datetime) -> Iterator[TrialEvent]:

@@ -17,6 +17,9 @@ from events.language.experiments import (
 from events.language.jobs.spec import JobSpec
 from events.writer.dumps import Names
 
+AT_ONCE = 1_000
+"""Most events of one append where what is left follows at once: an append takes 4 MiB."""
+
 
 @dataclass(slots=True)
 class OpenTrial:

@@ -37,7 +37,7 @@ from events.language.experiments import (
 from events.language.experiments.tuning_following import PruneTrial, TrialPruned
 from services.experiments.refusals import exhausted, forbidden, outdated
 from services.experiments.tuning import distributions
-from services.experiments.tuning.state import OpenTrial, Tuning
+from services.experiments.tuning.state import AT_ONCE, OpenTrial, Tuning
 
 
 def added(state: Tuning, command: AskTrial, now: datetime) -> TrialAdded:
@@ -153,12 +153,12 @@ def end_of(state: Tuning, event: TrialPruned, now: datetime) -> TrialEnded:
 
 
 def wanted(state: Tuning, id: str) -> list[TrialAdded]:
-    """The trials that the platform asks for now, where it searches."""
+    """The trials that the platform asks for now, where it searches: at most `AT_ONCE`, since more follow at once."""
     if not state.planned or state.adopting or state.deleted or state.status is not TuningStatus.RUNNING:
         return []
     room = (state.limits.parallel or 1) - len(state.open)
     left = (state.total or MAX_TRIALS) - state.trials
-    numbers = range(state.trials, state.trials + max(min(room, left), 0))
+    numbers = range(state.trials, state.trials + max(min(room, left, AT_ONCE), 0))
     return [TrialAdded(tuning_id=id, number=number, status=TrialStatus.REQUESTED) for number in numbers]
 
 

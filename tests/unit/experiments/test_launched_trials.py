@@ -30,6 +30,7 @@ from events.language.experiments import (
 )
 from events.language.jobs import CancelJob, JobFailed, JobStarted, SubmitJob, TaskCounts
 from forgelog.tuning_space import dimension
+from services.experiments.tuning import launching, trials
 from services.experiments.tuning.launching import variable_text
 from tests.unit.experiments.desk import PROJECT, Desk, names, refusal
 from tests.unit.jobs import desk as jobs
@@ -43,7 +44,7 @@ CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": ["adam"
 def with_jobs(**fields: Any) -> Desk:
     desk = Desk()
     plan = TuningPlan(algorithm="tpe", space=[dimension("x=0.0..1.0"), dimension("my.opt=adam,3")])  # type: ignore[arg-type]
-    desk.send(CreateTuning(tuning_id="t1", name="", plan=plan, job=jobs.spec(), **fields))
+    desk.send(CreateTuning(**{"tuning_id": "t1", "name": "", "plan": plan, "job": jobs.spec(), **fields}))
     return desk
 
 
@@ -221,3 +222,31 @@ def test_the_end_of_its_time_ends_what_runs() -> None:
 )
 def test_a_job_that_can_run_no_trial_is_refused(fields: dict[str, Any], message: str) -> None:
     assert refusal(Desk(), CreateTuning(name="a", **fields)).message == message
+
+
+# Many trials: one append takes 4 MiB
+
+
+def test_trials_that_are_too_many_for_one_append_follow_in_others() -> None:
+    desk = with_jobs(limits=TuningLimits(trials=2_500, parallel=100_000))
+    state = desk.state("tuning", "t1")
+    assert (state.trials, len(state.open)) == (2_500, 2_500)
+    state.trials, state.open = 0, {}
+    assert len(trials.wanted(state, "t1")) == 1_000
+
+
+def test_jobs_that_are_too_much_for_one_append_follow_in_others() -> None:
+    desk = with_jobs(limits=TuningLimits(parallel=8), job=jobs.spec(args=("x" * 100_000,) * 3))
+    for number in range(8):
+        propose(desk, number)
+    state = desk.state("tuning", "t1")
+    assert all(trial.job_id for trial in state.open.values())
+    for trial in state.open.values():
+        trial.job_id = ""
+    assert len(launching.launched(state, "t1", PROJECT)) == 4
+
+
+def test_ends_that_are_too_many_for_one_append_follow_in_others() -> None:
+    desk = with_jobs(limits=TuningLimits(trials=1_500, parallel=100_000))
+    ended = desk.send(StopTuning(tuning_id="t1"))
+    assert names(ended).count("TrialEnded") == 1_500
