@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar, get_args, get_origin
@@ -13,6 +14,7 @@ from pydantic import AwareDatetime, StringConstraints, ValidationError
 
 from events.language.base import Model
 from events.language.bounds import INT_MAX, INT_MIN, TIME_MAX, TIME_MIN
+from events.language.common import MAX_COMMAND_BYTES
 from events.language.planned import Planned
 from proto.samples import full
 from proto.shapes import unwrap
@@ -109,7 +111,9 @@ INTS = (0, 1, -1, 2**31, 2**32, 2**53 + 1, INT_MAX, INT_MIN)
 FLOATS = (0.0, -0.0, 1.0, 1e-320, 1e308, -1e308, 0.1, 2.0**63)
 LENGTHS = (64, 128, 200, 255, 256, 500, 1000, 2000, 4000, 10_000)
 
-MOST_TEXT = 100_000
+_SCALAR = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null|NaN')
+
+MOST_TEXT = 20_000
 """Characters of the longest text that is tried."""
 
 Path = tuple[Any, ...]
@@ -201,6 +205,8 @@ class Odd:
             most = min(longest, default=numbers.choice(LENGTHS))
             piece = numbers.choice((old or "a", "a", "🧪", "é", '"', "\x01"))
             return (piece * (min(most, MOST_TEXT) // len(piece) + 1))[: min(most, MOST_TEXT)]
+        if old[:1] in ("{", "[") and chance < 0.8 and _is_json(old):
+            return self._within_json(old)
         if chance < (0.7 if _is_json(old) else 0.35):
             return numbers.choice(JSONS)
         if chance < 0.5:
@@ -209,6 +215,14 @@ class Odd:
             )
         return numbers.choice(TEXTS)
 
+    def _within_json(self, text: str) -> str:
+        """JSON with another value somewhere in it, put in as a text: not all of `JSONS` can be read."""
+        marks = [match.span() for match in _SCALAR.finditer(text)]
+        if not marks:
+            return self._numbers.choice(JSONS)
+        start, end = self._numbers.choice(marks)
+        return f"{text[:start]}{self._numbers.choice(JSONS)}{text[end:]}"
+
     def _many(self, old: list[Any], kind: Any, bounds: tuple[Any, ...]) -> list[Any]:
         inner, within, nullable = unwrap(kind, ())
         most = min([each.max_length for each in bounds if isinstance(each, MaxLen)], default=50)
@@ -216,7 +230,7 @@ class Odd:
         if choice < 0.25:
             return []
         if choice < 0.5 and old:
-            return (old * most)[: min(most, 1000)]
+            return (old * most)[: min(most, self._numbers.choice((2, 3, 1000)))]
         sample = full(inner).model_dump() if _is_model(inner) else self._value(inner, within, nullable, None)
         return [*old, sample]
 
@@ -229,7 +243,7 @@ class Odd:
             return {}
         if choice < 0.3 and old:
             first = next(iter(old.values()))
-            return {f"k{number}": first for number in range(min(most, 1000))}
+            return {f"k{number}": first for number in range(min(most, self._numbers.choice((2, 1000))))}
         name = self._value(named, of_name, False, None)
         if old and choice < 0.6:
             name, content = self._value(named, of_name, False, next(iter(old))), next(iter(old.values()))
@@ -328,7 +342,8 @@ def _put(model: M, path: Path, value: Any) -> M | None:
         return None
     holder[path[-1]] = value
     try:
-        return type(model).model_validate_json(json.dumps(data, default=_plain, allow_nan=False))
+        text = json.dumps(data, default=_plain, allow_nan=False)
+        return type(model).model_validate_json(text) if len(text) <= MAX_COMMAND_BYTES else None
     except (ValidationError, ValueError, RecursionError):
         return None
 

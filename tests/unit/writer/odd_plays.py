@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,14 +12,24 @@ from typing import Any
 
 from events.language.base import Command, Event
 from events.language.common import Refused, utc
+from events.language.experiments import (
+    CreateTuning,
+    ProposeTrial,
+    TrialParameter,
+    TuningAlgorithm,
+    TuningLimits,
+    TuningPlan,
+)
 from events.language.problems import decode_command
 from events.language.resources import ReportAllocationsEnded
 from events.language.scheduling import JobScheduled
 from events.log.publish import Outgoing
 from events.log.wire import Raw, value_of
 from events.writer.decider import Decider
+from forgelog.tuning_space import dimension
 from tests.golden.folding import valid
 from tests.golden.history import History
+from tests.unit.jobs.desk import spec
 from tests.unit.writer.odd import Odd, texts_of
 from tests.unit.writer.platform import register
 from tests.unit.writer.whole import Whole
@@ -126,6 +137,43 @@ def _of_the_play(
         ids = present.get(stem, [])
         ended.append(each.model_copy(update={"allocation_id": ids[place]}) if place < len(ids) else each)
     return command.model_copy(update={"ended": tuple(ended)})
+
+
+def launched_trials() -> list[Command]:
+    """A tuning whose trials are jobs, with a parameter of each kind."""
+    dimensions = [dimension("x=0.0..1.0"), dimension("optimizer=adam,3"), dimension("layers=1..9")]
+    bounds = {"log": False, "step": None, "low": 0.0, "high": 1.0}
+    values = {
+        "x": ("0.5", {"name": "FloatDistribution", "attributes": bounds}),
+        "optimizer": ("0", {"name": "CategoricalDistribution", "attributes": {"choices": ["adam", 3]}}),
+        "layers": ("3.0", {"name": "IntDistribution", "attributes": {**bounds, "step": 1, "low": 1, "high": 9}}),
+    }
+    parameters = tuple(
+        TrialParameter(name=name, value=value, distribution=json.dumps(distribution))
+        for name, (value, distribution) in values.items()
+    )
+    plan = TuningPlan(algorithm=TuningAlgorithm.TPE, space=tuple(dimensions))
+    made = CreateTuning(tuning_id="tuned", name="tuned", plan=plan, job=spec(), limits=TuningLimits(parallel=3))
+    propose = ProposeTrial(
+        tuning_id="tuned", number=0, parameters=parameters, known_events=1, algorithm_version="optuna 5.0.0"
+    )
+    return [made, *(propose.model_copy(update={"number": number}) for number in range(3))]
+
+
+SCENES = (launched_trials,)
+
+
+def scene_play(numbers: random.Random) -> Whole:
+    """A scene with odd values in a few kinds of its commands."""
+    commands = numbers.choice(SCENES)()
+    odd = Odd(numbers)
+    odd.focus(numbers.sample(_sorted({type(each) for each in commands}), numbers.choice((1, 2))))
+    platform = Whole(utc(1_760_000_000))
+    platform.publish(Outgoing(register(), "register", actor="node:n1"))
+    for number, command in enumerate(commands):
+        platform.publish(Outgoing(odd.of(command), f"scene-{number}"))
+    platform.until(platform.now + LATER, 60)
+    return platform
 
 
 def drawn_play(inputs: Inputs, numbers: random.Random, length: int = 60) -> Whole:

@@ -20,7 +20,7 @@ from events.language.common import CommandRejected
 from events.writer.decider import Decider
 from tests.golden.history import recorded
 from tests.unit.writer.odd import Odd
-from tests.unit.writer.odd_plays import drawn_play, recorded_play
+from tests.unit.writer.odd_plays import drawn_play, recorded_play, scene_play
 from tests.unit.writer.test_any_order import PLAYED
 from tests.unit.writer.whole import Whole
 
@@ -54,7 +54,7 @@ def _some(inputs: st.SearchStrategy[Any]) -> list[Any]:
 
 
 @given(SEEDS)
-@settings(max_examples=8, deadline=None, phases=AS_FOUND)
+@settings(max_examples=5, deadline=None, phases=AS_FOUND)
 def test_a_recorded_history_with_odd_values_stops_nothing(number: int) -> None:
     numbers = random.Random(number)
     platform = recorded_play(numbers.choice(HISTORIES), numbers)
@@ -63,9 +63,18 @@ def test_a_recorded_history_with_odd_values_stops_nothing(number: int) -> None:
 
 
 @given(number=SEEDS)
-@settings(max_examples=60, deadline=None, phases=AS_FOUND)
+@settings(max_examples=40, deadline=None, phases=AS_FOUND)
 def test_commands_with_odd_values_stop_nothing(drawn: Drawn, number: int) -> None:
     platform = drawn_play(drawn, random.Random(number))
+    platform.check()
+    platform.project()
+
+
+@given(SEEDS)
+@settings(max_examples=30, deadline=None, phases=AS_FOUND)
+def test_trials_with_odd_values_stop_nothing(number: int) -> None:
+    """They are jobs, whose variables are made of JSON texts."""
+    platform = scene_play(random.Random(number))
     platform.check()
     platform.project()
 
