@@ -7,10 +7,11 @@ from typing import Any
 
 from events.language.base import Event
 from events.language.bounds import MAX_ATTRIBUTE_BYTES
-from events.language.common import MAX_COMMAND_BYTES, NODE_ACTOR, PLATFORM_ACTOR
+from events.language.common import NODE_ACTOR, PLATFORM_ACTOR
 from events.log.envelope import Recorded
 from events.log.ids import order_id
 from events.log.publish import Outgoing
+from events.log.topics import MAX_BATCH_BYTES
 from events.log.wire import value_of
 from events.writer.decider import Decider, DecisionContext, Order, Question
 from events.writer.deciders import DeciderError
@@ -54,15 +55,18 @@ def _numbered(decider: Decider[Any], recorded: Recorded, given: Sequence[Any]) -
 
 def orders_of(decider: Decider[Any], recorded: Recorded, context: str, given: Sequence[Any] = ()) -> list[Outgoing]:
     """The orders of an own event, ready to publish. `given`: the answers to its questions, in their order. Raises what
-    `dispatch` and `answered` raise, and `DeciderError` for an order that can't be sent."""
+    `dispatch` and `answered` raise, and `DeciderError` for an order that can't be sent.
+
+    An order that is larger than a command may be is sent too: the other context refuses it, and who ordered hears so.
+    """
     meta = recorded.meta
     found: list[Outgoing] = []
     for id, order in _numbered(decider, recorded, given):
         command = order.command
         if command.context not in decider.asks:
             raise DeciderError(f"{type(decider).__name__} orders {command.type_name()}; name its context in `asks`")
-        if (size := len(value_of(command))) > MAX_COMMAND_BYTES:
-            raise DeciderError(f"{command.type_name()} has {size} bytes; at most {MAX_COMMAND_BYTES} can be ordered")
+        if (size := len(value_of(command))) > MAX_BATCH_BYTES:
+            raise DeciderError(f"{command.type_name()} has {size} bytes; at most {MAX_BATCH_BYTES} can be ordered")
         found.append(
             Outgoing(
                 command,
