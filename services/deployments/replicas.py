@@ -19,6 +19,9 @@ from services.deployments.state import Deployment, Replica
 ALL_REPORT_SECONDS = 5.0
 """Seconds of reports in which every router is heard of."""
 
+MOST_BYTES_AT_ONCE = 1 << 20
+"""Of replicas that are ordered in one append, but for the last of them: an append takes 4 MiB."""
+
 
 def planned(state: Deployment) -> dict[int, int]:
     """Revision → how many replicas of it there are to be."""
@@ -136,7 +139,13 @@ def _missing(state: Deployment) -> Iterator[tuple[int, int]]:
 
 
 def _ordered(state: Deployment, id: str, project: str, now: datetime) -> Iterator[ReplicaRequested]:
+    """As many as one append takes; the others follow at once."""
     if state.retry_at is not None and now < state.retry_at:
         return
+    size = 0
     for revision, number in _missing(state):
-        yield launching.requested(state, id, project, revision, number)
+        order = launching.requested(state, id, project, revision, number)
+        yield order
+        size += len(order.to_json())
+        if size > MOST_BYTES_AT_ONCE:
+            return
