@@ -52,7 +52,7 @@ from events.language.task_ranges import format_ranges
 from events.writer.decider import Decider, DecisionContext
 from services.jobs import dumps, fold
 from services.jobs.dependencies import answered, ask, asked
-from services.jobs.ending import conclude
+from services.jobs.ending import answer_next, conclude
 from services.jobs.outputs import outputs_kept
 from services.jobs.queueing import queued
 from services.jobs.readiness import readiness_changed
@@ -102,7 +102,7 @@ class Jobs(Decider[Job]):
     )
     routes: ClassVar = {
         DependencyRequested: lambda event: (event.dependency,),
-        DependencyResolved: lambda event: (event.dependent,),
+        DependencyResolved: lambda event: (event.dependent, event.job_id),
         JobDequeued: lambda event: (event.job_id,),
         AllocationBound: lambda event: (event.job_id,),
         AllocationReleased: lambda event: (event.job_id,) if event.reason is ReleaseReason.NODE_LOST else (),
@@ -145,8 +145,10 @@ class Jobs(Decider[Job]):
         match event:
             case DependencyRequested():
                 return asked(state, event)
-            case DependencyResolved():
+            case DependencyResolved() if event.dependent == state.job_id:
                 return answered(state, event)
+            case DependencyResolved():
+                return answer_next(state)
             case _ if not state.submitted:
                 return ()
             case JobDequeued():

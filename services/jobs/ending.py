@@ -15,6 +15,10 @@ from events.language.jobs import (
 )
 from services.jobs.state import CANCELLED_EXIT_CODE, Job
 
+MOST_ANSWERS = 2_000
+"""To dependents, together with the end: all that one input leads to is one append. Each answer that is heard is
+followed by another one then."""
+
 
 def conclude(
     job: Job,
@@ -26,7 +30,7 @@ def conclude(
     failure: str = "",
     reason: str = "",
 ) -> list[Event]:
-    """The job's terminal event and the answers to its dependents; none if other tasks have not ended yet.
+    """The job's terminal event and the answers to its first dependents; none if other tasks have not ended yet.
 
     `exit_code`, `failure`: of the first of these tasks that failed; the job keeps those of an earlier failed task.
     `reason`: why tasks were cancelled."""
@@ -52,6 +56,13 @@ def conclude(
     end = kind(job_id=job.job_id, project=job.project, counts=counts, exit_code=code, reason=reason)
     answers = [
         DependencyResolved(job_id=job.job_id, dependent=dependent, outcome=outcome)
-        for dependent in sorted(job.dependents)
+        for dependent in sorted(job.dependents)[:MOST_ANSWERS]
     ]
     return [end, *answers]
+
+
+def answer_next(job: Job) -> list[Event]:
+    """React to an answer to one of the job's dependents: answer the next one that has none."""
+    if job.ended is None or not job.dependents:
+        return []
+    return [DependencyResolved(job_id=job.job_id, dependent=min(job.dependents), outcome=job.outcome())]

@@ -11,6 +11,7 @@ from events.language.base import Event
 from events.language.jobs import (
     DependencyMet,
     DependencyRequested,
+    DependencyResolved,
     DependentRegistered,
     JobAssigned,
     JobCancelled,
@@ -73,17 +74,25 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
             job.ended = _ENDINGS[type(event)]
             job.exit_code = event.exit_code
             job.cancelling = frozenset()
-            job.dependents = frozenset()
         case DependencyRequested():
             job.waiting = {**job.waiting, event.dependency: event.kind}
         case DependencyMet():
             job.waiting = {other: kind for other, kind in job.waiting.items() if other != event.dependency}
         case DependentRegistered():
-            job.dependents = job.dependents | {event.dependent}
+            _own_dependents(job).add(event.dependent)
+        case DependencyResolved() if event.dependent in job.dependents:
+            _own_dependents(job).remove(event.dependent)
     return job
 
 
 _ENDINGS = {JobCompleted: JobStatus.COMPLETED, JobFailed: JobStatus.FAILED, JobCancelled: JobStatus.CANCELLED}
+
+
+def _own_dependents(job: Job) -> set[str]:
+    """As a set to be changed: they may be thousands, and come and go one by one."""
+    if not isinstance(job.dependents, set):
+        job.dependents = set(job.dependents)
+    return job.dependents
 
 
 def _queued(job: Job, event: JobQueued) -> None:

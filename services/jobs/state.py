@@ -87,7 +87,7 @@ class Job:
     waiting: Mapping[str, DependencyKind] = NOTHING
     """Dependencies that do not hold yet."""
     dependents: Set[str] = frozenset()
-    """Jobs that wait for the end of this one."""
+    """Jobs that wait for the end of this one and have not been told of it."""
     unbounded: bool = False
     """Whether its tasks may be restarted any number of times."""
     up_since: Mapping[int, datetime] = NOTHING

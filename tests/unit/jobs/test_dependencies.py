@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from events.language.common import ErrorCode
-from events.language.jobs import ExitReason, JobCancelled, JobQueued
-from events.language.jobs.spec import JobArray
+from events.language.common import DEFAULT_PROJECT, ErrorCode
+from events.language.jobs import DependencyRequested, DependencyResolved, ExitReason, JobCancelled, JobQueued
+from events.language.jobs.spec import DependencyKind, JobArray
+from events.log.wire import value_of
+from events.writer.decider import DecisionContext
 from services.jobs.queueing import queued
 from tests.unit.jobs.desk import Desk, after, cancel, dequeued, exited, refusal, requeue, said, started, submit
 
@@ -178,3 +180,41 @@ def test_a_job_that_runs_against_its_dependency_is_left_alone_by_the_answer(desk
     desk.jobs["second"] = desk.decider.evolve(second, again, desk.now)
     fails(desk)
     assert desk.statuses("second") == ["queued"]
+
+
+@pytest.mark.parametrize(("ending", "status"), [(completes, "queued"), (fails, "cancelled")])
+def test_more_dependents_than_one_append_answers_are_answered_one_after_the_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, ending: Ending, status: str
+) -> None:
+    monkeypatch.setattr("services.jobs.ending.MOST_ANSWERS", 2)
+    others = [f"other-{number}" for number in range(7)]
+    for id in others:
+        desk.command(submit(id, depends_on=(after("first"),)))
+    ending(desk)
+    assert [desk.statuses(id) for id in others] == [[status]] * 7
+    answers = [event.dependent for event, _ in desk.history["first"] if isinstance(event, DependencyResolved)]
+    assert answers == others
+    assert not desk.job("first").dependents
+
+
+def test_answers_that_are_left_when_a_job_is_requeued_wait_for_its_next_end(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.jobs.ending.MOST_ANSWERS", 0)
+    desk.command(submit("second", depends_on=(after("first"),)))
+    fails(desk)
+    assert desk.statuses("second") == ["pending"]
+    desk.command(requeue("first"))
+    desk.command(started(id="first", attempt=2))
+    monkeypatch.undo()
+    desk.command(exited(id="first", attempt=2))
+    assert desk.statuses("second") == ["queued"]
+
+
+def test_the_answers_to_twelve_thousand_dependents_are_no_append_of_megabytes(desk: Desk) -> None:
+    for number in range(12_000):
+        desk.event(DependencyRequested(job_id=f"other-{number}", dependency="first", kind=DependencyKind.AFTER_ANY))
+    context = DecisionContext(desk.now, "end", "owner", DEFAULT_PROJECT, "first")
+    decided = desk.decider.decide(desk.job("first"), exited(id="first"), context)
+    assert sum(len(value_of(event)) for event in decided) < 1 << 20
+    assert desk.stored("first") == desk.job("first")
