@@ -7,10 +7,18 @@ concerns is stored somewhere in its old form too: raise the projection's `versio
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.resources.projections import USES
 from tests.golden.comparing import Change
 
 MOVED_TO_NODE_USES = USES.columns.keys() - set(USES.key)
+
+
+def _not_there_yet(what: str) -> dict[str, Any]:
+    message = f"there is no {what} as of 2026-11-27T22:57:26.213817Z"
+    return {"status": 404, "body": {"error": {"message": message}}}
+
 
 CHANGES: tuple[Change, ...] = (
     Change(
@@ -51,5 +59,19 @@ CHANGES: tuple[Change, ...] = (
         "answers/by//v1/*as_of=*/body/error/message",
         lambda message: message.replace("+00:00", "Z"),
         ("2026-11-26", "2026-11-27", "2026-11-27-experiments"),
+    ),
+    Change(
+        "parts of a model that was not there yet",
+        "A list of the parts of what is not there was empty, as if it had none; it is refused, as what is not there.",
+        "answers/by//v1/models/mo-figures/live?as_of=2026-11-27T22%3A57%3A26.213817Z",
+        lambda _: _not_there_yet("model 'mo-figures'"),
+        ("2026-11-27-experiments",),
+    ),
+    Change(
+        "trials of a tuning that was not there yet",
+        "A list of the parts of what is not there was empty, as if it had none; it is refused, as what is not there.",
+        "answers/by//v1/tunings/t-study/trials?as_of=2026-11-27T22%3A57%3A26.213817Z",
+        lambda _: _not_there_yet("tuning 't-study'"),
+        ("2026-11-27-experiments",),
     ),
 )
