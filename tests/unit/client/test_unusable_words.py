@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import orjson
 import pytest
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-import forgelog.cli
 from forgelog.cli.unusable import said_of
 from forgelog_pb.jobs.v1 import types_pb2 as types
 
@@ -52,13 +52,20 @@ def test_other_errors_are_about_no_word() -> None:
     assert said_of(KeyError("x"), ["logs", HUGE, HALF]) == ""
 
 
-def test_the_command_line_tells_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fails(_: str | None) -> None:
-        raise ValueError(f"Value out of range: {HUGE}")
+FAILING = """
+import forgelog.cli
 
-    monkeypatch.setattr(forgelog.cli, "make_app", fails)
-    monkeypatch.setattr(sys, "argv", ["forgelog", "logs", "job", "--attempt", HUGE])
-    with pytest.raises(SystemExit) as ended:
-        forgelog.cli.main()
-    assert ended.value.code == 2
-    assert capsys.readouterr().err == f"error: --attempt: {HUGE} is out of range; write a smaller number\n"
+def fails(_):
+    raise ValueError("Value out of range")
+
+forgelog.cli.make_app = fails
+forgelog.cli.main()
+"""
+"""A process of its own: `main` sets the umask."""
+
+
+def test_the_command_line_tells_it() -> None:
+    words = ["logs", "job", "--attempt", HUGE]
+    done = subprocess.run([sys.executable, "-c", FAILING, *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"error: --attempt: {HUGE} is out of range; write a smaller number\n"
