@@ -53,10 +53,12 @@ def test_other_errors_are_about_no_word() -> None:
 
 
 FAILING = """
+import sys
+
 import forgelog.cli
 
 def fails(_):
-    raise ValueError("Value out of range")
+    raise ValueError(f"Value out of range: {sys.argv[-1]}")
 
 forgelog.cli.make_app = fails
 forgelog.cli.main()
