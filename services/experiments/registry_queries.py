@@ -11,6 +11,7 @@ from events.language.common import shown
 from events.language.convert import to_message
 from events.projections.tables import Db
 from events.queries.listing import Condition, Listing
+from events.queries.named import NamedRows
 from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.queries.row_watch import RowWatch
 from forgelog_pb.experiments.v1 import registry_queries_pb2 as pb
@@ -20,6 +21,8 @@ from services.experiments.lineage_queries import lineage
 from services.experiments.registry_rows import MODEL_VERSIONS
 from services.experiments.registry_search import MODELS_LIST, VERSION, VERSIONS_LIST
 from services.experiments.training_data import training_of
+
+_NAMED = NamedRows("models", "model")
 
 _LIVE = {
     only: Listing(
@@ -144,11 +147,7 @@ class RegistryQueriesServicer(rpc.RegistryQueriesServicer):
                     yield pb.WatchModelVersionsResponse(version=_version(row))
 
     async def ListLiveVersions(self, request: Any, context: Any) -> Any:
-        options, id = read_options(request.options), request.model_id
-        async with self._read.view(**options) as db:
-            page = await _LIVE[request.only_live].query(request).fetch(db)
-            if not page.rows and id and not await db.fetchval("select 1 from models where model_id = $1", id):
-                raise not_found("model", id, options["as_of"])
+        page = await _NAMED.page(self._read, _LIVE[request.only_live], request)
         found = [to_message(dict(row), types.LiveVersion) for row in page.rows]
         return pb.ListLiveVersionsResponse(live=found, next_cursor=page.next_cursor)
 

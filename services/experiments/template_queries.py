@@ -7,6 +7,7 @@ from typing import Any
 
 from events.language.convert import to_message
 from events.queries.listing import INT4, Keys, Listing
+from events.queries.named import NamedRows
 from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.queries.rated import rated
 from forgelog_pb.experiments.v1 import templates_pb2 as pb
@@ -41,6 +42,8 @@ _TEMPLATES = {
     )
     for order, keys in _ORDERS.items()
 }
+
+_NAMED = NamedRows("templates", "template")
 
 _RATINGS = Listing(
     pb.ListRatingsRequest,
@@ -79,11 +82,7 @@ class TemplateQueriesServicer(rpc.TemplateQueriesServicer):
         return pb.ListTemplatesResponse(templates=found, next_cursor=page.next_cursor)
 
     async def ListRatings(self, request: Any, context: Any) -> Any:
-        options, id = read_options(request.options), request.template_id
-        async with self._read.view(**options) as db:
-            page = await _RATINGS.query(request).fetch(db)
-            if not page.rows and id and not await db.fetchval("select 1 from templates where template_id = $1", id):
-                raise not_found("template", id, options["as_of"])
+        page = await _NAMED.page(self._read, _RATINGS, request)
         found = [to_message(dict(row), types.TemplateRating) for row in page.rows]
         return pb.ListRatingsResponse(ratings=found, next_cursor=page.next_cursor)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from events.language.convert import to_message
 from events.queries.listing import INT4, Listing
+from events.queries.named import NamedRows
 from events.queries.queries import ReadModel, invalid, not_found, read_options
 from events.queries.row_watch import RowWatch
 from forgelog_pb.experiments.v1 import tunings_pb2 as pb
@@ -29,6 +30,8 @@ _TUNINGS = listings(
         "experiment_id": "experiment_id",
     },
 )
+
+_NAMED = NamedRows("tunings", "tuning")
 
 _TRIALS = Listing(
     pb.ListTrialsRequest,
@@ -97,13 +100,7 @@ class TuningQueriesServicer(rpc.TuningQueriesServicer):
         return pb.GetTrialResponse(trial=_trial(row), intermediate=intermediate)
 
     async def ListTrials(self, request: Any, context: Any) -> Any:
-        if not request.tuning_id:
-            raise invalid("tuning_id: is empty; give the tuning whose trials are wanted")
-        query, options = _TRIALS.query(request), read_options(request.options)
-        async with self._read.view(**options) as db:
-            page = await query.fetch(db)
-            if not page.rows and not await db.fetchval("select 1 from tunings where tuning_id = $1", request.tuning_id):
-                raise not_found("tuning", request.tuning_id, options["as_of"])
+        page = await _NAMED.page(self._read, _TRIALS, request, "give the tuning whose trials are wanted")
         return pb.ListTrialsResponse(trials=[_trial(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
