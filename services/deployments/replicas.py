@@ -13,14 +13,12 @@ from events.language.deployments.events import (
     ReplicaRequested,
 )
 from events.language.deployments.routing import WHOLE
+from events.writer.slices import within_append
 from services.deployments import launching
 from services.deployments.state import Deployment, Replica
 
 ALL_REPORT_SECONDS = 5.0
 """Seconds of reports in which every router is heard of."""
-
-MOST_BYTES_AT_ONCE = 1 << 20
-"""Of replicas that are ordered in one append, but for the last of them: an append takes 4 MiB."""
 
 
 def planned(state: Deployment) -> dict[int, int]:
@@ -142,10 +140,5 @@ def _ordered(state: Deployment, id: str, project: str, now: datetime) -> Iterato
     """As many as one append takes; the others follow at once."""
     if state.retry_at is not None and now < state.retry_at:
         return
-    size = 0
-    for revision, number in _missing(state):
-        order = launching.requested(state, id, project, revision, number)
-        yield order
-        size += len(order.to_json())
-        if size > MOST_BYTES_AT_ONCE:
-            return
+    missing = _missing(state)
+    yield from within_append(launching.requested(state, id, project, revision, number) for revision, number in missing)

@@ -32,31 +32,28 @@ from events.language.experiments.tuning_following import TrialJobCompleted
 from events.language.jobs import JobCompleted, JobEnded, JobStarted
 from events.language.jobs.spec import JobSpec
 from events.log.ids import child_id
+from events.writer.slices import within_append
 from services.experiments.tuning.distributions import external
 from services.experiments.tuning.state import AT_ONCE, Tuning
 
 MAX_REASON = 500
-
-MOST_BYTES_AT_ONCE = 1 << 20
-"""Of jobs that are ordered in one append, but for the last of them: an append takes 4 MiB."""
 
 
 def launched(state: Tuning, id: str, project: str) -> list[TrialLaunched]:
     """The trials whose jobs are to be ordered now: as many as one append takes, since more follow at once."""
     if state.job is None or state.deleted or state.status is not TuningStatus.RUNNING:
         return []
-    found: list[TrialLaunched] = []
-    size = 0
-    for number, trial in state.open.items():
-        if trial.status is not TrialStatus.PROPOSED or trial.job_id:
-            continue
-        spec = _spec(state, state.job, id, number, trial.parameters)
-        job_id = child_id(id, str(number), project)
-        found.append(TrialLaunched(tuning_id=id, number=number, job_id=job_id, spec=spec))
-        size += len(found[-1].to_json())
-        if size > MOST_BYTES_AT_ONCE or len(found) == AT_ONCE:
-            break
-    return found
+    every = (
+        TrialLaunched(
+            tuning_id=id,
+            number=number,
+            job_id=child_id(id, str(number), project),
+            spec=_spec(state, state.job, id, number, trial.parameters),
+        )
+        for number, trial in state.open.items()
+        if trial.status is TrialStatus.PROPOSED and not trial.job_id
+    )
+    return list(islice(within_append(every), AT_ONCE))
 
 
 def left(state: Tuning, id: str, now: datetime) -> list[TrialEnded]:
