@@ -18,7 +18,7 @@ import orjson
 from blake3 import blake3
 
 from events.language.objects import ObjectRef
-from events.language.pipelines.stages import MAX_TASKS
+from events.language.pipelines.stages import MAX_TASKS, too_many_tasks
 from forgelog.pipelines import io
 from forgelog.pipelines.engine import lock, open_connection
 from forgelog.pipelines.engine.literals import literal
@@ -154,8 +154,7 @@ def _attached(job: StageJob, name: str) -> Iterator[Any]:
 
 def _count(count: int) -> int:
     if count > MAX_TASKS:
-        problem = f"there are {count:,} of them, and a stage has at most {MAX_TASKS:,} tasks"
-        raise StageError("for_each.input", problem, "let a task do several: group them in a stage before")
+        raise StageError("for_each.input", *too_many_tasks(count))
     return count
 
 

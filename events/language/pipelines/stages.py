@@ -18,6 +18,13 @@ from events.language.pipelines.transformations import Transformation
 MAX_TASKS = 10_000
 """Most tasks of a stage that is done for each of something."""
 
+
+def too_many_tasks(count: int) -> tuple[str, str]:
+    """What is wrong with more than `MAX_TASKS`, and what to do."""
+    problem = f"there are {count:,} of them, and a stage has at most {MAX_TASKS:,} tasks"
+    return problem, "let a task do several: group them in a stage before"
+
+
 StageId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"), Field(examples=["clean"])]
 """1 to 63 lower-case letters, digits, ``_`` and ``-``, with a letter or digit at both ends. Its pipeline has no other
 stage of this id."""

@@ -11,7 +11,7 @@ from events.language.base import Event
 from events.language.pipelines.enums import PipelineStatus, StagePhase, StageStatus
 from events.language.pipelines.pipeline import PipelineSpec
 from events.language.pipelines.run_events import FanOutPlanned, WorkerReleased
-from events.language.pipelines.stages import MAX_TASKS, StageSpec
+from events.language.pipelines.stages import MAX_TASKS, StageSpec, too_many_tasks
 from events.language.pipelines.work import FailureKind, StageFailure
 from services.pipelines.pipeline import launching
 from services.pipelines.pipeline.failures import failed
@@ -144,13 +144,8 @@ def _input_bytes(spec: StageSpec, run: Run) -> int:
 
 def _too_much(state: Pipeline, run: Run, names: dict[str, str], size: int, now: datetime) -> Event:
     problem = f"what the stages before it handed on needs {size:,} bytes in its order, which has at most"
-    failure = StageFailure(
-        kind=FailureKind.ERROR,
-        field="inputs",
-        problem=f"{problem} {MOST_INPUT_BYTES:,}",
-        remedy="let tasks do more each, so that they are fewer, or let the stages before it write datasets",
-    )
-    return failed(state, run, names, failure, now, retried=False)
+    remedy = "let tasks do more each, so that they are fewer, or let the stages before it write datasets"
+    return _hopeless(state, run, names, now, "inputs", f"{problem} {MOST_INPUT_BYTES:,}", remedy)
 
 
 def _admitted(spec: StageSpec, stage: Stage) -> bool:
@@ -220,7 +215,7 @@ def planned(state: Pipeline, id: str, now: datetime) -> list[Event]:
             count = spec.for_each.known or _rows(spec, run)
             if count > MAX_TASKS:
                 names = {"run_id": run_id, "pipeline_id": id, "stage_id": stage_id}
-                found.append(_too_many(state, run, names, count, now))
+                found.append(_hopeless(state, run, names, now, "for_each.input", *too_many_tasks(count)))
                 continue
             found.append(
                 FanOutPlanned(run_id=run_id, pipeline_id=id, stage_id=stage_id, attempt=stage.attempt + 1, count=count)
@@ -228,13 +223,11 @@ def planned(state: Pipeline, id: str, now: datetime) -> list[Event]:
     return found
 
 
-def _too_many(state: Pipeline, run: Run, names: dict[str, str], count: int, now: datetime) -> Event:
-    failure = StageFailure(
-        kind=FailureKind.ERROR,
-        field="for_each.input",
-        problem=f"there are {count:,} of them, and a stage has at most {MAX_TASKS:,} tasks",
-        remedy="let a task do several: group them in a stage before",
-    )
+def _hopeless(
+    state: Pipeline, run: Run, names: dict[str, str], now: datetime, field: str, problem: str, remedy: str
+) -> Event:
+    """The end of a stage that another attempt would not help."""
+    failure = StageFailure(kind=FailureKind.ERROR, field=field, problem=problem, remedy=remedy)
     return failed(state, run, names, failure, now, retried=False)
 
 
