@@ -22,7 +22,8 @@ def stack(root: Path, device: str) -> tuple[Path, ...]:
     blocks = root / "sys/class/block"
     name = device.removeprefix("/dev/")
     if name.startswith("mapper/"):
-        name = next((path.parent.parent.name for path in sorted(blocks.glob("dm-*/dm/name")) if _is(path, name)), "")
+        mapped, called = name.removeprefix("mapper/"), sorted(blocks.glob("dm-*/dm/name"))
+        name = next((path.parent.parent.name for path in called if text(path) == mapped), "")
     found: dict[Path, None] = {}
     waiting = [(blocks / name.replace("/", "!")).resolve()] if name else []
     while waiting:
@@ -34,10 +35,6 @@ def stack(root: Path, device: str) -> tuple[Path, ...]:
             waiting.append(path.parent)
         waiting += [each.resolve() for each in sorted((path / "slaves").glob("*"))]
     return tuple(found)
-
-
-def _is(path: Path, mapped: str) -> bool:
-    return text(path) == mapped.removeprefix("mapper/")
 
 
 def medium(device: str, filesystem: str, below: Sequence[Path]) -> StorageMedium:
