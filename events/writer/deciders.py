@@ -37,6 +37,7 @@ class Deciders:
         "dispatching",
         "foreign",
         "observing",
+        "unhurried",
         "version",
     )
 
@@ -47,6 +48,7 @@ class Deciders:
         - for a decider that lists a command or an event of another kind;
         - for a decider that decides for other aggregates, but does not override `holds`, or lists no event that begins
           such an aggregate;
+        - for a decider that lists an event as `unhurried` and has no route for it;
         - for a decider whose `dispatching`, `asks`, `consults`, `answered` and `refused` do not fit together;
         - for a state that can't be dumped by its type, without a `dump`.
         """
@@ -78,6 +80,12 @@ class Deciders:
             event for event, routed in self._routed.items() if all(route is BY_ORIGIN for _, route in routed)
         )
         """Events that are routed by origin only."""
+        self.unhurried: frozenset[type[Event]] = frozenset(
+            event
+            for event, routed in self._routed.items()
+            if all(route is BY_ORIGIN or event in decider.unhurried for decider, route in routed)
+        )
+        """Events that are to be heard at once only where their origin is of this context."""
         self._own = f"{self.context}/".encode()
         self.dispatching: dict[type[Event], Decider[Any]] = {
             event: decider for decider in deciders for event in decider.dispatching
@@ -104,7 +112,11 @@ class Deciders:
 
     def passes_by(self, model: type[Event], raw: Raw) -> bool:
         """Whether the ``ce_origin`` of a routed event shows that it concerns no aggregate of this context."""
-        return model in self.by_origin and not (raw.get("ce_origin") or b"").startswith(self._own)
+        return model in self.by_origin and not self.has_own_origin(raw)
+
+    def has_own_origin(self, raw: Raw) -> bool:
+        """Whether an aggregate of this context ordered what a record tells of."""
+        return bool((raw.get("ce_origin") or b"").startswith(self._own))
 
     def concerned(self, event: Event, origin: str = "") -> list[Concerned]:
         """The states that an event concerns, by its routes. Raises what a route raises."""
@@ -160,6 +172,8 @@ def _check(decider: Decider[Any]) -> None:
         raise DeciderError(f"{name} dispatches {stray.type_name()}, which it does not list; list it in `events`")
     if decider.dispatching and not decider.asks:
         raise DeciderError(f"{name} dispatches and does not say whom it asks; name the contexts in `asks`")
+    if stray := next((event for event in decider.unhurried if event not in decider.routes), None):
+        raise DeciderError(f"{name} is in no hurry to hear {stray.type_name()}, which it does not route; add a route")
     if decider.consults and type(decider).answered is Decider.answered:
         raise DeciderError(f"{name} consults {decider.consults[0]} and does not use an answer; override `answered`")
     if decider.asks and type(decider).refused is Decider.refused:

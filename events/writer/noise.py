@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from events.language.registry import recorded_types
 from events.log.tail import Tail
@@ -29,26 +29,34 @@ class Noise:
     each of its appends. A topic can't be left out of a fetch that is under way, so the reader as a whole rests.
     """
 
-    def __init__(self, wanted: Iterable[bytes]) -> None:
-        """`wanted`: the types of records that somebody waits for, as they are recorded."""
-        self._wanted = frozenset((*wanted, MARKER))
+    def __init__(self, deciders: Deciders) -> None:
+        """What is wanted are markers, and what `deciders` route or dispatch; of events that may wait, and of those that
+        are routed by their origin alone, only what this context ordered."""
+        self._wanted = frozenset((*recorded_types({*deciders.routed, *deciders.dispatching}), MARKER))
+        may_wait = deciders.unhurried - deciders.dispatching.keys()
+        self._may_wait = recorded_types(may_wait)
+        self._deciders = deciders
         self._vain: deque[float] = deque(maxlen=READS)
         """When the last reads came that brought nothing."""
 
     def rest(self, raws: Collection[Raw], now: float) -> float:
         """Seconds to fetch nothing for, after this read. `now`: a monotonic time."""
-        if len(raws) >= BACKLOG or any(raw.get("ce_type") in self._wanted for raw in raws):
+        if len(raws) >= BACKLOG or any(self._wants(raw) for raw in raws):
             self._vain.clear()
             return 0.0
         self._vain.append(now)
         return REST if len(self._vain) == READS and now - self._vain[0] < WITHIN else 0.0
+
+    def _wants(self, raw: Raw) -> bool:
+        kind = raw.get("ce_type")
+        return kind in self._wanted and (kind not in self._may_wait or self._deciders.has_own_origin(raw))
 
 
 class Reading:
     """Reads a writer's `Tail`, one read at a time."""
 
     def __init__(self, deciders: Deciders) -> None:
-        self._noise = Noise(recorded_types((*deciders.routed, *deciders.dispatching)))
+        self._noise = Noise(deciders)
         self._rests = 0.0
         """Seconds of rest before the next read; 0 if the tail does not rest."""
 

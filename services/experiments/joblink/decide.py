@@ -43,6 +43,8 @@ from forgelog_pb.jobs.v1.queries_pb2_grpc import JobQueriesStub
 from services.experiments.joblink.fold import evolve
 from services.experiments.joblink.state import USED, Linked, Links
 
+_OF_JOBS = (JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled)
+
 
 class JobLinks(Decider[Links]):
     """The decider of links; its key is the job's id."""
@@ -55,8 +57,9 @@ class JobLinks(Decider[Links]):
         RunCreated: lambda event: (event.process.job_id,) if event.process is not None else (),
         RunLaunched: lambda event: (event.process.job_id,),
         RunLaunchEnded: lambda event: (event.job_id,) if event.job_id else (),
-        **dict.fromkeys((JobStarted, JobExited, JobCompleted, JobFailed, JobCancelled), lambda event: (event.job_id,)),
+        **dict.fromkeys(_OF_JOBS, lambda event: (event.job_id,)),
     }
+    unhurried = frozenset(_OF_JOBS)  # most jobs have no run
     dispatching = frozenset({JobLinked})
     asks = ("experiments",)
     consults = ("jobs",)

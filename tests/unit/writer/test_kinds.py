@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from events.language.base import Command, Event
 from events.language.common import CommandRejected, ErrorCode
 from events.language.contexts import contexts
-from events.language.jobs import CancelJob, JobSubmitted
+from events.language.jobs import CancelJob, DependencyMet, JobSubmitted
 from events.language.registry import command_types, event_types
 from events.language.scheduling import JobEnqueued, QueueConfigured
 from events.log import topics
@@ -77,6 +77,12 @@ def test_of_another_context_nothing_is_decided() -> None:
         Deciders(Scheduling()).of(JobSubmitted)
 
 
+class Unhurried(SampleDecider):
+    """Is in no hurry to hear what nobody tells it."""
+
+    unhurried = frozenset({DependencyMet})
+
+
 class Listing(SampleDecider):
     """Lists what queues decide."""
 
@@ -89,6 +95,7 @@ class Listing(SampleDecider):
         ((), "deciders of one context are needed, these are of: none"),
         ((Jobs(), Scheduling()), "these are of: jobs, scheduling"),
         ((Jobs(), SampleDecider()), "Jobs and SampleDecider both decide job of jobs"),
+        ((Unhurried(),), "Unhurried is in no hurry to hear forgelog.jobs.v1.DependencyMet, which it does not route"),
         ((Listing(),), "Listing decides job of jobs, but lists forgelog.scheduling.v1.JobEnqueued, which queue"),
     ],
 )
