@@ -45,6 +45,8 @@ class _Plan:
     """Field, default, mark."""
     inner: tuple[str, ...]
     """Fields whose values may hold marked fields further down."""
+    names: frozenset[str]
+    """All of these fields."""
 
 
 def planned_fields(model: Model, path: str = "") -> list[FieldError]:
@@ -70,7 +72,9 @@ def refuse_planned(model: Model, path: str = "") -> None:
 def _collect(model: BaseModel, prefix: str, found: list[FieldError]) -> None:
     """Adds to `found`. No generator: every command that has such fields comes through here."""
     plan = _plan(type(model))
-    written = model.model_fields_set  # the others have their defaults, in which nothing is planned
+    written = model.__pydantic_fields_set__  # the others have their defaults, in which nothing is planned
+    if plan.names.isdisjoint(written):
+        return
     for name, default, mark in plan.marked:
         if name not in written:
             continue
@@ -113,13 +117,13 @@ def _paths(value: Any, path: str) -> Iterator[str]:
 @cache
 def _plan(model: type[BaseModel]) -> _Plan:
     marked = tuple(_marked(model))
-    names = {name for name, _, _ in marked}
+    names = frozenset(name for name, _, _ in marked)
     inner = tuple(
         name
         for name, info in model.model_fields.items()
         if name not in names and any(_holds_planned(kind) for kind in _models_in(info.annotation))
     )
-    return _Plan(marked, inner)
+    return _Plan(marked, inner, names.union(inner))
 
 
 def _marked(model: type[BaseModel]) -> Iterator[tuple[str, Any, Planned]]:

@@ -5,6 +5,7 @@ The same words on every door: Kafka, gRPC, HTTP, CLI, manifest. Knows no door, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from itertools import islice
@@ -42,6 +43,10 @@ from events.language.wording import WHOLE, close_to, field_error, path_of, shown
 
 MAX_ERRORS = 50
 """Most field errors reported at once: an array of 10,000 bad items must not become a refusal of a megabyte."""
+
+
+_BOOLEAN = re.compile(rb"[\[:,]\s*(?:true|false)")
+"""What a body has in front of each boolean. A text may have it too, but seldom does, unlike the words alone."""
 
 
 def field_errors(error: ValidationError, model: type[Model]) -> tuple[FieldError, ...]:
@@ -111,7 +116,7 @@ def validate_json(model: type[Command], value: bytes) -> Command:
             what = "the body is empty" if not value.strip() else f"the body is not JSON: {first['ctx']['error']}"
             raise Refused(ErrorCode.INVALID_ARGUMENT, what) from None
         raise refused(error, model) from None
-    if b"true" in value or b"false" in value:
+    if _BOOLEAN.search(value):
         _refuse_booleans(from_json(value), made)
     return made
 

@@ -309,6 +309,56 @@ failed:
     return NULL;
 }
 
+/* Counts the headers of each name; as `find_all`. */
+static int count_all(Record *self, const char **wanted, const Py_ssize_t *sizes, int count, int *counts) {
+    for (int i = 0; i < count; i++) counts[i] = 0;
+    if (self->section != NULL) {
+        const unsigned char *at = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->from;
+        const unsigned char *end = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->to;
+        for (int left = self->count; left > 0; left--) {
+            const unsigned char *name, *content;
+            int64_t length, content_length;
+            if (field(&at, end, 0, &name, &length) < 0 || field(&at, end, 1, &content, &content_length) < 0) return -1;
+            for (int i = 0; i < count; i++)
+                counts[i] += length == sizes[i] && memcmp(name, wanted[i], (size_t)length) == 0;
+        }
+        return 0;
+    }
+    for (Py_ssize_t left = 0; self->headers != NULL && left < PyTuple_GET_SIZE(self->headers); left++) {
+        PyObject *pair = PyTuple_GET_ITEM(self->headers, left);
+        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) continue;
+        Py_ssize_t length;
+        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(pair, 0), &length);
+        if (name == NULL) return -1;
+        for (int i = 0; i < count; i++)
+            counts[i] += length == sizes[i] && memcmp(name, wanted[i], (size_t)length) == 0;
+    }
+    return 0;
+}
+
+/* repeated(names) -> the first of these names that several headers have; None when there is none. */
+static PyObject *Record_repeated(Record *self, PyObject *names) {
+    if (!PyTuple_Check(names)) {
+        PyErr_SetString(PyExc_TypeError, "repeated takes a tuple of names");
+        return NULL;
+    }
+    Py_ssize_t total = PyTuple_GET_SIZE(names);
+    for (Py_ssize_t first = 0; first < total; first += AT_ONCE) {
+        int count = total - first < AT_ONCE ? (int)(total - first) : AT_ONCE;
+        const char *wanted[AT_ONCE];
+        Py_ssize_t sizes[AT_ONCE];
+        int counts[AT_ONCE];
+        for (int i = 0; i < count; i++) {
+            wanted[i] = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(names, first + i), &sizes[i]);
+            if (wanted[i] == NULL) return NULL;
+        }
+        if (count_all(self, wanted, sizes, count, counts) < 0) return NULL;
+        for (int i = 0; i < count; i++)
+            if (counts[i] > 1) return Py_NewRef(PyTuple_GET_ITEM(names, first + i));
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *Record_header_bytes(Record *self, void *closure) {
     (void)closure;
     Py_ssize_t size = 0;
@@ -336,6 +386,7 @@ static PyObject *Record_header_bytes(Record *self, void *closure) {
 
 static PyMethodDef Record_methods[] = {
     {"texts", (PyCFunction)Record_texts, METH_O, "The texts of headers, empty if absent; None if one is no short text."},
+    {"repeated", (PyCFunction)Record_repeated, METH_O, "The first of these names that several headers have, or None."},
     {"get", (PyCFunction)Record_get, METH_O, "A header's bytes; None if absent. The last of that name."},
     {"number", (PyCFunction)Record_number, METH_O, "A header's decimal number; -1 if absent."},
     {"has", (PyCFunction)Record_has, METH_VARARGS, "Whether a header has just this content."},
@@ -528,15 +579,19 @@ static char *put(char *at, const char *text, Py_ssize_t length) {
 }
 
 static int pair_of(PyObject *pair, Header *header) {
-    if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyUnicode_Check(PyTuple_GET_ITEM(pair, 0)) ||
-        !PyBytes_Check(PyTuple_GET_ITEM(pair, 1))) {
-        PyErr_SetString(PyExc_TypeError, "a header is a tuple of str and bytes");
+    PyObject *text = PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2 ? PyTuple_GET_ITEM(pair, 1) : NULL;
+    if (text == NULL || !PyUnicode_Check(PyTuple_GET_ITEM(pair, 0)) || !(PyBytes_Check(text) || PyUnicode_Check(text))) {
+        PyErr_SetString(PyExc_TypeError, "a header is a tuple of str and either bytes or str");
         return -1;
     }
     header->name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(pair, 0), &header->name_length);
-    header->text = PyBytes_AS_STRING(PyTuple_GET_ITEM(pair, 1));
-    header->length = PyBytes_GET_SIZE(PyTuple_GET_ITEM(pair, 1));
-    return header->name == NULL ? -1 : 0;
+    if (PyUnicode_Check(text)) {
+        header->text = PyUnicode_AsUTF8AndSize(text, &header->length);
+    } else {
+        header->text = PyBytes_AS_STRING(text);
+        header->length = PyBytes_GET_SIZE(text);
+    }
+    return header->name == NULL || header->text == NULL ? -1 : 0;
 }
 
 /* encode(previous, key, value, headers) -> (previous + content, the record behind its offset, but for its last header).

@@ -40,13 +40,16 @@ def _counted(text: bytes) -> bytes:
     return _varint(len(text)) + text
 
 
-def pure_encode(previous: bytes, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
+def pure_encode(
+    previous: bytes, key: bytes, value: bytes, headers: Sequence[tuple[str, str | bytes]]
+) -> tuple[bytes, bytes]:
     """The bytes that the hash chain's next digest covers, and the record's *tail*: all bytes behind its offset, without
     the last header, the hash. The header count includes it; `last_header` and its text are added once it is known."""
+    given = [(name, text.encode() if isinstance(text, str) else text) for name, text in headers]
     tail = [_counted(key), _counted(value), _varint(len(headers) + 1)]
-    for name, text in headers:
+    for name, text in given:
         tail.append(_counted(name.encode()) + _counted(text))
-    return previous + chain.pure_content(key, value, headers), b"".join(tail)
+    return previous + chain.pure_content(key, value, given), b"".join(tail)
 
 
 def pure_section(tails: list[bytes], deltas: list[int]) -> bytes:

@@ -63,6 +63,11 @@ class PureRecord:
         except UnicodeDecodeError:
             return None
 
+    def repeated(self, names: tuple[str, ...]) -> str | None:
+        """The first of these names that several headers have; None if there is none."""
+        given = [name for name, _ in self.headers]
+        return next((name for name in names if given.count(name) > 1), None)
+
     def number(self, name: str) -> int:
         """A header's decimal number; -1 if absent. Raises ValueError when it is none."""
         value = self.get(name)

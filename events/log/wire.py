@@ -55,6 +55,8 @@ log = logging.getLogger("forgelog.log")
 replacements = Counter("forgelog_replacements", "Records read with replacements for values that no table can hold")
 
 ATTRIBUTES = tuple(header for header, _ in _CE)
+_ONCE = (*ATTRIBUTES, "ce_time")
+"""The headers that a record may have once."""
 
 
 class Undecodable(Exception):
@@ -210,11 +212,9 @@ class Raw(Record):  # type: ignore[misc]
     def meta(self) -> Meta:
         """The CloudEvents attributes. Raises Undecodable when one that is needed is missing, malformed, or given twice:
         of two, readers of the log would not agree which counts."""
-        names = [name for name, _ in self.headers]
-        if len(set(names)) < len(names):
-            for name in (*ATTRIBUTES, "ce_time"):
-                if names.count(name) > 1:
-                    raise Undecodable(f"header {name} is given {names.count(name)} times; give it once")
+        if (name := self.repeated(_ONCE)) is not None:
+            count = sum(given == name for given, _ in self.headers)
+            raise Undecodable(f"header {name} is given {count} times; give it once")
         texts = self.texts(ATTRIBUTES)
         if texts is None:
             wrong = next(name for name in ATTRIBUTES if self.texts((name,)) is None)

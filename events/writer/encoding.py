@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 from events.language.base import Event
@@ -14,7 +14,8 @@ from events.log.envelope import Meta, Position
 from events.log.records import read
 from events.log.wire import CAUSE, CONTENT_TYPE, EPOCH, HASH, SPEC_VERSION, Raw, encode_time, value_of
 
-Header = tuple[str, bytes]
+Header = tuple[str, str | bytes]
+"""Name and content: a text is encoded with the record."""
 
 _RECORD_OVERHEAD = 32
 """Bytes of a record on the wire before its tail, rounded up."""
@@ -33,7 +34,7 @@ class Encoded(NamedTuple):
     """Bytes on the wire, rounded up."""
 
     @classmethod
-    def of(cls, key: bytes, value: bytes, headers: Sequence[Header], timestamp: int) -> Encoded:
+    def of(cls, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], timestamp: int) -> Encoded:
         """A record with exactly these headers: a marker, which has no hash."""
         *first, (name, text) = headers
         _, tail = batch.encode(b"", key, value, first)
@@ -121,17 +122,7 @@ def origin_of(position: Position, meta: Meta, mark: str, stem: str = "") -> Orig
 
 @cache
 def _type_header(kind: type[Event]) -> Header:
-    return "ce_type", kind.type_name().encode()
-
-
-@lru_cache(maxsize=1000)
-def _project_header(project: str) -> Header:
-    return "ce_project", project.encode()
-
-
-@lru_cache(maxsize=1000)
-def _actor_header(actor: str) -> Header:
-    return "ce_actor", actor.encode()
+    return "ce_type", kind.type_name()
 
 
 class Encoder:
@@ -142,21 +133,21 @@ class Encoder:
     def __init__(self, context: str) -> None:
         self.digest = chain.GENESIS
         """The head of the hash chain."""
-        self._source: Header = ("ce_source", f"forgelog/{context}".encode())
-        self._epoch: Header = (EPOCH, b"-1")
+        self._source: Header = ("ce_source", f"forgelog/{context}")
+        self._epoch: Header = (EPOCH, "-1")
         self._moment: datetime | None = None
-        self._time: Header = ("ce_time", b"")
+        self._time: Header = ("ce_time", "")
         self._timestamp = 0
 
     def begin(self, epoch: int) -> None:
         """Start an epoch: later records carry it."""
-        self._epoch = (EPOCH, str(epoch).encode())
+        self._epoch = (EPOCH, str(epoch))
 
     def records(self, placed: Sequence[Placed], origin: Origin, now: datetime) -> list[Encoded]:
         """The records of the events that `origin` leads to."""
         if now is not self._moment:
             self._moment = now
-            self._time = ("ce_time", encode_time(now).encode())
+            self._time = ("ce_time", encode_time(now))
             self._timestamp = int(now.timestamp() * 1000)
         id, cause, count = origin.id, origin.cause, len(placed)
         shared: list[Header] = [
@@ -167,32 +158,30 @@ class Encoder:
             self._epoch,
         ]
         if cause:
-            shared.append(("ce_causationid", id.encode()))
+            shared.append(("ce_causationid", id))
         stem = origin.stem or id
         of_command = cause.startswith("commands.")
         timestamp, digest = self._timestamp, self.digest
         made: list[Encoded] = []
         for index, (event, key, subject, project, actor, correlation, traceparent, asker) in enumerate(placed):
-            named = subject.encode()
             headers = [
                 *shared,
-                _actor_header(actor),
-                ("ce_id", f"{stem}.{index}".encode()),
+                ("ce_actor", actor),
+                ("ce_id", f"{stem}.{index}"),
                 _type_header(type(event)),
-                ("ce_subject", named),
-                _project_header(project),
+                ("ce_subject", subject),
+                ("ce_project", project),
             ]
             if correlation:
-                headers.append(("ce_correlationid", correlation.encode()))
+                headers.append(("ce_correlationid", correlation))
             if cause:
                 asked = f":{origin.project}" if of_command and project != origin.project else ""
-                headers.append((CAUSE, f"{cause}{asked}|{index}/{count}".encode()))
+                headers.append((CAUSE, f"{cause}{asked}|{index}/{count}"))
             if traceparent:
-                headers.append(("traceparent", traceparent.encode()))
+                headers.append(("traceparent", traceparent))
             if asker:
-                headers.append(("ce_origin", asker.encode()))
-            encoded_key, value = named if key is subject else key.encode(), value_of(event)
-            hashed, tail = batch.encode(digest, encoded_key, value, headers)
+                headers.append(("ce_origin", asker))
+            hashed, tail = batch.encode(digest, key.encode(), value_of(event), headers)
             digest = chain.digest_of(hashed)
             tail += _HASH_HEADER + digest.hex().encode()
             made.append(Encoded(tail, timestamp, len(tail) + _RECORD_OVERHEAD))

@@ -21,7 +21,7 @@ from events.log.envelope import Position
 from events.log.partitioner import partition_of
 from events.log.positions import ReaderPosition
 from events.log.repairs import Repair, Repairs
-from events.log.wire import Raw, event_model
+from events.log.wire import MARKER, Raw, event_model
 from events.process import faults, metrics
 from events.process.clock import Clock
 from events.writer.deciders import Concerned, Deciders
@@ -64,6 +64,8 @@ class InputHandler:
         """Topics of the events that are routed to the deciders; the own topic may be among them."""
         self._defective: set[tuple[int, int]] = set()
         """Partition and offset of commands whose events did not fold."""
+        self._unrouted: set[bytes | None] = set()
+        """Types, as they are recorded, that were met and are routed to no decider."""
 
     def forget(self) -> None:
         """Drop the stops: the log has been replaced."""
@@ -77,14 +79,16 @@ class InputHandler:
         """Give events to the partitions that they concern."""
         last: dict[tuple[str, int], Raw] = {}
         for raw in raws:
-            if raw.topic == self._own and raw.is_marker:
+            kind = raw.get("ce_type")
+            is_marker = kind == MARKER
+            if is_marker and raw.topic == self._own:
                 partition = self._partitions.get(raw.partition)
                 if partition is not None and raw.offset > partition.epoch:
                     log.warning("%s/%d: superseded by the writer of epoch %d", self._own, raw.partition, raw.offset)
                     self._start_over(raw.partition)
             if raw.topic not in self.foreign:
                 continue
-            if not raw.is_marker:
+            if not is_marker and kind not in self._unrouted:
                 self._event(raw, work, now)
             last[(raw.topic, raw.partition)] = raw
         for (topic, number), raw in last.items():
@@ -97,7 +101,10 @@ class InputHandler:
         concerned: dict[int, list[Concerned]] = {}
         try:
             model = event_model(raw)
-            if not self._deciders.routes(model) or self._deciders.passes_by(model, raw):
+            if not self._deciders.routes(model):
+                self._unrouted.add(raw.get("ce_type"))
+                return
+            if self._deciders.passes_by(model, raw):
                 return
             wanted = self._wanting(raw)
             if not wanted:

@@ -12,6 +12,7 @@ from pydantic import Field
 from events.language.base import Model
 from events.language.booleans import booleans_for_numbers
 from events.language.common import Refused
+from events.language.jobs import SubmitJob
 from events.language.problems import command_class, decode_command, validate_data
 
 Decode = Callable[[str, Any], Any]
@@ -46,6 +47,15 @@ def test_a_boolean_is_no_number(decode: Decode, type_name: str, data: Any, field
     assert [error.field for error in caught.value.errors] == fields
     assert caught.value.errors[0].problem == "true is not a number"
     assert caught.value.errors[0].hint == "give a number"
+
+
+def test_a_boolean_is_found_wherever_it_stands_in_a_body() -> None:
+    for body in ('{"size": true}', '{"size":\n\ttrue }', '{ "size"\r\n: true}'):
+        with pytest.raises(Refused, match=r"spec\.array\.size: true is not a number"):
+            decode_command(
+                SubmitJob.type_name(),
+                f'{{"spec": {{"metadata": {{"name": "a"}}, "command": "true", "array": {body}}}}}'.encode(),
+            )
 
 
 @both

@@ -136,8 +136,41 @@ def test_the_size_of_headers_is_the_same(headers: list[tuple[str, bytes]]) -> No
 
 
 @needs_compiler
-@given(st.binary(max_size=99), st.binary(max_size=300), st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=32))
-def test_a_record_is_encoded_alike(key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+@given(HEADERS, st.lists(NAMES, max_size=20).map(tuple))
+def test_headers_that_are_given_twice_are_found_alike(headers: Any, names: tuple[str, ...]) -> None:
+    arguments = ("t", 0, 0, 0, None, None, headers)
+    wanted = next((name for name in names if [given for given, _ in headers].count(name) > 1), None)
+    assert compiled.Record(*arguments).repeated(names) == PureRecord(*arguments).repeated(names) == wanted
+    section, first = section_of([(None, None, headers, 0)])
+    (read,) = compiled.read(compiled.Record, section, 1, "t", 0, 0, first, 0)
+    assert read.repeated(names) == wanted
+
+
+@needs_compiler
+def test_names_of_headers_are_a_tuple_of_texts() -> None:
+    record = compiled.Record("t", 0, 0, 0, None, None, ())
+    for wrong in (["ce_id"], (b"ce_id",)):
+        with pytest.raises(TypeError):
+            record.repeated(wrong)
+
+
+@needs_compiler
+def test_a_headers_content_that_is_no_text_is_refused_alike() -> None:
+    lone = [("ce_subject", "\ud800")]
+    for encode in (compiled.encode, batch.pure_encode):
+        with pytest.raises(UnicodeEncodeError):
+            encode(b"", b"", b"", lone)
+    with pytest.raises(TypeError, match="a header is a tuple of str and either bytes or str"):
+        compiled.encode(b"", b"", b"", [("ce_subject", 7)])
+
+
+@needs_compiler
+@given(
+    st.binary(max_size=99),
+    st.binary(max_size=300),
+    st.lists(st.tuples(NAMES, st.binary(max_size=20) | st.text(max_size=20)), max_size=32),
+)
+def test_a_record_is_encoded_alike(key: bytes, value: bytes, headers: list[tuple[str, str | bytes]]) -> None:
     asked = (b"before", key, value, headers)
     assert compiled.encode(*asked) == batch.pure_encode(*asked)
 
