@@ -114,6 +114,11 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """
 
     next_fetch_offset: int
+    _records_iterator: Iterator[Raw] | None
+
+    def __iter__(self) -> Iterator[Raw]:
+        """Without a call of `__next__` for each record. What is left after a stop is read by the next iteration."""
+        return self._records_iterator or iter(())
 
     def _unpack_records(self) -> Iterator[Raw]:
         data = self._records.data
@@ -151,6 +156,7 @@ class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                     yield raw
                 self.next_fetch_offset = base + last + 1
             at = stop
+        self._records_iterator = None  # it refers to this object
 
     def _aborted(self, attributes: int, base: int, producer: int) -> bool:
         """Whether a batch belongs to an aborted transaction. Always False with `read_uncommitted`."""

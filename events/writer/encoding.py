@@ -23,6 +23,9 @@ _RECORD_OVERHEAD = 32
 _HASH_HEADER = batch.last_header(HASH, 2 * len(chain.GENESIS))
 
 
+_new = tuple.__new__  # a named tuple in a third of the time that a call of its class takes
+
+
 class Encoded(NamedTuple):
     """A record to append."""
 
@@ -107,17 +110,9 @@ tuple takes four times as long to make, and one is made for every event.)"""
 
 def origin_of(position: Position, meta: Meta, mark: str, stem: str = "") -> Origin:
     """The `Origin` of the events that a message leads to. `stem`: see `Origin`."""
-    return Origin(
-        meta.id,
-        meta.correlation or meta.id,
-        meta.actor,
-        meta.project,
-        meta.traceparent,
-        f"{position}|{mark}",
-        meta.type.rsplit(".", 1)[-1],
-        stem,
-        meta.origin,
-    )
+    id, type, _, _, project, actor, _, correlation, _, traceparent, origin = meta
+    name = type[type.rfind(".") + 1 :]
+    return _new(Origin, (id, correlation or id, actor, project, traceparent, f"{position}|{mark}", name, stem, origin))
 
 
 @cache
@@ -184,6 +179,6 @@ class Encoder:
             hashed, tail = batch.encode(digest, key.encode(), value_of(event), headers)
             digest = chain.digest_of(hashed)
             tail += _HASH_HEADER + digest.hex().encode()
-            made.append(Encoded(tail, timestamp, len(tail) + _RECORD_OVERHEAD))
+            made.append(_new(Encoded, (tail, timestamp, len(tail) + _RECORD_OVERHEAD)))
         self.digest = digest
         return made
