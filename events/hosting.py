@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 import asyncpg
+from prometheus_client import REGISTRY
 
 from events.audit.heads import publish_heads
 from events.health import Health
@@ -31,6 +32,7 @@ from events.queries.log_queries import LogServicer
 from events.queries.queries import ReadModel
 from events.streams.intake import Intake
 from events.writer.deciders import OneOrMore, gathered
+from events.writer.measures import Measures
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer
 
@@ -144,6 +146,7 @@ class Hosted:
         self._snapshots = Snapshots(settings, pool, settings.snapshot_events)
         self._asking = Asking(settings) if any(decider.consults for decider in deciders) else None
         self._writer = Writer(deciders, settings, self._snapshots, self._asking.ask if self._asking else None)
+        self._measures = Measures(self.context, self._writer.partitions)
         self._runner = Runner(service.projection, settings, pool)
         self.tables = CatchingUp(self._runner)
         """What its queries are answered from."""
@@ -158,9 +161,11 @@ class Hosted:
     async def run(self, tell: Callable[[bool], Awaitable[None]]) -> None:
         """Work until cancelled; `tell` whether the context is ready, whenever that changes. Raises what ends it; it may
         be run again then."""
+        REGISTRY.register(self._measures)
         try:
             await self._run(tell)
         finally:
+            REGISTRY.unregister(self._measures)
             if self._asking is not None:
                 await self._asking.close()
 

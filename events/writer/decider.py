@@ -100,6 +100,17 @@ class Question(NamedTuple):
     missing."""
 
 
+class Measure(NamedTuple):
+    """A number of a state, as a gauge of Prometheus."""
+
+    name: str
+    """Such as ``forgelog_node_cpu_percent``. All of a name have the same labels."""
+    what: str
+    """What it is, for people."""
+    labels: Mapping[str, str]
+    value: float
+
+
 class Decider(Generic[S]):
     """Base class of the decisions of one kind of aggregate. A subclass sets the class variables and overrides the
     methods it needs; `initial`, `evolve` and `decide` always.
@@ -228,6 +239,13 @@ class Decider(Generic[S]):
         Called: for each state at work, when a writer has taken the partition over and folded it, and after the process
         did not run, or the broker did not answer, for a while. In these cases quiet commands may not have been heard.
         """
+
+    def measured(self, state: S) -> Iterable[Measure]:
+        """What is to be told of a state as metrics, such as what was noted by `note_quiet`.
+
+        Called: for each state at work, whenever the metrics of the process are asked for.
+        """
+        return ()
 
     dispatching: ClassVar[frozenset[type[Event]]] = frozenset()
     """Own events that go to `dispatch`."""

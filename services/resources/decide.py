@@ -7,7 +7,7 @@ Kafka, no SQL, no gRPC, no clock but the one in `DecisionContext`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -45,9 +45,9 @@ from events.language.resources import (
 )
 from events.language.resources.hardware import NodeStatus
 from events.language.scheduling import JobScheduled, JobUnscheduled
-from events.writer.decider import Decider, DecisionContext, Route
+from events.writer.decider import Decider, DecisionContext, Measure, Route
 from services.resources import dumps, ending, fold, placing, registering
-from services.resources.state import Node, Pool
+from services.resources.state import Load, Node, Pool
 
 LOST_AFTER_SECONDS = 15.0
 """Silence of an agent after which its node is lost."""
@@ -288,6 +288,20 @@ class Resources(Decider[Pool]):
     def note_quiet(self, state: Pool, command: Command, time: datetime) -> None:
         if isinstance(command, HeartbeatNode) and (node := state.nodes.get(command.node_id)) is not None:
             node.last_seen = time
+            node.load = Load(command.cpu_percent, command.memory_used_bytes, command.running_tasks)
+
+    def measured(self, state: Pool) -> Iterable[Measure]:
+        """The loads of nodes that are there. The owner is one process, so each node is told once."""
+        for node in state.nodes.values():
+            if node.load is None or node.lost:
+                continue
+            labels = {"pool": state.name, "node": node.id}
+            yield Measure(
+                "forgelog_node_cpu_percent", "Use of a node's CPUs, all together", labels, node.load.cpu_percent
+            )
+            used = float(node.load.memory_used_bytes)
+            yield Measure("forgelog_node_memory_used_bytes", "Memory of a node in use", labels, used)
+            yield Measure("forgelog_node_running_tasks", "Tasks at work on a node", labels, node.load.running_tasks)
 
     def on_resume(self, state: Pool, now: datetime) -> None:
         state.look_at = None

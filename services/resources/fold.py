@@ -99,6 +99,7 @@ def _change(pool: Pool, node: Node, event: PoolEvent, time: datetime) -> None:
             node.spec, node.boot_id, node.agent_id = event.spec, event.boot_id, event.agent_id
             node.instance_id = event.instance_id
             node.registered_at = node.last_seen = time
+            node.load = None
             node.lost = False
             pool.look_at = None
         case NodeRecovered():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from events.language import task_ranges as sets
 from events.language.jobs.spec import JobResources, Toleration
@@ -52,6 +53,14 @@ class Allocation:
         return AllocationStatus.STOPPING if self.stopping == self.held else AllocationStatus.BOUND
 
 
+class Load(NamedTuple):
+    """How busy a node is, by its agent's last heartbeat."""
+
+    cpu_percent: float
+    memory_used_bytes: int
+    running_tasks: int
+
+
 @dataclass(slots=True)
 class Node:
     """A node: what its agent said, what operators said, and who holds what."""
@@ -82,6 +91,8 @@ class Node:
     """The registration that holds the node; empty for an agent that names none."""
     last_seen: datetime | None = None
     """Volatile: when its agent was last heard of."""
+    load: Load | None = None
+    """Volatile: what its agent said then; None before the first heartbeat."""
 
     @property
     def status(self) -> NodeStatus:

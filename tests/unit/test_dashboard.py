@@ -17,8 +17,12 @@ from ruamel.yaml import YAML
 
 from events.language.contexts import contexts
 from events.log.topics import CONTEXTS
+from events.writer.deciders import Deciders
+from events.writer.measures import Measures
+from events.writer.partition import Partition
 from forgelog.serve.statistics import Statistics, Timing
 from proto import scrapes
+from tests.unit.resources.pools import POOL, Pools, heartbeat, register
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "forgelog.json").read_text())
@@ -39,8 +43,18 @@ class Replica(Collector):
         return statistics.metrics(labels, True, 0)
 
 
+def with_a_node() -> Partition:
+    """A partition with a pool of one node that was heard of."""
+    pool = Pools()
+    pool.command(register())
+    pool.command(heartbeat())
+    partition = Partition(Deciders(pool.decider), 0, 1)
+    partition.kinds["pool"].states[POOL] = pool.state
+    return partition
+
+
 def exposed() -> dict[str, set[str]]:
-    """Sample → its labels: those of the gateway and of each context's service, and those of a replica."""
+    """Sample → its labels: those of the gateway, of each context's service, of nodes and of a replica."""
     importlib.import_module("services.gateway.http")
     for context in CONTEXTS:
         importlib.import_module(f"{contexts()[context].package}.service")
@@ -52,6 +66,7 @@ def exposed() -> dict[str, set[str]]:
                 found[metric.name + suffix] = labels | ({"le"} if suffix == "_bucket" else set())
     registry = CollectorRegistry()
     registry.register(Replica())
+    registry.register(Measures("resources", {0: with_a_node()}))
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
             found[sample.name] = {*sample.labels}

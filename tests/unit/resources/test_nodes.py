@@ -203,6 +203,28 @@ class TestLosing:
             assert pool.command(heartbeat()) == []
         assert said(pool.after(15)) == ["NodeLost"]
 
+    def test_how_busy_a_node_is_is_told_until_it_is_lost(self, pool: Pools) -> None:
+        def told() -> dict[str, float]:
+            measures = [*pool.decider.measured(pool.state)]
+            assert all(each.labels == {"pool": POOL, "node": "n1"} for each in measures)
+            return {each.name: each.value for each in measures}
+
+        assert told() == {}, "no heartbeat has come"
+        beat = heartbeat().model_copy(update={"cpu_percent": 12.5, "memory_used_bytes": 3 << 30, "running_tasks": 7})
+        pool.command(beat)
+        busy = {
+            "forgelog_node_cpu_percent": 12.5,
+            "forgelog_node_memory_used_bytes": 3 << 30,
+            "forgelog_node_running_tasks": 7,
+        }
+        assert told() == busy
+        assert said(pool.after(15)) == ["NodeLost"]
+        assert told() == {}
+        pool.command(beat)
+        assert told() == busy
+        pool.command(register(agent="agent-2"))
+        assert told() == {}, "nothing is known of it since another agent has it"
+
     def test_only_the_silent_node_is_lost(self, pool: Pools) -> None:
         pool.command(register("n2"))
         pool.after(10)
