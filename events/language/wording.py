@@ -33,9 +33,7 @@ _SNAKE_HINT = "use lower-case letters, digits and '_', no digit first"
 
 PATTERNS = {
     ID_PATTERN: _ID_HINT,
-    rf"^$|{ID_PATTERN}": _ID_HINT,
     PROJECT_PATTERN: _PROJECT_HINT,
-    rf"^$|{PROJECT_PATTERN}": _PROJECT_HINT,
     r"^[A-Za-z_][A-Za-z0-9_]{0,254}$": "use letters, digits and '_', no digit first, as shells do",
     r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?$": (
         "a label's key has letters, digits, '.', '_', '/' and '-', and starts and ends with a letter or digit"
@@ -44,21 +42,15 @@ PATTERNS = {
     r"^[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?$": _small("57", "-"),
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": _small("63", "-"),
     r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$": _small("63", "_-"),
-    r"^$|^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$": _small("63", "_-"),
     r"^([a-z0-9]([a-z0-9_-]{0,118}[a-z0-9])?)?$": _small("120", "_-"),
     r"^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$": _PORT_HINT,
-    r"^$|^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$": _PORT_HINT,
     r"^[a-z_][a-z0-9_]*$": _SNAKE_HINT,
-    r"^$|^[a-z_][a-z0-9_]*$": _SNAKE_HINT,
     r"^[a-z_][a-z0-9_]{0,62}$": f"{_SNAKE_HINT}; 63 characters at most",
-    r"^$|^[a-z_][a-z0-9_]{0,62}$": f"{_SNAKE_HINT}; 63 characters at most",
     r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$": (
         "use 1 to 63 letters, digits, '.', '_', '/' and '-'; begin with a letter or digit"
     ),
     r"^[a-z0-9][a-z0-9._-]{0,62}$": _ENVIRONMENT_HINT,
-    r"^$|^[a-z0-9][a-z0-9._-]{0,62}$": _ENVIRONMENT_HINT,
     r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$": _ALIAS_HINT,
-    r"^$|^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$": _ALIAS_HINT,
     r"^[A-Za-z_][A-Za-z0-9_./-]{0,199}$": (
         "use 1 to 200 letters, digits, '_', '.', '/' and '-'; begin with a letter or '_'"
     ),
@@ -66,11 +58,21 @@ PATTERNS = {
     r"^[^/:@\x00-\x1f\x7f]*[^\s/:@\x00-\x1f\x7f][^/:@\x00-\x1f\x7f]*$": (
         "leave out '/', ':', '@' and control characters"
     ),
-    r"^$|^([01][0-9]|2[0-3]):[0-5][0-9]$": "write a time of the day, such as 07:30",
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": "write a time of the day, such as 07:30",
     r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$": "write a time of the day, such as 07:30",
     r"^[0-9a-f]{64}$": "write 64 lower-case hexadecimal digits",
     r"^/[^\x00]*$": "write a path that begins with /",
 }
+"""Pattern of a text → what it may be. That of a text which may be empty has the same words: see `words_for`."""
+
+OR_EMPTY = "^$|"
+"""How the pattern of a text begins that may be empty."""
+
+
+def words_for(pattern: str) -> str:
+    """The pattern that may have words in `PATTERNS`."""
+    return pattern.removeprefix(OR_EMPTY)
+
 
 _KINDS = {
     "int_type": "a whole number",
@@ -132,7 +134,8 @@ def field_error(item: Mapping[str, Any], model: type[BaseModel]) -> FieldError:
         problem, hint = "is not text in Unicode", "leave half surrogates out"
     elif kind == "string_pattern_mismatch":
         pattern = str(context["pattern"])
-        problem, hint = f"{shown_json(value)} is not allowed here", PATTERNS.get(pattern, f"it must match {pattern}")
+        problem = f"{shown_json(value)} is not allowed here"
+        hint = PATTERNS.get(words_for(pattern), f"it must match {pattern}")
     elif kind in ("string_too_long", "too_long"):
         unit = "characters" if kind == "string_too_long" else "entries"
         length = len(value) if isinstance(value, str | list | tuple | dict) else context.get("actual_length")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from events.language.registry import command_types, event_types
-from events.language.wording import PATTERNS
+from events.language.wording import PATTERNS, words_for
 
 
 def patterns(schema: Any) -> Iterator[str]:
@@ -26,7 +26,7 @@ def patterns(schema: Any) -> Iterator[str]:
 
 def test_each_pattern_with_words_is_that_of_a_field() -> None:
     messages = {**command_types(), **event_types()}.values()
-    used = {found for message in messages for found in patterns(message.model_json_schema())}
+    used = {words_for(found) for message in messages for found in patterns(message.model_json_schema())}
     assert PATTERNS.keys() <= used
 
 
@@ -55,4 +55,4 @@ def test_names_in_manifests_have_words(kind: str) -> None:
         for found in patterns(field)
         if found != r"^[^\x00]*$"
     ]
-    assert [field for field in fields if field[2] not in PATTERNS] == []
+    assert [field for field in fields if words_for(field[2]) not in PATTERNS] == []
