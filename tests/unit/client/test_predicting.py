@@ -160,6 +160,19 @@ def test_an_error_says_what_the_router_said_and_what_to_do(
     assert "digits: wrong shape" in str(caught.value)
 
 
+def test_when_to_come_again_is_said_once() -> None:
+    for words, told in (
+        ("no replica is ready; come again in a second", "digits: no replica is ready; come again in a second"),
+        (
+            "too often; come again later, see Retry-After",
+            "digits: too often; come again later, see Retry-After (in 1 s)",
+        ),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            predicting.fail("digits", 503, words, "1")
+        assert (str(caught.value), caught.value.retry_after) == (told, 1.0)
+
+
 # Over the wire
 
 
