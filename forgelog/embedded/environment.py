@@ -41,11 +41,13 @@ _SET_BY_THE_PLATFORM = frozenset(
 
 def changed_since_start(supervisor: Identity, here: Mapping[str, str]) -> list[str]:
     """Names of variables of the platform that are set, not set, or set otherwise than in the supervisor's environment.
-    Empty if that environment can't be read."""
+    Empty if that environment can't be read, or not yet: that of a process which begins its program is empty."""
     process = supervisor.process()
     try:
         there = process.environ() if process is not None else here
     except psutil.Error:
+        return []
+    if not there:
         return []
     return sorted(
         name for name in {*there, *here} if _is_of_the_platform(name) and there.get(name, "") != here.get(name, "")

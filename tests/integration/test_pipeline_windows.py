@@ -113,7 +113,7 @@ async def test_windows_of_a_worker_that_is_killed_at_each_point_are_those_of_one
         if number == 1:
             for point in OF_EXECUTORS:
                 await _reached(tmp_path, point)
-                _kill_worker(platform)
+                await _kill_worker(platform)
         async with asyncio.timeout(PATIENCE):
             while any(_taken(platform, name) < sent for name in (KILLED, CALM)):
                 failed = platform.all(StageFailed, lambda event: event.pipeline_id in (KILLED, CALM))
@@ -163,16 +163,18 @@ async def _reached(folder: Path, point: str) -> None:
             await asyncio.sleep(0.02)
 
 
-def _kill_worker(platform: Cluster) -> None:
-    """The worker whose executor stands still: its newest one."""
-    requested = platform.all(WorkerRequested, lambda event: event.pipeline_id == KILLED and not event.watches)
-    for each in psutil.process_iter():
-        with suppress(psutil.Error):
-            job = each.environ().get("FORGELOG_JOB")
-            if each.cmdline()[-1:] == ["forgelog.worker"] and job == requested[-1].worker:
-                each.kill()
-                return
-    raise AssertionError(f"{requested[-1].worker} does not run")
+async def _kill_worker(platform: Cluster) -> None:
+    """The worker whose executor stands still: its newest one, of which the test may hear later than of that."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            requested = platform.all(WorkerRequested, lambda event: event.pipeline_id == KILLED and not event.watches)
+            for each in psutil.process_iter():
+                with suppress(psutil.Error):
+                    job = each.environ().get("FORGELOG_JOB")
+                    if each.cmdline()[-1:] == ["forgelog.worker"] and job == requested[-1].worker:
+                        each.kill()
+                        return
+            await asyncio.sleep(0.1)
 
 
 def _completed(platform: Cluster, name: str) -> list[StageCompleted]:

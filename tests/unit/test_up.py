@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from events.language.contexts import OWN, VARIABLE, ContextSpec, contexts
@@ -20,6 +22,7 @@ from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, 
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.roster import GATEWAY
+from tests import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,6 +133,9 @@ def test_variables_are_named_that_differ_from_those_a_running_platform_was_start
     try:
         identity = Identity.of(supervisor.pid)
         here = {**os.environ, **there}
+        began = time.monotonic()
+        while not psutil.Process(supervisor.pid).environ():  # the kernel tells of the program before its variables
+            assert time.monotonic() - began < PATIENCE
         assert changed_since_start(identity, here) == []
         others = {
             "FORGELOG_NODE_CPUS": "8",
