@@ -585,13 +585,14 @@ static int pair_of(PyObject *pair, Header *header) {
         return -1;
     }
     header->name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(pair, 0), &header->name_length);
+    if (header->name == NULL) return -1;
     if (PyUnicode_Check(text)) {
         header->text = PyUnicode_AsUTF8AndSize(text, &header->length);
     } else {
         header->text = PyBytes_AS_STRING(text);
         header->length = PyBytes_GET_SIZE(text);
     }
-    return header->name == NULL || header->text == NULL ? -1 : 0;
+    return header->text == NULL ? -1 : 0;
 }
 
 /* encode(previous, key, value, headers) -> (previous + content, the record behind its offset, but for its last header).

@@ -101,6 +101,7 @@ class Tail:
         self._opening = asyncio.Lock()
         self._follows_repairs = not hasty
         self._paused: set[Place] = set()
+        self._resting = False
         self.stopped: dict[Place, int] = {}
         """Stopped places → the offset of the record at which each stopped, until that is repaired."""
         self._given = repairs
@@ -226,9 +227,12 @@ class Tail:
             self._running.pause(*self._repairs_topic())
 
     def resume(self, place: Place) -> None:
-        """Resume a paused place with the next fetch; one that is under way may have to end first."""
+        """Resume a paused place with the next fetch; one that is under way may have to end first. Amid a rest: when it
+        ends, since a fetch of this place alone would be one that all others have to wait for."""
         if place in self._paused:
             self._paused.remove(place)
+            if self._resting:
+                return
             if place not in self.stopped:
                 self._running.resume(self._topic(place))
             self._running.resume(*self._repairs_topic())
@@ -261,10 +265,12 @@ class Tail:
 
     def rest(self) -> None:
         """Send no fetches until `go_on`, so that new records wake nobody. Nothing is lost."""
+        self._resting = True
         self._running.pause(*(self._topic(place) for place in self.positions), *self._repairs_topic())
 
     def go_on(self) -> None:
         """Send fetches again after `rest`."""
+        self._resting = False
         going = [place for place in self.positions if place not in self._paused and place not in self.stopped]
         self._running.resume(*(self._topic(place) for place in going))
         if len(self._paused) < len(self.positions):

@@ -131,9 +131,8 @@ class Decider(Generic[S]):
     context. An event of the own context that is listed here goes to `react` of *other* keys; `evolve` of its own key
     happens regardless."""
     unhurried: ClassVar[frozenset[type[Event]]] = frozenset()
-    """The events of `routes` that most often concern nothing that this context has: while many of them come, one may
-    be heard some hundredths of a second later (see `events.writer.noise`). One whose origin is of this context is heard
-    at once nevertheless, as all other events are."""
+    """The events of `routes` that most often concern nothing that this context has. They do not end the rests of a
+    reader amid what nobody waits for (see `events.writer.noise`), unless their origin is of this context."""
 
     def prepare(self, settings: Settings) -> None:
         """Read what decisions need to know of the platform and is the same for all, such as a public key.

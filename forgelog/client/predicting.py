@@ -218,7 +218,7 @@ def _words(answer: httpx.Response) -> str:
 def fail(name: str, status: int, words: str, retry_after: str) -> NoReturn:
     """Raise what an answer's status means."""
     seconds = float(retry_after) if retry_after.isdecimal() else 0.0
-    again = f" (in {seconds:g} s)" if seconds and "in a second" not in words else ""
+    again = f" (in {seconds:g} s)" if seconds and not (seconds == 1 and "come again in a second" in words) else ""
     said = f"{name}: {words or f'the answer is an error {status} without words'}"
     match status:
         case 401:

@@ -403,6 +403,36 @@ async def test_what_comes_while_a_reader_is_busy_is_not_left_out_of_its_next_fet
         await producer.stop()
 
 
+async def test_a_place_that_resumes_amid_a_rest_holds_up_no_other(
+    prepared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch of it alone would wait at the broker for as long as it gets nothing, and the others for its end."""
+    ten_minutes = {**PATIENT, "fetch_max_wait_ms": 600_000, "request_timeout_ms": 700_000}
+    monkeypatch.setattr("events.log.tail._FIXED", ten_minutes)
+    topic = prepared.prefix + topics.events("jobs")
+    producer = AIOKafkaProducer(**client_options(prepared))
+    await producer.start()
+    try:
+        async with Tail(prepared, ["jobs"], patient=True) as tail:
+
+            async def read(value: bytes) -> None:
+                await producer.send_and_wait(topic, value, partition=1)
+                async with asyncio.timeout(PATIENCE):
+                    while not (found := await tail.poll_raw(5.0)):
+                        pass
+                assert [raw.value for raw in found] == [value]
+
+            tail.pause(("jobs", 0))
+            await read(b"before")
+            tail.rest()
+            tail.resume(("jobs", 0))
+            await asyncio.sleep(0.5)  # a fetch would have been sent
+            tail.go_on()
+            await read(b"behind")
+    finally:
+        await producer.stop()
+
+
 async def test_commands_of_a_transaction_are_decided_when_it_is_committed_and_never_if_not(prepared: Settings) -> None:
     topic = prepared.prefix + topics.commands("jobs")
     producer = AIOKafkaProducer(

@@ -43,7 +43,7 @@ class RegisterNode(PoolCommand):
 
 
 class HeartbeatNode(PoolCommand):
-    """The agent is alive. Leaves no event unless the node had been lost; how busy the node is, `/metrics` tells."""
+    """The agent is alive. Leaves no event unless the node had been lost; `/metrics/resources` tells how busy it is."""
 
     quiet: ClassVar[bool] = True
     by_agents: ClassVar[bool] = True
