@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
@@ -103,6 +104,12 @@ class Message(Model):
     def type_name(cls) -> str:
         """The CloudEvents type, such as ``forgelog.jobs.v1.SubmitJob``."""
         return f"forgelog.{cls.context}.v{cls.version}.{cls.__name__}"
+
+    @classmethod
+    @cache
+    def names_project(cls) -> bool:
+        """Whether it has a field `project`."""
+        return "project" in cls.model_fields
 
     def subject(self) -> str:
         """The id of the aggregate this is about; empty when the sender left it to be assigned."""

@@ -137,7 +137,7 @@ static PyObject *Record_headers(Record *self, void *closure) {
     return Py_NewRef(self->headers);
 }
 
-/* The content of the last header of that name (as dict(headers) has it), borrowed pointers; 0 when there is none. */
+/* The content of the last header of that name (as dict(headers) has it), borrowed pointers. Returns how many have it. */
 static int find(Record *self, const char *wanted, Py_ssize_t wanted_length, const char **text, int64_t *length,
                 PyObject **holder) {
     int found = 0;
@@ -153,7 +153,7 @@ static int find(Record *self, const char *wanted, Py_ssize_t wanted_length, cons
             if (name_length == wanted_length && memcmp(name, wanted, (size_t)wanted_length) == 0) {
                 *text = (const char *)content;
                 *length = content_length;
-                found = 1;
+                found++;
             }
         }
         return found;
@@ -166,7 +166,7 @@ static int find(Record *self, const char *wanted, Py_ssize_t wanted_length, cons
         if (name == NULL) return -1;
         if (name_length != wanted_length || memcmp(name, wanted, (size_t)wanted_length) != 0) continue;
         PyObject *content = PyTuple_GET_ITEM(pair, 1);
-        found = 1;
+        found++;
         *holder = content;
         if (PyBytes_Check(content)) {
             *text = PyBytes_AS_STRING(content);
@@ -239,18 +239,33 @@ enum { MOST_TEXT = 1024 };
 /* So many names are looked for in one walk over a record's headers. */
 enum { AT_ONCE = 16 };
 
-/* As `find`, of several names; the length is 0 where there is none of the name. */
-static int find_all(Record *self, const char **wanted, const Py_ssize_t *sizes, int count, const char **texts,
-                    int64_t *lengths) {
+/* What a walk has found of several names: as `find`; the length is 0 where there is none of the name. */
+typedef struct {
+    const char *texts[AT_ONCE];
+    int64_t lengths[AT_ONCE];
+    int counts[AT_ONCE];
+} Found;
+
+/* Looks for up to AT_ONCE names of a tuple, from `first` on. Returns how many these are. */
+static int find_all(Record *self, PyObject *names, Py_ssize_t first, Found *found) {
+    Py_ssize_t left_over = PyTuple_GET_SIZE(names) - first;
+    int count = left_over < AT_ONCE ? (int)left_over : AT_ONCE;
+    const char *wanted[AT_ONCE];
+    Py_ssize_t sizes[AT_ONCE];
     for (int i = 0; i < count; i++) {
-        texts[i] = NULL;
-        lengths[i] = 0;
+        wanted[i] = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(names, first + i), &sizes[i]);
+        if (wanted[i] == NULL) return -1;
+        found->texts[i] = NULL;
+        found->lengths[i] = 0;
+        found->counts[i] = 0;
     }
     if (self->section == NULL) {
         PyObject *holder;
-        for (int i = 0; i < count; i++)
-            if (find(self, wanted[i], sizes[i], &texts[i], &lengths[i], &holder) < 0) return -1;
-        return 0;
+        for (int i = 0; i < count; i++) {
+            found->counts[i] = find(self, wanted[i], sizes[i], &found->texts[i], &found->lengths[i], &holder);
+            if (found->counts[i] < 0) return -1;
+        }
+        return count;
     }
     const unsigned char *at = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->from;
     const unsigned char *end = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->to;
@@ -260,11 +275,12 @@ static int find_all(Record *self, const char **wanted, const Py_ssize_t *sizes, 
         if (field(&at, end, 0, &name, &name_length) < 0 || field(&at, end, 1, &content, &content_length) < 0) return -1;
         for (int i = 0; i < count; i++)
             if (name_length == sizes[i] && memcmp(name, wanted[i], (size_t)name_length) == 0) {
-                texts[i] = (const char *)content;
-                lengths[i] = content_length;
+                found->texts[i] = (const char *)content;
+                found->lengths[i] = content_length;
+                found->counts[i]++;
             }
     }
-    return 0;
+    return count;
 }
 
 /* texts(names) -> the headers' texts, "" for those that are absent; None when one is no UTF-8, has a NUL or is long. */
@@ -277,18 +293,12 @@ static PyObject *Record_texts(Record *self, PyObject *names) {
     PyObject *made = PyTuple_New(total);
     if (made == NULL) return NULL;
     for (Py_ssize_t first = 0; first < total; first += AT_ONCE) {
-        int count = total - first < AT_ONCE ? (int)(total - first) : AT_ONCE;
-        const char *wanted[AT_ONCE], *texts[AT_ONCE];
-        Py_ssize_t sizes[AT_ONCE];
-        int64_t lengths[AT_ONCE];
+        Found found;
+        int count = find_all(self, names, first, &found);
+        if (count < 0) goto failed;
         for (int i = 0; i < count; i++) {
-            wanted[i] = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(names, first + i), &sizes[i]);
-            if (wanted[i] == NULL) goto failed;
-        }
-        if (find_all(self, wanted, sizes, count, texts, lengths) < 0) goto failed;
-        for (int i = 0; i < count; i++) {
-            const char *text = texts[i];
-            int64_t length = lengths[i];
+            const char *text = found.texts[i];
+            int64_t length = found.lengths[i];
             if (length > MOST_TEXT || (length > 0 && memchr(text, 0, (size_t)length) != NULL)) {
                 Py_DECREF(made);
                 Py_RETURN_NONE;
@@ -309,52 +319,18 @@ failed:
     return NULL;
 }
 
-/* Counts the headers of each name; as `find_all`. */
-static int count_all(Record *self, const char **wanted, const Py_ssize_t *sizes, int count, int *counts) {
-    for (int i = 0; i < count; i++) counts[i] = 0;
-    if (self->section != NULL) {
-        const unsigned char *at = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->from;
-        const unsigned char *end = (const unsigned char *)PyBytes_AS_STRING(self->section) + self->to;
-        for (int left = self->count; left > 0; left--) {
-            const unsigned char *name, *content;
-            int64_t length, content_length;
-            if (field(&at, end, 0, &name, &length) < 0 || field(&at, end, 1, &content, &content_length) < 0) return -1;
-            for (int i = 0; i < count; i++)
-                counts[i] += length == sizes[i] && memcmp(name, wanted[i], (size_t)length) == 0;
-        }
-        return 0;
-    }
-    for (Py_ssize_t left = 0; self->headers != NULL && left < PyTuple_GET_SIZE(self->headers); left++) {
-        PyObject *pair = PyTuple_GET_ITEM(self->headers, left);
-        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) continue;
-        Py_ssize_t length;
-        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(pair, 0), &length);
-        if (name == NULL) return -1;
-        for (int i = 0; i < count; i++)
-            counts[i] += length == sizes[i] && memcmp(name, wanted[i], (size_t)length) == 0;
-    }
-    return 0;
-}
-
 /* repeated(names) -> the first of these names that several headers have; None when there is none. */
 static PyObject *Record_repeated(Record *self, PyObject *names) {
     if (!PyTuple_Check(names)) {
         PyErr_SetString(PyExc_TypeError, "repeated takes a tuple of names");
         return NULL;
     }
-    Py_ssize_t total = PyTuple_GET_SIZE(names);
-    for (Py_ssize_t first = 0; first < total; first += AT_ONCE) {
-        int count = total - first < AT_ONCE ? (int)(total - first) : AT_ONCE;
-        const char *wanted[AT_ONCE];
-        Py_ssize_t sizes[AT_ONCE];
-        int counts[AT_ONCE];
-        for (int i = 0; i < count; i++) {
-            wanted[i] = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(names, first + i), &sizes[i]);
-            if (wanted[i] == NULL) return NULL;
-        }
-        if (count_all(self, wanted, sizes, count, counts) < 0) return NULL;
+    for (Py_ssize_t first = 0; first < PyTuple_GET_SIZE(names); first += AT_ONCE) {
+        Found found;
+        int count = find_all(self, names, first, &found);
+        if (count < 0) return NULL;
         for (int i = 0; i < count; i++)
-            if (counts[i] > 1) return Py_NewRef(PyTuple_GET_ITEM(names, first + i));
+            if (found.counts[i] > 1) return Py_NewRef(PyTuple_GET_ITEM(names, first + i));
     }
     Py_RETURN_NONE;
 }

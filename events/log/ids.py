@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import time
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from blake3 import blake3
 
@@ -49,7 +49,7 @@ def with_assigned_id(command: Command, command_id: str, project: str = DEFAULT_P
     """The command with what follows from its envelope: the project, where it has a field for it, and its aggregate's
     id, if it is a creating one that left it empty. Raises `Refused` for one that names another project."""
     kind, found = type(command), {}
-    if _names_project(kind) and (named := getattr(command, "project")) != project:  # noqa: B009
+    if kind.names_project() and (named := getattr(command, "project")) != project:  # noqa: B009
         if named:
             raise _of_another_project(named, project)
         found["project"] = project
@@ -60,11 +60,6 @@ def with_assigned_id(command: Command, command_id: str, project: str = DEFAULT_P
             else derived_id(kind.id_prefix, command_id, project)
         )
     return command.model_copy(update=found) if found else command
-
-
-@cache
-def _names_project(kind: type[Command]) -> bool:
-    return "project" in kind.model_fields
 
 
 def _of_another_project(named: str, project: str) -> Refused:

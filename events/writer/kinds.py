@@ -114,7 +114,6 @@ class Placings(dict[type[Message], "Placing | None"]):
             kind = self._kinds[self._deciders.of(message).aggregate]
             own = message.aggregate == message.decider_kind()
             begins = issubclass(message, Event) and message.begins
-            names_project = "project" in message.model_fields
-            place = Placing(kind, message.aggregate, own, message.subject_from, names_project, begins)
+            place = Placing(kind, message.aggregate, own, message.subject_from, message.names_project(), begins)
         self[message] = place
         return place

@@ -166,15 +166,20 @@ async def _reached(folder: Path, point: str) -> None:
 async def _kill_worker(platform: Cluster) -> None:
     """The worker whose executor stands still: its newest one, of which the test may hear later than of that."""
     async with asyncio.timeout(PATIENCE):
-        while True:
-            requested = platform.all(WorkerRequested, lambda event: event.pipeline_id == KILLED and not event.watches)
-            for each in psutil.process_iter():
-                with suppress(psutil.Error):
-                    job = each.environ().get("FORGELOG_JOB")
-                    if each.cmdline()[-1:] == ["forgelog.worker"] and job == requested[-1].worker:
-                        each.kill()
-                        return
+        while (worker := _newest_worker(platform)) is None:
             await asyncio.sleep(0.1)
+    worker.kill()
+
+
+def _newest_worker(platform: Cluster) -> psutil.Process | None:
+    """The process of the worker that was requested last; None if it does not run."""
+    requested = platform.all(WorkerRequested, lambda event: event.pipeline_id == KILLED and not event.watches)
+    for each in psutil.process_iter():
+        with suppress(psutil.Error):
+            job = each.environ().get("FORGELOG_JOB")
+            if each.cmdline()[-1:] == ["forgelog.worker"] and job == requested[-1].worker:
+                return each
+    return None
 
 
 def _completed(platform: Cluster, name: str) -> list[StageCompleted]:

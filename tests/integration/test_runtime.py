@@ -381,56 +381,57 @@ async def test_unusable_input_becomes_a_dead_letter_and_can_be_replayed(prepared
         await producer.stop()
 
 
-async def test_what_comes_while_a_reader_is_busy_is_not_left_out_of_its_next_fetch(
-    prepared: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class LongFetches:
+    """A tail whose fetches wait ten minutes at the broker, and who writes to its topic."""
+
+    def __init__(self, topic: str, producer: AIOKafkaProducer, tail: Tail) -> None:
+        self.topic = topic
+        self.producer = producer
+        self.tail = tail
+
+    async def send(self, value: bytes, partition: int) -> None:
+        await self.producer.send_and_wait(self.topic, value, partition=partition)
+
+    async def read(self) -> list[bytes | None]:
+        """The values of the next records."""
+        async with asyncio.timeout(PATIENCE):
+            while not (found := await self.tail.poll_raw(5.0)):
+                pass
+        return [raw.value for raw in found]
+
+
+@pytest.fixture
+async def fetching(prepared: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LongFetches]:
+    ten_minutes = {**PATIENT, "fetch_max_wait_ms": 600_000, "request_timeout_ms": 700_000}
+    monkeypatch.setattr("events.log.tail._FIXED", ten_minutes)
+    producer = AIOKafkaProducer(**client_options(prepared))
+    await producer.start()
+    try:
+        async with Tail(prepared, ["jobs"], patient=True) as tail:
+            yield LongFetches(prepared.prefix + topics.events("jobs"), producer, tail)
+    finally:
+        await producer.stop()
+
+
+async def test_what_comes_while_a_reader_is_busy_is_not_left_out_of_its_next_fetch(fetching: LongFetches) -> None:
     """A fetch that leaves a place out may wait long at the broker, and the place would have to wait as long."""
-    ten_minutes = {**PATIENT, "fetch_max_wait_ms": 600_000, "request_timeout_ms": 700_000}
-    monkeypatch.setattr("events.log.tail._FIXED", ten_minutes)
-    topic = prepared.prefix + topics.events("jobs")
-    producer = AIOKafkaProducer(**client_options(prepared))
-    await producer.start()
-    try:
-        async with Tail(prepared, ["jobs"], patient=True) as tail:
-            for number in range(4):
-                await producer.send_and_wait(topic, str(number).encode(), partition=0)
-                await asyncio.sleep(0.5)  # busy: what came is answered and waits to be consumed
-                async with asyncio.timeout(PATIENCE):
-                    while not (found := await tail.poll_raw(5.0)):
-                        pass
-                assert [raw.value for raw in found] == [str(number).encode()]
-    finally:
-        await producer.stop()
+    for number in range(4):
+        await fetching.send(str(number).encode(), partition=0)
+        await asyncio.sleep(0.5)  # busy: what came is answered and waits to be consumed
+        assert await fetching.read() == [str(number).encode()]
 
 
-async def test_a_place_that_resumes_amid_a_rest_holds_up_no_other(
-    prepared: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_place_that_resumes_amid_a_rest_holds_up_no_other(fetching: LongFetches) -> None:
     """A fetch of it alone would wait at the broker for as long as it gets nothing, and the others for its end."""
-    ten_minutes = {**PATIENT, "fetch_max_wait_ms": 600_000, "request_timeout_ms": 700_000}
-    monkeypatch.setattr("events.log.tail._FIXED", ten_minutes)
-    topic = prepared.prefix + topics.events("jobs")
-    producer = AIOKafkaProducer(**client_options(prepared))
-    await producer.start()
-    try:
-        async with Tail(prepared, ["jobs"], patient=True) as tail:
-
-            async def read(value: bytes) -> None:
-                await producer.send_and_wait(topic, value, partition=1)
-                async with asyncio.timeout(PATIENCE):
-                    while not (found := await tail.poll_raw(5.0)):
-                        pass
-                assert [raw.value for raw in found] == [value]
-
-            tail.pause(("jobs", 0))
-            await read(b"before")
-            tail.rest()
-            tail.resume(("jobs", 0))
-            await asyncio.sleep(0.5)  # a fetch would have been sent
-            tail.go_on()
-            await read(b"behind")
-    finally:
-        await producer.stop()
+    fetching.tail.pause(("jobs", 0))
+    await fetching.send(b"before", partition=1)
+    assert await fetching.read() == [b"before"]
+    fetching.tail.rest()
+    fetching.tail.resume(("jobs", 0))
+    await asyncio.sleep(0.5)  # a fetch would have been sent
+    fetching.tail.go_on()
+    await fetching.send(b"behind", partition=1)
+    assert await fetching.read() == [b"behind"]
 
 
 async def test_commands_of_a_transaction_are_decided_when_it_is_committed_and_never_if_not(prepared: Settings) -> None:
