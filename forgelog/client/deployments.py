@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from forgelog.client import rollouts
 from forgelog.client.bundles import upload_each
 from forgelog.client.core import Namespace
 from forgelog.client.deployment_ids import deployment_id
@@ -37,8 +38,6 @@ CONTEXT = "deployments"
 
 WAIT_SECONDS = 900.0
 """Longest wait for a rollout, if no other is asked for."""
-
-_WHOLE = 10_000
 
 
 class Deployed(NamedTuple):
@@ -343,24 +342,23 @@ class AsyncDeployments(Namespace):
         try:
             async with asyncio.timeout(timeout):
                 async for row in self.watch([name]):
-                    if await self._settled(row, wanted):
-                        return row
+                    if settled := await self._settled(row, wanted):
+                        return settled
         except TimeoutError:
             raise Timeout(f"revision {wanted} of {name} is still on its way after {timeout:g} seconds") from None
         raise AssertionError("a watch has no end")
 
-    async def _settled(self, row: DeploymentRow, wanted: int) -> bool:
-        if row.status in ("terminating", "terminated"):
-            return True
-        if wanted in (row.revision, row.rollout_revision):
-            if row.status == "running" or (row.status == "failed" and not row.rollout_revision):
-                return True
-            canary = row.rollout_revision == wanted and row.rollout_strategy == "canary"
-            if not canary or not 0 < row.rollout_weight < _WHOLE:
-                return False
-            return bool(await self.replicas(row.deployment_id, revision=wanted, status=["ready"], limit=1))
-        status = (await self.revision(row.deployment_id, wanted)).status
-        return status in ("rejected", "rolled_back", "retired")
+    async def _settled(self, row: DeploymentRow, wanted: int) -> DeploymentRow | None:
+        if rollouts.runs_or_cannot(row, wanted):
+            return row
+        if rollouts.is_part(row, wanted):
+            called = rollouts.is_called_as_canary(row, wanted)
+            ready = called and await self.replicas(row.deployment_id, revision=wanted, status=["ready"], limit=1)
+            return row if ready else None
+        if (await self.revision(row.deployment_id, wanted)).status not in ("rejected", "rolled_back", "retired"):
+            return None
+        row = await self.get(row.deployment_id)  # what was watched may be older than the revision's end
+        return row if rollouts.says_its_end(row, wanted) else None
 
     def _id(self, name: str) -> str:
         return deployment_id(name, self._core.own_project)
