@@ -18,7 +18,8 @@ from events.process.channels import server_options
 from events.process.settings import SettingsError
 from events.process.tasks import end_all, run_together
 from services.deployments.router.bootstrap import COMPANION_SOCKET
-from services.deployments.router.config import Config, read_certificate, socket_path
+from services.deployments.router.certificate import outside_its_time, read_certificate
+from services.deployments.router.config import Config, socket_path
 from services.deployments.router.discovery import Discovery
 from services.deployments.router.holding import Holding
 from services.deployments.router.messages import Assembly
@@ -130,17 +131,29 @@ class Companion:
             await end_all((taken, changed))
 
     async def _watch_certificate(self) -> None:
-        """A certificate that was renewed is taken without a restart; one that can't be read is not."""
+        """A certificate that was renewed is taken without a restart; one that can't be read is not. What is wrong is
+        said once, and again when it has been right in between."""
+        said = self._say_its_time("")
         while self._config.certificate is not None:
             await asyncio.sleep(CERTIFICATE_SECONDS)
             try:
                 now = await asyncio.to_thread(read_certificate, self._config)
             except SettingsError as error:
-                log.error("%s; the certificate before stays", error)
+                if (problem := f"{error}; the certificate before stays") != said:
+                    log.error("%s", problem)
+                said = problem
                 continue
             if now != self._assembly.options.certificate:
                 self._assembly.options = replace(self._assembly.options, certificate=now)
                 self._changed.set()
+                log.info("the certificate was renewed")
+            said = self._say_its_time(said)
+
+    def _say_its_time(self, said: str) -> str:
+        problem = outside_its_time(self._config, self._assembly.options.certificate)
+        if problem and problem != said:
+            log.warning("%s", problem)
+        return problem
 
     def take(self, change: Change) -> None:
         """Keep what is new, on disk too, and let Envoy have it soon."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,27 +115,5 @@ def _certificate(environment: Mapping[str, str]) -> tuple[Path, Path] | None:
             "FORGELOG_ROUTER_CERT and FORGELOG_ROUTER_KEY go together: give the PEM files of the certificate's chain "
             "and of its key, or neither"
         )
-    return (Path(chain), Path(key)) if chain else None
-
-
-def read_certificate(config: Config) -> tuple[str, str] | None:
-    """The PEM texts of the certificate's chain and of its key. Raises SettingsError."""
-    if config.certificate is None:
-        return None
-    chain, key = config.certificate
-    try:
-        texts = chain.read_text("ascii"), key.read_text("ascii")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no PEM file"
-        raise SettingsError(f"FORGELOG_ROUTER_CERT, FORGELOG_ROUTER_KEY: {reason}; give two PEM files") from None
-    if "BEGIN CERTIFICATE" not in texts[0] or "PRIVATE KEY" not in texts[1]:
-        raise SettingsError("FORGELOG_ROUTER_CERT, FORGELOG_ROUTER_KEY: should be PEM, the certificate and its key")
-    try:
-        # Envoy would refuse them, and no listener would come up; the password that is asked for is none.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password="")
-    except ssl.SSLError as error:
-        raise SettingsError(
-            "FORGELOG_ROUTER_CERT, FORGELOG_ROUTER_KEY: the key is not the certificate's, or it has a password "
-            f"({(error.reason or 'damaged').lower().replace('_', ' ')}); give a pair, the key without a password"
-        ) from None
-    return texts
+    # They are read in the router's own folder.
+    return (Path(chain).expanduser().absolute(), Path(key).expanduser().absolute()) if chain else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -11,16 +12,13 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from forgelog.embedded.ports import free_port
 from services.deployments.router import companion
+from tests.certificates import signed
 from tests.integration.router.rig import Rig, raw, revision, until, upstreams
 
 
@@ -116,6 +114,7 @@ async def test_a_renewed_certificate_is_taken_without_a_restart_once_both_files_
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(companion, "CERTIFICATE_SECONDS", 0.1)
+    caplog.set_level(logging.INFO, "forgelog.router")
     before, renewed = signed(folder), signed(folder / "renewed")
     rig = Rig(folder, free_port())
     rig = Rig(folder, rig.config.port, replace(rig.config, certificate=before))
@@ -127,7 +126,7 @@ async def test_a_renewed_certificate_is_taken_without_a_restart_once_both_files_
         old = before[0].read_text()
         assert await shown() == old
         os.replace(renewed[0], before[0])
-        await until(lambda: "the key is not the certificate's" in caplog.text)
+        await until(lambda: "is not the certificate's" in caplog.text)
         assert await shown() == old
         os.replace(renewed[1], before[1])
         new = before[0].read_text()
@@ -136,6 +135,8 @@ async def test_a_renewed_certificate_is_taken_without_a_restart_once_both_files_
             return await shown() == new
 
         await until(taken)
+        await until(lambda: "the certificate was renewed" in caplog.text)
+    assert caplog.text.count("is not the certificate's") == 1
     assert "PRIVATE KEY" not in caplog.text
     assert with_a_key(folder) == [before[1]]
 
@@ -143,29 +144,3 @@ async def test_a_renewed_certificate_is_taken_without_a_restart_once_both_files_
 def with_a_key(folder: Path) -> list[Path]:
     """The files that hold one."""
     return [path for path in folder.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
-
-
-def signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost, and its key."""
-    folder.mkdir(exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "tls.crt", folder / "tls.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    no_password = serialization.NoEncryption()
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    paths[1].write_bytes(key.private_bytes(pem, form, no_password))
-    return paths

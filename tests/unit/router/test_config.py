@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from events.process.settings import Settings, SettingsError
-from services.deployments.router.config import load, read_certificate
+from services.deployments.router.config import load
 from services.deployments.router.envoy import EnvoyError, find
 
 
@@ -63,18 +63,6 @@ def test_what_is_wrong_is_named(variable: str, value: str, words: str) -> None:
     said = loaded(**{variable: value})
     assert said.startswith(variable)
     assert words in said
-
-
-def test_a_certificate_is_two_pem_files(tmp_path: Path) -> None:
-    files = {"FORGELOG_ROUTER_CERT": str(tmp_path / "crt"), "FORGELOG_ROUTER_KEY": str(tmp_path / "key")}
-    config = load(Settings.load(data=tmp_path), files)
-    with pytest.raises(SettingsError, match="No such file"):
-        read_certificate(config)
-    (tmp_path / "crt").write_text("secret")
-    (tmp_path / "key").write_text("-----BEGIN PRIVATE KEY-----")
-    with pytest.raises(SettingsError, match="should be PEM") as error:
-        read_certificate(config)
-    assert "secret" not in str(error.value)
 
 
 def test_a_missing_envoy_is_named_with_the_two_ways_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
