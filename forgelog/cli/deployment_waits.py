@@ -47,7 +47,7 @@ async def _unrouted(row: Any, timeout: float) -> str:
     from forgelog.where import awaits_router
 
     def told(problem: str) -> None:
-        note(f"{row.name} runs; still waiting for the router to have it ({timeout:g} seconds at most): {problem}")
+        note(f"{row.name} runs; still waiting for the router to have it ({timeout:.0f} seconds at most): {problem}")
 
     if not awaits_router():
         return ""

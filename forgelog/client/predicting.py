@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -18,9 +19,10 @@ from events.process.keys import KeyFileProblem, read_key
 from forgelog.client import inference
 from forgelog.client.csv_inputs import CsvTable, inputs_of
 from forgelog.client.deployment_ids import deployment_id
+from forgelog.client.router_tls import trust, why
 from forgelog.errors import Busy, InvalidInput, NotFound, Refused, Timeout, Unavailable
 from forgelog.units import quoted
-from forgelog.where import find_router
+from forgelog.where import Router, find_router
 
 if TYPE_CHECKING:
     import httpx
@@ -74,27 +76,21 @@ async def predict(
 ) -> Prediction:
     """See `AsyncDeployments.predict`."""
     import httpx
-    import orjson
 
-    url, key = find_router(router), find_key(key)
+    asked, key = find_router(router), find_key(key)
+    url = asked.url
     path = f"/v2/models/{deployment_id(name, project)}"
     if not inference.complete(inputs) and not isinstance(inputs, Mapping | CsvTable):
         raise InvalidInput("inputs: is no map; give values by the inputs' names, or a request of the protocol")
-    local = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
+    local = asked.own or urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=not local) as http:
-        if inference.complete(inputs):
-            body = dict(inputs)
-        else:
-            described = await _described(http, path, name, timeout, needed=isinstance(inputs, CsvTable))
-            if isinstance(inputs, CsvTable):
-                inputs = inputs_of(inputs, described)
-            body = inference.request(inputs, described, outputs=outputs, parameters=parameters)
-        try:
-            content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-        except TypeError as error:
-            raise InvalidInput(f"inputs: can't be written as JSON: {error}") from None
-        answer = await _ask(http, "POST", f"{path}/infer", name, timeout, content)
+    try:
+        async with httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=timeout, trust_env=not local, verify=trust(asked)
+        ) as http:
+            answer = await _answer(http, path, name, inputs, outputs, parameters, timeout)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unavailable(f"the router at {url} can't be asked: {why(error, asked)}") from None
     revision, request = answer.pop(_REVISION, 0), answer.pop(_REQUEST, "")
     try:
         found = inference.values(answer)
@@ -102,6 +98,31 @@ async def predict(
         raise Unavailable(f"{name}: {error}") from None
     model, version = str(answer.get("model_name", "")), str(answer.get("model_version", ""))
     return Prediction(found, model, version, revision, answer, request)
+
+
+async def _answer(
+    http: httpx.AsyncClient,
+    path: str,
+    name: str,
+    inputs: Any,
+    outputs: Sequence[str],
+    parameters: Mapping[str, Any] | None,
+    timeout: float,
+) -> dict[str, Any]:
+    import orjson
+
+    if inference.complete(inputs):
+        body = dict(inputs)
+    else:
+        described = await _described(http, path, name, timeout, needed=isinstance(inputs, CsvTable))
+        if isinstance(inputs, CsvTable):
+            inputs = inputs_of(inputs, described)
+        body = inference.request(inputs, described, outputs=outputs, parameters=parameters)
+    try:
+        content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        raise InvalidInput(f"inputs: can't be written as JSON: {error}") from None
+    return await _ask(http, "POST", f"{path}/infer", name, timeout, content)
 
 
 async def routed(
@@ -125,15 +146,22 @@ async def routed(
     quiet_until = time.monotonic() + quiet
     limit = min(timeout, _ROUTED_ANSWER)
     try:
-        async with asyncio.timeout(timeout), httpx.AsyncClient(trust_env=False, timeout=limit) as http:
+        async with asyncio.timeout(timeout), AsyncExitStack() as stack:
+            asked: Router | None = None
             while True:
                 try:
-                    answer = await http.get(find_router(router) + path)
+                    found = find_router(router)
+                    if found != asked:
+                        client = httpx.AsyncClient(trust_env=False, timeout=limit, verify=trust(found))
+                        asked, http = found, await stack.enter_async_context(client)
+                    answer = await http.get(found.url + path)
                     if answer.status_code != 404 or _REVISION in answer.headers:
                         return ""
                     problem = "the router does not know it yet"
-                except (Unavailable, httpx.HTTPError) as error:
-                    problem = str(error) or "it does not answer"
+                except Unavailable as error:
+                    problem = str(error)
+                except httpx.HTTPError as error:
+                    problem = why(error, found)
                 if told is not None and problem != said and time.monotonic() >= quiet_until:
                     said = problem
                     told(problem)
@@ -181,7 +209,7 @@ async def _described(http: httpx.AsyncClient, path: str, name: str, timeout: flo
 async def _ask(
     http: httpx.AsyncClient, method: str, path: str, name: str, timeout: float, content: bytes | None = None
 ) -> dict[str, Any]:
-    """The JSON that comes, with the router's word on the revision. Raises ForgelogError."""
+    """The JSON that comes, with the router's word on the revision. Raises ForgelogError, httpx.HTTPError."""
     import httpx
 
     headers = {"content-type": "application/json"} if content is not None else {}
@@ -189,9 +217,6 @@ async def _ask(
         answer = await http.request(method, path, content=content, headers=headers)
     except httpx.TimeoutException:
         raise Timeout(f"{name}: no answer from the router at {http.base_url} within {timeout:g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        why = str(error) or type(error).__name__
-        raise Unavailable(f"the router at {http.base_url} can't be asked: {why}") from None
     if answer.status_code != 200:
         fail(name, answer.status_code, _words(answer), answer.headers.get("retry-after", ""))
     try:

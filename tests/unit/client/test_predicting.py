@@ -295,9 +295,9 @@ def test_what_is_no_key_is_not_sent_and_not_shown(key: str, monkeypatch: pytest.
     ],
 )
 def test_a_router_is_a_url_or_an_address(given: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_router(given) == url
+    assert find_router(given) == (url, False)
     monkeypatch.setenv("FORGELOG_ROUTER", given)
-    assert find_router() == url
+    assert find_router() == (url, False)
 
 
 @pytest.mark.parametrize("given", ["ftp://a", "a:0", "a:70000", "http://user:secret@a", "a/b"])
