@@ -72,12 +72,7 @@ async def _work(data: Path) -> list[Check]:
     if report["state"] == "down":
         return []
     checks = [
-        Check(
-            child["name"],
-            "failed",
-            f"{child['state']}: {child['problem'] or 'no reason is known'}",
-            f"see {child['log']}",
-        )
+        Check(child["name"], "failed", f"{child['state']}: {_last_words(child['problem'])}", f"see {child['log']}")
         for child in report["children"]
         if child["state"] in ("frozen", "restarting", "held", "stopped")
         or (child["state"] == "not_ready" and child["kind"] == "server")
@@ -101,6 +96,11 @@ async def _work(data: Path) -> list[Check]:
             checks.append(Check(name, "ok", "does its work" + (f"; records still to be read: {left}" if left else "")))
     checks += [Check(who, "note", how, fix) for who, how, fix in compiled.slower(contexts)]
     return checks
+
+
+def _last_words(problem: str) -> str:
+    """Of what a process wrote before it ended: a table's cell has a line."""
+    return problem.splitlines()[-1].strip() if problem else "no reason is known"
 
 
 def settings_of(data: Path | None) -> Settings:

@@ -8,6 +8,7 @@ are for.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -243,13 +244,14 @@ async def wait_ready(child: Child, ready: Callable[[], Awaitable[bool]], seconds
 
 
 def log_tail(log: Path, lines: int = 12) -> str:
-    """The end of a log, for an error's text."""
+    """The end of a log, for an error's text. A line that comes again and again, at each start, counts once."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 16_384))
-            last = file.read().decode(errors="replace").strip().splitlines()[-lines:]
+            read = file.read().decode(errors="replace").strip().splitlines()
     except FileNotFoundError:
         return f"It wrote no log ({log})."
+    last = [line for line, _ in itertools.groupby(read)][-lines:]
     return "\n".join([f"The end of {log}:", *(f"  {line}" for line in last)])
 
 
