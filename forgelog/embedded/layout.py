@@ -19,10 +19,11 @@ import json
 import os
 import stat
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from events.process.copied import is_copied, place_of
 from events.process.identity import Identity
 from events.process.keys import FOLDER as KEYS
 from events.process.listening import user_name
@@ -170,15 +171,19 @@ class Folder:
         write_atomically(self.path / "wanted.json", json.dumps(asdict(wanted), indent=1) + "\n", mode=0o600)
 
     def read_state(self) -> PlatformState | None:
+        """In a copy of a running platform's folder nothing runs: it says what its original does."""
         content = self._read("platform.json")
         if content is None:
             return None
+        place = content.pop("place", None)  # an earlier version wrote none
         content["supervisor"] = Identity(**content["supervisor"])
         content["children"] = [ChildState(**child) for child in content["children"]]
-        return PlatformState(**content)
+        state = PlatformState(**content)
+        return _ended(state) if place is not None and is_copied(place, self.path) else state
 
     def write_state(self, state: PlatformState) -> None:
-        write_atomically(self.path / "platform.json", json.dumps(asdict(state), indent=1) + "\n", mode=0o600)
+        content = {**asdict(state), "place": place_of(self.path)}
+        write_atomically(self.path / "platform.json", json.dumps(content, indent=1) + "\n", mode=0o600)
 
     def read_ports(self) -> dict[str, int]:
         return self._read("ports.json") or {}
@@ -213,6 +218,12 @@ class Folder:
                 f"{path} is not what Forgelog wrote ({error}); remove it and run `forgelog up`"
             ) from error
         return content
+
+
+def _ended(state: PlatformState) -> PlatformState:
+    """What it would say after the platform's end."""
+    children = [replace(child, state="stopped", pid=0, started="") for child in state.children]
+    return replace(state, supervisor=Identity(state.supervisor.pid, ""), gateway="", children=children)
 
 
 def tighten(folder: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from events.process.copied import is_copied
 from events.process.identity import Identity
 from events.process.listening import stranger
 from events.process.settings import split_address
@@ -108,7 +109,10 @@ class RouterPlace:
         """End the Envoy that a router left: one that was ended before it was at work, or killed, lets it serve on.
         Blocks."""
         try:
-            known = json.loads((self._folder / "router-0" / "envoy.json").read_bytes())
+            folder = self._folder / "router-0"
+            known = json.loads((folder / "envoy.json").read_bytes())
+            if "place" in known and is_copied(known["place"], folder):
+                return  # it is our original's
             process = Identity(known["pid"], known["started"]).process()
             if process is None:
                 return

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
+from events.process.copied import place_of
 from events.process.identity import Identity
 from events.process.settings import Settings
 from forgelog.embedded import router
@@ -80,3 +82,19 @@ def test_an_envoy_that_a_killed_router_left_is_ended(tmp_path: Path) -> None:
         note.write_text(json.dumps({"pid": left.pid, "started": started}))
         RouterPlace(tmp_path, {}).end_envoy()
         assert not process.is_running()
+
+
+def test_a_copy_of_the_folder_leaves_the_originals_envoy(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "routers" / "router-0"
+    folder.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "600"]) as theirs:
+        try:
+            note = {"pid": theirs.pid, "started": Identity.of(theirs.pid).started, "place": place_of(folder)}
+            (folder / "envoy.json").write_text(json.dumps(note))
+            shutil.copytree(tmp_path / "data", tmp_path / "copy")
+            RouterPlace(tmp_path / "copy", {}).end_envoy()
+            assert theirs.poll() is None
+            RouterPlace(tmp_path / "data", {}).end_envoy()
+            theirs.wait(10)
+        finally:
+            theirs.kill()

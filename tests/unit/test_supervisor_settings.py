@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from events.process.identity import Identity
 from events.process.settings import Settings, SettingsError, split_address
 from forgelog.embedded import jars, java
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
-from forgelog.embedded.platform import is_up
+from forgelog.embedded.platform import Platform, is_up
 from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.supervisor import Supervisor, rotate
 from tests.squatter import NOBODY
@@ -153,6 +154,27 @@ def test_wanted_and_state_come_back_as_written(tmp_path: Path) -> None:
     (folder.path / "platform.json").write_text("{")
     with pytest.raises(EmbeddedError, match="is not what Forgelog wrote"):
         folder.read_state()
+
+
+def test_a_copy_of_a_running_platforms_folder_is_that_of_a_platform_that_is_down(tmp_path: Path) -> None:
+    original = Folder(tmp_path / "data")
+    original.make()
+    original.write_wanted(Wanted(Server("embedded"), Server("embedded")))
+    own = Identity.of(os.getpid())
+    child = ChildState("gateway", "service", "ready", own.pid, own.started, address="127.0.0.1:7070")
+    original.write_state(PlatformState(own, "127.0.0.1:9092", "postgresql://x", "127.0.0.1:7070", [child]))
+    shutil.copytree(original.path, tmp_path / "copy")
+    copy = Platform(tmp_path / "copy")
+    assert not copy.supervised
+    assert copy.report()["state"] == "down"
+    state = copy.state()
+    assert state is not None
+    assert not state.gateway
+    assert [(each.state, each.identity) for each in state.children] == [("stopped", None)]
+    assert Platform(original.path).supervised
+
+    moved = original.path.rename(tmp_path / "moved")
+    assert Platform(moved).supervised
 
 
 def test_a_folder_has_one_supervisor(tmp_path: Path) -> None:

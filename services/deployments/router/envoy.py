@@ -18,6 +18,7 @@ from urllib.parse import quote
 import httpx
 import psutil
 
+from events.process.copied import is_copied, place_of
 from events.process.identity import Identity
 from services.deployments.router.bootstrap import ADMIN_SOCKET, bootstrap
 from services.deployments.router.config import Config, socket_path
@@ -188,6 +189,8 @@ class Envoy:
         """The Envoy that an earlier companion started, if it still fits; one that does not is ended."""
         try:
             known = json.loads(self._kept.read_bytes())
+            if "place" in known and is_copied(known["place"], self._kept.parent):
+                return None  # it is that of a router whose folder ours is a copy of
             process = Identity(known["pid"], known["started"]).process()
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):
             return None
@@ -217,7 +220,8 @@ class Envoy:
             )
         self.starts += 1
         self._process = process = psutil.Process(self._child.pid)
-        self._kept.write_text(json.dumps({**asdict(Identity.of(process.pid)), "plan": plan}))
+        known = {**asdict(Identity.of(process.pid)), "plan": plan, "place": place_of(self._kept.parent)}
+        self._kept.write_text(json.dumps(known))
 
     async def _ended(self) -> str:
         assert self._child is not None

@@ -35,6 +35,7 @@ from events.language.jobs import ExitReason, ReportJobStarted
 from events.log.identity import StoredPosition
 from events.log.positions import ReaderPosition
 from events.process import notes
+from events.process.copied import is_copied, place_of
 from events.process.settings import SettingsError
 from services.resources.agent import proctree, removing, warden
 from services.resources.agent.attempts import Attempt, Exit, Stop, Task
@@ -136,11 +137,9 @@ class Store:
         self._identify()
 
     def _identify(self) -> None:
-        place = os.stat(self.folder)
-        here = {"device": place.st_dev, "inode": place.st_ino}
         path = self.folder / "instance.json"
         known = _note(path)
-        if known is not None and {name: known.get(name) for name in here} == here:
+        if known is not None and not is_copied(known, self.folder):
             self.instance_id = known["instance"]
             return
         if known is not None:
@@ -149,7 +148,7 @@ class Store:
             for task in self.tasks.iterdir():
                 self.retire(task.name, keep=True)
         self.instance_id = os.urandom(8).hex()
-        warden.write_json(str(path), {"instance": self.instance_id, **here})
+        warden.write_json(str(path), {"instance": self.instance_id, **place_of(self.folder)})
 
     @property
     def membership(self) -> Path:
