@@ -37,7 +37,7 @@ async def ask_all(services: Mapping[str, str], key: str) -> list[dict[str, Any]]
 def not_asked(context: str, why: str) -> dict[str, Any]:
     """What is told of a service that says nothing itself."""
     told: dict[str, Any] = {"context": context, "ready": False, "waits": {"service": why}, "notices": {}, "lags": []}
-    return {**told, "native": "", "late": [], "launchers": {}}
+    return {**told, "stopped": {}, "native": "", "late": [], "launchers": {}}
 
 
 async def _ask(context: str, address: str, key: str) -> dict[str, Any]:
@@ -70,6 +70,7 @@ async def _ask(context: str, address: str, key: str) -> dict[str, Any]:
         "ready": told.ready,
         "waits": dict(told.waits),
         "notices": dict(told.notices),
+        "stopped": {stop.position: stop.cause for stop in told.stopped if stop.skippable},
         "lags": lags,
         "native": told.native,
     }

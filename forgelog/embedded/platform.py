@@ -36,6 +36,7 @@ from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import POLL, EmbeddedError, end, exit_of, log_tail, until
 from forgelog.embedded.roster import asked, node_name, see_contexts
 from forgelog.embedded.router import RouterPlace
+from forgelog.embedded.standing import Standing
 from forgelog.embedded.waiting import given_up, is_up, not_up, restarts_of
 
 THREE_WAYS = (
@@ -154,7 +155,7 @@ class Platform:
     ) -> PlatformState:
         """Until every wanted child is up and the tables show every node. Raises EmbeddedError naming what is not after
         so many seconds; left out: while what starts lives and nothing fails, see `forgelog.embedded.waiting`."""
-        began, before = time.monotonic(), None
+        began, before, standing = time.monotonic(), None, Standing(lambda: self.contexts(self.report()))
         while True:
             state, wanted = self.state(), self.folder.read_wanted()
             if state is None or wanted is None or not state.supervisor.alive:
@@ -168,6 +169,7 @@ class Platform:
             waited = time.monotonic() - began
             if given_up(state.children, before, waited, seconds):
                 raise EmbeddedError(not_up(state, waited))
+            await standing.look(waited)
             await asyncio.sleep(POLL)
 
     def _nodes_are_shown(self, state: PlatformState, wanted: Wanted) -> bool:

@@ -22,6 +22,7 @@ from forgelog.embedded.keeper import Keeper, Plan
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError, Slow, Spec, run_through, until
+from forgelog.embedded.standing import LOOK_SECONDS, Standing
 from forgelog.embedded.waiting import FAILED_SECONDS, LONGEST_SECONDS, awaited, given_up
 from tests import PATIENCE
 
@@ -171,6 +172,25 @@ async def test_what_is_not_up_in_time_is_told(
     monkeypatch.setattr(platform_module, "POLL", 0)
     with pytest.raises(EmbeddedError, match=f"not everything was ready {told}"):
         await here.wait(seconds)
+
+
+async def test_a_record_at_which_places_stand_still_is_told_of_and_not_waited_for() -> None:
+    stops = iter([{"events.jobs/2@7": "it has just begun"}, {"events.jobs/3@23": "its checksum is wrong"}] * 2)
+    asked: list[float] = []
+
+    async def ask() -> list[dict[str, Any]]:
+        asked.append(now)
+        return [{"stopped": {}}, {"stopped": next(stops)}]
+
+    standing = Standing(ask)
+    for now in (0.0, LOOK_SECONDS, LOOK_SECONDS + 1, 2 * LOOK_SECONDS, 3 * LOOK_SECONDS):
+        await standing.look(now)  # another record each time: they were tried again
+    assert asked == [LOOK_SECONDS, 2 * LOOK_SECONDS, 3 * LOOK_SECONDS]
+    next(stops)
+    stops = iter([{"events.jobs/2@7": "its checksum is wrong"}])
+    now = 4 * LOOK_SECONDS
+    with pytest.raises(EmbeddedError, match=r"(?s)  events\.jobs/2@7: its checksum is wrong\n'forgelog repair' shows"):
+        await standing.look(now)
 
 
 def test_a_program_that_prepares_something_is_ended_when_it_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:

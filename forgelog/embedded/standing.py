@@ -1,0 +1,37 @@
+"""Records at which a place stands still while the platform starts: no wait helps, a person has to decide. Must not know
+how services are asked, or how results are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from forgelog.embedded.process import EmbeddedError
+
+LOOK_SECONDS = 5.0
+"""Between two looks. What stands at both is told of: a service may just be trying again."""
+
+
+class Standing:
+    """`ask` gives how the contexts fare; see `forgelog.embedded.contexts`."""
+
+    def __init__(self, ask: Callable[[], Awaitable[list[dict[str, Any]]]]) -> None:
+        self._ask = ask
+        self._looked = -math.inf
+        self._known: frozenset[str] = frozenset()
+
+    async def look(self, waited: float) -> None:
+        """After `waited` seconds. Raises EmbeddedError with the records that stood there at the last look, too."""
+        if waited < LOOK_SECONDS or waited - self._looked < LOOK_SECONDS:
+            return
+        self._looked = waited
+        found: Mapping[str, str] = {at: why for each in await self._ask() for at, why in each["stopped"].items()}
+        if both := sorted(self._known & found.keys()):
+            raise EmbeddedError(
+                "the platform runs, but places stand still at a record that can't be read or does not fold:\n"
+                + "".join(f"  {at}: {found[at]}\n" for at in both)
+                + "'forgelog repair' shows them and what to do; once that is decided, the places go on by themselves"
+            )
+        self._known = frozenset(found)
