@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -122,11 +122,16 @@ def _decide(position: str, *, skip: bool, reason: str, output: Format) -> None:
                 raise NotFound(f"nothing is stopped at {at}; `forgelog repair` lists all stops")
             if skip and not standing[0]["skippable"]:
                 raise InvalidInput(f"no single record is the cause at {at}; fix the cause, then --retry")
+            before = await _standing(client, at)
             if skip:
                 decision = await repairing.skip(settings, await _look(at), reason, getpass.getuser())
             else:
                 decision = await repairing.retry(settings, at, reason, getpass.getuser())
-            left = await _gone(client, at, standing[0]["places"], skip)
+            left, again = await _gone(client, at, before, skip)
+        if again:
+            raise ForgelogError(
+                f"it was tried again, and these have stopped there again: {'; '.join(left)}; `forgelog repair` says why"
+            )
         if left:
             raise Timeout(f"the decision is in the log, but these are still stopped there: {'; '.join(left)}")
         return {
@@ -144,18 +149,26 @@ def _decide(position: str, *, skip: bool, reason: str, output: Format) -> None:
         show_data(done, output)
 
 
-async def _gone(client: AsyncClient, at: Position, places: Sequence[str], skip: bool) -> list[str]:
-    """Wait for the stopped places. Returns those that are still stopped at the record, or stopped there again."""
+async def _standing(client: AsyncClient, at: Position) -> dict[str, Any]:
+    """The places that are stopped at a record, each with the time since when."""
+    stops = [stop for context in CONTEXTS for stop in (await client.log.status(context)).get("stopped", ())]
+    return {stop["place"]: stop["since"] for stop in stops if stop["position"] == str(at)}
+
+
+async def _gone(client: AsyncClient, at: Position, before: Mapping[str, Any], skip: bool) -> tuple[list[str], bool]:
+    """Wait for the places that were stopped `before`. Returns those that still are, or again, and whether all of them
+    have been tried again meanwhile."""
     import asyncio
 
     loop = asyncio.get_running_loop()
     until = loop.time() + GOES_ON_SECONDS
     while True:
         await asyncio.sleep(0.5 if skip else 2.0)
-        left = [place for row in await stopped(client) if row["position"] == str(at) for place in row["places"]]
-        left = [place for place in left if place in places]
-        if not left or loop.time() > until:
-            return left
+        now = await _standing(client, at)
+        left = [place for place in before if place in now]
+        again = not skip and bool(left) and all(now[place] != before[place] for place in left)
+        if not left or again or loop.time() > until:
+            return left, again
 
 
 def _list_decisions(output: Format) -> None:
