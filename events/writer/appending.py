@@ -81,8 +81,8 @@ class Appender:
         for future, appended in pending:
             metadata = await future
             offset = metadata.offset
-            if offset <= partition.epoch:
-                raise LogLost({f"{topics.events(self.context)}/{number}": partition.epoch})
+            if offset < partition.next_offset:
+                raise LogLost({f"{topics.events(self.context)}/{number}": partition.next_offset})
             for unit in appended:
                 partition.appended(unit, offset)
                 offset += len(unit.records)

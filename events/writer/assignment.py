@@ -178,6 +178,8 @@ class Assignment:
                 earlier[place] = earliest
         if earlier:
             await tail.rewind(earlier)
+        for partition in self._partitions.values():
+            partition.own.reread()
         inputs = {place: end for place, end in ends.items() if topics.events(place[0]) in self.handler.foreign}
         for number in fresh:
             self.targets[number] = inputs

@@ -62,6 +62,8 @@ class Unit:
     name: str = ""
     """The type of the input, for example ``SubmitJob``: the name of the trace span."""
     traceparent: str = ""
+    concerns: Sequence[int] = ()
+    """Indices of the records that concern states of the writer's own context."""
 
 
 class TooLarge(ValueError):

@@ -1,28 +1,36 @@
-"""Decides when a writer reads the events that it has appended itself. Knows nothing of what they are used for."""
+"""Decides which of the own events a writer reads. Knows nothing of what they are used for.
+
+Each append would wake the process that made it, for what it knows already. So a place of the own topic is not read as
+long as its writer knows what is there (`events.writer.own_events`).
+"""
 
 from __future__ import annotations
 
 import time
 
 from events.log import topics
-from events.log.positions import Place
+from events.log.positions import Place, ReaderPosition
 from events.log.tail import Tail
+from events.log.wire import Raw
 from events.writer.assignment import Assignment
 from events.writer.dispatch import Dispatcher
 from events.writer.inputs import InputHandler
 from events.writer.partition import Partition
 
-READ_EVERY = 1.0
-"""Seconds between two readings of the own events, if no decider reacts to them. A reading begins when the current fetch
-of the other topics has ended, so on an idle platform it may come ten seconds later."""
+NOTED_EVERY = 1.0
+"""Seconds between two notes of how far the own events are known. From there they are read if they have to be."""
 
 
 class OwnTopic:
-    """Pauses and resumes the places of the writer's own topic in its `Tail`.
+    """Pauses and resumes the places of the writer's own topic in its `Tail`, and gives what was not read.
 
-    If a decider reacts to the topic, it is read like any other. Otherwise each append would wake the process that made
-    it, so the topic is read only now and then. That can wait: a newer marker voids what this writer still appends, and
-    a snapshot is stored once its position was read.
+    A place is read:
+
+    - if another process writes it, and a decider reacts to the topic;
+    - after a gap in the own appends, until the gap has been read;
+    - while partitions are taken over;
+    - if something is stopped, or the context reads nothing else: the `Tail` learns of repairs as it reads;
+    - if a decider dispatches, unless too much waits to be ordered.
     """
 
     def __init__(
@@ -34,50 +42,70 @@ class OwnTopic:
         dispatcher: Dispatcher | None,
     ) -> None:
         self._context = context
+        self._topic = topics.events(context)
         self._handler = handler
         self._assignment = assignment
         self._partitions = partitions
         self._dispatcher = dispatcher
-        self._began: dict[Place, int] = {}
-        """Places that are being read → the offset where the reading began."""
-        self._next = 0.0
+        self._note_at = 0.0
 
-    def forget(self) -> None:
-        """Drop all state: the `Tail` is a new one."""
-        self._began.clear()
+    def has(self, tail: Tail) -> bool:
+        """Whether `take` gives anything."""
+        return any(partition.own.has(self._read(tail, number)) for number, partition in self._partitions.items())
+
+    def take(self, tail: Tail) -> list[Raw]:
+        """The own events that concern states of this context and are not read, each once. All that the tail gave must
+        have been handled."""
+        taken: list[Raw] = []
+        for number, partition in self._partitions.items():
+            taken += partition.own.take(self._read(tail, number))
+        return taken
+
+    def known(self, tail: Tail, number: int) -> ReaderPosition:
+        """Up to where the events of a partition that is held are known to be valid."""
+        return self._partitions[number].own.known(self._read(tail, number))
+
+    def _read(self, tail: Tail, number: int) -> ReaderPosition:
+        return tail.positions.get((self._context, number), ReaderPosition())
 
     def choose(self, tail: Tail) -> None:
-        """Pause or resume each place of the own topic."""
+        """Pause or resume each place of the own topic. All that the tail gave must have been handled."""
         if self._dispatcher is not None:
             self._for_orders(tail, self._dispatcher)
             return
-        if topics.events(self._context) in self._handler.foreign:
-            return
-        if self._handler.stops:  # the `Tail` learns of repairs as it reads, so read every place
-            self._began.clear()
-            for number in self._assignment.assigned:
-                tail.resume((self._context, number))
-            return
-        begins = time.monotonic() >= self._next
-        for place, standing in tail.positions.items():
-            if place[0] != self._context:
-                continue
-            partition = self._partitions.get(place[1])
-            if place in self._began:
-                if standing.offset == self._began[place]:
-                    continue
-                del self._began[place]
-            elif begins and partition is not None and standing.offset < partition.next_offset:
-                self._began[place] = standing.offset
+        notes = time.monotonic() >= self._note_at
+        if notes:
+            self._note_at = time.monotonic() + NOTED_EVERY
+        for place in [place for place in tail.positions if place[0] == self._context]:
+            if self._reads(tail, place):
                 tail.resume(place)
                 continue
             tail.pause(place)
-        if begins:
-            self._next = time.monotonic() + READ_EVERY
+            if notes and (partition := self._partitions.get(place[1])) is not None:
+                self._note(tail, place, partition)
+
+    def _reads(self, tail: Tail, place: Place) -> bool:
+        reacts = self._topic in self._handler.foreign
+        if self._handler.stops or self._handler.foreign <= {self._topic}:
+            return reacts or place[1] in self._assignment.assigned
+        partition = self._partitions.get(place[1])
+        if partition is None or self._assignment.targets:
+            return reacts
+        return not partition.own.spares_reading(tail.positions[place])
+
+    def _note(self, tail: Tail, place: Place, partition: Partition) -> None:
+        """Note that all events up to the known end are handled, as if they had been read."""
+        position = partition.own.known(tail.positions[place])
+        if position.offset == tail.positions[place].offset or partition.own.has(tail.positions[place]):
+            return
+        tail.seek(place, position)
+        if self._topic in self._handler.foreign:
+            for each in self._partitions.values():
+                each.passed(self._topic, place[1], position)
 
     def _for_orders(self, tail: Tail, dispatcher: Dispatcher) -> None:
         """Read without a pause, unless too much waits to be ordered."""
-        routed = topics.events(self._context) in self._handler.foreign
+        routed = self._topic in self._handler.foreign
         for place in tail.positions:
             if place[0] == self._context:
                 reads = not dispatcher.full(place[1]) and (routed or place[1] in self._partitions)

@@ -39,6 +39,7 @@ from events.writer.dedup import Dedup
 from events.writer.encoding import DeadLetter, Forward, Origin, Unit, origin_of
 from events.writer.initiative import Decide, Initiative
 from events.writer.kinds import Kind, Placing, Placings
+from events.writer.own_events import OwnEvents
 from events.writer.provenance import Provenance
 from events.writer.units import Units
 
@@ -62,6 +63,7 @@ class Partition:
     kinds: dict[str, Kind[Any]] = field(init=False)
     """The kinds of aggregates that decide, each with its states."""
     dedup: Dedup = field(init=False)
+    own: OwnEvents = field(init=False)
     inputs: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
     """Topic and partition → where to handle inputs from."""
     observed: dict[tuple[str, int], ReaderPosition] = field(default_factory=dict)
@@ -84,7 +86,6 @@ class Partition:
     _units: Units = field(init=False)
     context: str = field(init=False)
     _commands: str = field(init=False)
-    """The topic of this context's commands."""
 
     def __post_init__(self, given: OneOrMore) -> None:
         self.deciders = gathered(given)
@@ -92,6 +93,7 @@ class Partition:
         self._placings = Placings(self.deciders, self.kinds)
         self.context = self.deciders.context
         self.dedup = Dedup(self.context)
+        self.own = OwnEvents(self.deciders, self.number)
         self._units = Units(self.context, self.number, self._placings)
         self._commands = topics.commands(self.context)
 
@@ -102,11 +104,12 @@ class Partition:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._units.begin(epoch)
+        self.begin(epoch)
 
-    def begin(self, epoch: int, marker: str) -> None:
+    def begin(self, epoch: int, marker: str = "") -> None:
         """Start an epoch: later records carry it. `marker`: the id of its `WriterStarted`."""
         self._units.begin(epoch, marker)
+        self.own.begin(epoch)
 
     @property
     def digest(self) -> bytes:
@@ -188,10 +191,9 @@ class Partition:
 
     def contains(self, repair: Repair) -> bool:
         """Whether the state was folded from a record that the repair skips."""
-        topic, number = repair.place
-        if (topic, number) == (topics.events(self.context), self.number):
+        if repair.place == (topics.events(self.context), self.number):
             return repair.first < self.next_offset
-        return self.has_view and repair.first < self.observed.get((topic, number), ReaderPosition()).offset
+        return self.has_view and repair.first < self.observed.get(repair.place, ReaderPosition()).offset
 
     # Deciding
 
@@ -266,9 +268,8 @@ class Partition:
         return owner is not None and owner.origin == meta.origin
 
     def _refuse(self, raw: Raw, meta: Meta, digest: str, refused: Refused, now: datetime, subject: str) -> Unit:
-        return self._unit(
-            [rejected(meta, refused, subject)], origin_of(raw.position, meta, digest), self._clock(now), digest
-        )
+        event = rejected(meta, refused, subject)
+        return self._unit([event], origin_of(raw.position, meta, digest), self._clock(now), digest)
 
     def _note(
         self, raw: Raw, meta: Meta, digest: str, command: Command, now: datetime, *, repeat: bool, first_offset: int
@@ -390,10 +391,10 @@ class Partition:
         command = command_key(origin.project, origin.id) if digest else ""
         if command:
             self.dedup.remember(command, digest, -1, now)
-        return Unit(records, size, command, origin.name, origin.traceparent)
+        return Unit(records, size, command, origin.name, origin.traceparent, self.own.concerning(placed))
 
     def appended(self, unit: Unit, offset: int) -> None:
         """Note that a unit's records are in the log, from `offset` on."""
-        self.next_offset = offset + len(unit.records)
+        self.next_offset = self.own.appended(unit, offset)
         if unit.command:
             self.dedup.appended(unit.command, offset)

@@ -24,7 +24,6 @@ from events.log import connect, topics
 from events.log.access import client_options
 from events.log.consumers import PATIENT
 from events.log.fetching import Consumer, Raws
-from events.log.positions import ReaderPosition
 from events.log.tail import LogLost, Tail
 from events.log.wire import Raw
 from events.process.clock import Clock
@@ -180,7 +179,6 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._appending = None
         self.partitions.clear()
         self.assignment.forget()
-        self._own.forget()
         if self.dispatcher is not None:
             self.dispatcher.forget()
         if self.snapshots is not None:
@@ -226,7 +224,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         1. Wait for commands, events, the end of an append, a new assignment, or the next due time; one second at most.
         2. If this process or the machine was paused, call `on_resume` for each partition.
         3. Record for each partition up to where its orders were sent (`OrdersSent`).
-        4. Handle the events that came (reactions), then the repairs among them.
+        4. Handle the events that came (reactions), the repairs among them, and own events that were not read.
         5. Handle the commands that came (decisions).
         6. Let each partition act by itself: `wake` for due keys if the broker answers (`hearing`), then `after_batch`.
         7. Append the events of steps 3 to 6, once the previous append has ended.
@@ -250,7 +248,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     waiting.add(self._appending)
                 if dispatching is not None:
                     waiting.add(dispatching)
-                done, _ = await asyncio.wait(waiting, timeout=self._until_due(), return_when=asyncio.FIRST_COMPLETED)
+                timeout = 0.0 if self._own.has(tail) else self._until_due()
+                done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 if dispatching in done:
                     await dispatching  # it ends only by an exception, which this raises
                 if self._appending is not None and self._appending.done():
@@ -266,6 +265,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._hear(events.result(), work, now)
                     events = None
                     self._take_repairs(tail)
+                if known := self._own.take(tail):
+                    self._hear(known, work, now)
                 if commands.done():
                     self._handler.commands(commands.result(), work, side, now)
                     commands = None
@@ -275,7 +276,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._appended()  # at most one append is under way while the next batch is decided
                     self._appending = asyncio.create_task(self._append(work, side))
                 await self._keep_snapshots(tail)
-                self._own.choose(tail)
+                if events is None or not events.done():
+                    self._own.choose(tail)
                 self._check_inputs(consumer)
                 if self.assignment.targets:
                     self.assignment.check_ready(consumer, tail)
@@ -395,5 +397,4 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         for number, partition in self.partitions.items():
             if number in self.assignment.targets:
                 continue
-            confirmed = tail.positions.get((self.context, number), ReaderPosition())
-            self.snapshots.offer(partition, confirmed)
+            self.snapshots.offer(partition, self._own.known(tail, number))

@@ -66,7 +66,7 @@ class Writers(RuleBasedStateMachine):
         self.told: dict[str, int] = {}
         self.reader = Reader(self.world, self.told, ReaderPosition())
         self.sent = 0
-        self.checked = (-1, -1, -1)
+        self.checked = (-1, -1, -1, -1)
 
     # Inputs
 
@@ -221,13 +221,15 @@ class Writers(RuleBasedStateMachine):
     @invariant()
     def it_holds(self) -> None:
         """Checked when there is something new to check."""
-        now = len(self.world.log.records), len(self.told), len(self.world.told_by_ack)
+        known = sum(self.world.known.values())
+        now = len(self.world.log.records), len(self.told), len(self.world.told_by_ack), known
         if now != self.checked:
             self.checked = now
             self.no_input_is_handled_twice_and_none_is_passed_over()
             self.every_job_is_submitted_at_most_once()
             self.the_chain_holds_over_the_valid_records()
             self.an_outcome_that_was_told_never_changes()
+            self.what_a_writer_knows_without_reading_is_valid()
 
     def no_input_is_handled_twice_and_none_is_passed_over(self) -> None:
         offsets: dict[str, list[int]] = {COMMANDS: [], OTHERS[0]: []}
@@ -255,6 +257,12 @@ class Writers(RuleBasedStateMachine):
             tell(record, final)
         assert self.told.items() <= final.items()
         assert self.world.told_by_ack.items() <= final.items()
+
+    def what_a_writer_knows_without_reading_is_valid(self) -> None:
+        valid = {record.offset for record in self.valid()}
+        for epoch, end in self.world.known.items():
+            assert valid.issuperset(range(epoch + 1, end))
+            assert all(record.epoch == epoch for record in self.world.log.records[epoch + 1 : end])
 
     def teardown(self) -> None:
         """Everyone is gone, and one more writer lives: then nothing is left undone, with anything that arrives late."""

@@ -89,6 +89,7 @@ class Flaws:
     snapshots_unconfirmed: bool = False
     snapshots_amid_an_append: bool = False
     marker_after_reading: bool = False
+    gaps_are_passed_over: bool = False
 
 
 @dataclass
@@ -101,6 +102,8 @@ class World:
     others: list[Recorded] = field(default_factory=list)
     snapshots: list[bytes] = field(default_factory=list)
     told_by_ack: dict[str, int] = field(default_factory=dict)
+    known: dict[int, int] = field(default_factory=dict)
+    """Epoch → up to where its writer takes all for valid, without having read it."""
     group_offset: int = 0
     sessions: count[int] = field(default_factory=count)
     clock: int = 0
@@ -273,10 +276,13 @@ class Process:
         partition = self.partition
         assert partition is not None
         for unit in batch.units:
+            if self.world.flaws.gaps_are_passed_over:
+                partition.own.end = base
             partition.appended(unit, base)
             if self.world.flaws.acks_are_believed and unit.command:
                 self.world.told_by_ack.setdefault(unit.command.partition("\n")[2], base)
             base += len(unit.records)
+        self.world.known[self.marker] = partition.own.known(ReaderPosition(self.marker + 1, self.marker)).offset
         if self.world.flaws.group_offset_at_ack:
             self.world.group_offset = max(self.world.group_offset, partition.resume_of(COMMANDS, 0).offset)
 
