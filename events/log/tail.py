@@ -199,8 +199,8 @@ class Tail:
         self.positions[place] = position
 
     async def rewind(self, positions: Mapping[Place, ReaderPosition]) -> None:
-        """Continue places at other positions at once. (After a `seek`, a fetch that waits at the broker must end
-        first.)"""
+        """Continue places at other positions at once, and those that were resumed where they stand. (After a `seek` or
+        a `resume`, a fetch that waits at the broker must end first.)"""
         fresh = self._new_consumer()
         await start(fresh)
         old, self._consumer = self._running, fresh
@@ -226,16 +226,18 @@ class Tail:
         if len(self._paused) == len(self.positions):
             self._running.pause(*self._repairs_topic())
 
-    def resume(self, place: Place) -> None:
-        """Resume a paused place with the next fetch; one that is under way may have to end first. Amid a rest: when it
-        ends, since a fetch of this place alone would be one that all others have to wait for."""
-        if place in self._paused:
-            self._paused.remove(place)
-            if self._resting:
-                return
+    def resume(self, place: Place) -> bool:
+        """Resume a paused place with the next fetch; one that is under way may have to end first (see `rewind`). Amid a
+        rest: when it ends, since a fetch of this place alone would be one that all others have to wait for. Returns
+        whether it was paused."""
+        if place not in self._paused:
+            return False
+        self._paused.remove(place)
+        if not self._resting:
             if place not in self.stopped:
                 self._running.resume(self._topic(place))
             self._running.resume(*self._repairs_topic())
+        return True
 
     def stop_at(self, raw: Raw) -> None:
         """Stop a place at an unusable record. After a repair the place goes on: behind it if it is skipped."""

@@ -165,6 +165,7 @@ class Assignment:
         earlier: dict[Place, ReaderPosition] = {}
         for place, standing in tail.positions.items():
             topic = topics.events(place[0])
+            resumed = topic == own and own in self.handler.foreign and tail.resume(place)
             wanted: list[ReaderPosition] = []
             if topic in self.handler.foreign:
                 wanted += [self._partitions[number].read_from(topic, place[1]) for number in fresh]
@@ -174,8 +175,8 @@ class Assignment:
                 if topic not in self.handler.foreign and standing.offset <= epoch:
                     tail.seek(place, wanted[-1])  # another writer held it, so this one has not read it meanwhile
             earliest = min(wanted, key=lambda position: position.offset, default=standing)
-            if earliest.offset < standing.offset:
-                earlier[place] = earliest
+            if earliest.offset < standing.offset or (resumed and standing.offset < ends[place]):
+                earlier[place] = min(earliest, standing)
         if earlier:
             await tail.rewind(earlier)
         for partition in self._partitions.values():

@@ -17,6 +17,11 @@ from events.log.wire import Raw
 from events.writer.deciders import Deciders
 from events.writer.encoding import Placed, Unit
 
+MOST_AT_ONCE = 2_000
+"""Events that `take` gives at most, as many as a reader gives."""
+MOST_KEPT = 20_000
+"""Kept events beyond which they are dropped, to be read."""
+
 
 class OwnEvents:
     """The events that one partition's writer has appended."""
@@ -46,7 +51,7 @@ class OwnEvents:
         self.reread()
 
     def reread(self) -> None:
-        """Note that the reader may have been moved back: it gives all events up to the end once more."""
+        """Let all events up to the end be read: the reader has been moved back, for example."""
         self._kept.clear()
         self._kept_from = self.end
 
@@ -72,6 +77,8 @@ class OwnEvents:
         for number in unit.concerns:
             self._kept.append(unit.records[number].at(self._topic, self._number, offset + number))
         self.end = max(self.end, offset + len(unit.records))
+        if len(self._kept) > MOST_KEPT:
+            self.reread()
         return self.end
 
     def known(self, read: ReaderPosition) -> ReaderPosition:
@@ -94,6 +101,10 @@ class OwnEvents:
             self._kept.popleft()
         if not self.has(read):
             return []
-        taken = list(self._kept)
-        self._kept.clear()
-        return taken
+        return [self._kept.popleft() for _ in range(min(len(self._kept), MOST_AT_ONCE))]
+
+    def passed(self, read: ReaderPosition) -> ReaderPosition:
+        """Up to where all events that concern states of this context were read or taken."""
+        if not self.spares_reading(read):
+            return read
+        return ReaderPosition(max(read.offset, self._kept[0].offset) if self._kept else self.end, self._epoch)

@@ -68,21 +68,24 @@ class OwnTopic:
     def _read(self, tail: Tail, number: int) -> ReaderPosition:
         return tail.positions.get((self._context, number), ReaderPosition())
 
-    def choose(self, tail: Tail) -> None:
-        """Pause or resume each place of the own topic. All that the tail gave must have been handled."""
+    def choose(self, tail: Tail) -> bool:
+        """Pause or resume each place of the own topic. Returns whether one that resumed may not wait for the end of the
+        fetch that is under way, which lacks it. All that the tail gave must have been handled."""
         if self._dispatcher is not None:
             self._for_orders(tail, self._dispatcher)
-            return
+            return False
+        resumed = False
         notes = time.monotonic() >= self._note_at
         if notes:
             self._note_at = time.monotonic() + NOTED_EVERY
         for place in [place for place in tail.positions if place[0] == self._context]:
             if self._reads(tail, place):
-                tail.resume(place)
+                resumed = tail.resume(place) or resumed
                 continue
             tail.pause(place)
             if notes and (partition := self._partitions.get(place[1])) is not None:
                 self._note(tail, place, partition)
+        return resumed and self._topic in self._handler.foreign
 
     def _reads(self, tail: Tail, place: Place) -> bool:
         reacts = self._topic in self._handler.foreign
@@ -94,9 +97,9 @@ class OwnTopic:
         return not partition.own.spares_reading(tail.positions[place])
 
     def _note(self, tail: Tail, place: Place, partition: Partition) -> None:
-        """Note that all events up to the known end are handled, as if they had been read."""
-        position = partition.own.known(tail.positions[place])
-        if position.offset == tail.positions[place].offset or partition.own.has(tail.positions[place]):
+        """Note how far the events are handled, as if they had been read."""
+        position = partition.own.passed(tail.positions[place])
+        if position.offset == tail.positions[place].offset:
             return
         tail.seek(place, position)
         if self._topic in self._handler.foreign:

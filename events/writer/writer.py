@@ -248,9 +248,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     waiting.add(self._appending)
                 if dispatching is not None:
                     waiting.add(dispatching)
-                timeout = 0.0 if self._own.has(tail) else self._until_due()
-                done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-                if dispatching in done:
+                await asyncio.wait(waiting, timeout=self._until_due(tail), return_when=asyncio.FIRST_COMPLETED)
+                if dispatching is not None and dispatching.done():
                     await dispatching  # it ends only by an exception, which this raises
                 if self._appending is not None and self._appending.done():
                     await self._appended()
@@ -265,8 +264,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._hear(events.result(), work, now)
                     events = None
                     self._take_repairs(tail)
-                if known := self._own.take(tail):
-                    self._hear(known, work, now)
+                self._hear(self._own.take(tail), work, now)
                 if commands.done():
                     self._handler.commands(commands.result(), work, side, now)
                     commands = None
@@ -276,8 +274,10 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._appended()  # at most one append is under way while the next batch is decided
                     self._appending = asyncio.create_task(self._append(work, side))
                 await self._keep_snapshots(tail)
-                if events is None or not events.done():
-                    self._own.choose(tail)
+                if (events is None or not events.done()) and self._own.choose(tail):
+                    await self._quiesce(commands, events, tail)
+                    commands = events = None
+                    await tail.rewind({})
                 self._check_inputs(consumer)
                 if self.assignment.targets:
                     self.assignment.check_ready(consumer, tail)
@@ -299,9 +299,9 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         if task is not None:
             await task
 
-    def _until_due(self) -> float:
-        """Seconds until the next due time; at most one."""
-        wait = 1.0
+    def _until_due(self, tail: Tail) -> float:
+        """Seconds until there is something to do; at most one."""
+        wait = 0.0 if self._own.has(tail) else 1.0
         now = self.clock.now()
         for number, partition in self.partitions.items():
             due = partition.next_due()

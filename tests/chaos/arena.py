@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from forgelog.embedded.ports import free_port
 from forgelog.embedded.postgres import database_answers
 from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.roster import node_name
+from services.deployments.router import envoy
 from tests.folders_in_use import copy_in_use
 from tests.integration.cluster import program
 
@@ -87,7 +89,8 @@ class Arena:
                 "FAKETIME_CACHE_DURATION": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
                 # The servers keep the true time: what is tried here is the platform's own use of a clock.
-                "FAKETIME_SKIP_CMDS": "java,postgres,envoy",
+                "FAKETIME_SKIP_CMDS": "java,postgres",
+                **self._true_envoy(),
             }
         # The supervisor hands its environment down to every process of the platform.
         for name, value in environment.items():
@@ -101,6 +104,18 @@ class Arena:
             await self.__aexit__()
             raise
         return self
+
+    def _true_envoy(self) -> dict[str, str]:
+        """Envoy, if there is one, without the library, with which it does not even start: its allocator and the library
+        wait for each other."""
+        try:
+            program = envoy.find(os.environ.get("FORGELOG_ENVOY", ""))
+        except envoy.EnvoyError:
+            return {}
+        path = self.folder / "envoy"
+        path.write_text(f'#!/bin/sh\nunset LD_PRELOAD\nexec {shlex.quote(str(program))} "$@"\n')
+        path.chmod(0o700)
+        return {"FORGELOG_ENVOY": str(path)}
 
     async def __aexit__(self, *_: object) -> None:
         self.release()

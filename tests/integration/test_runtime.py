@@ -227,7 +227,8 @@ async def test_a_partition_that_is_revoked_amid_its_new_start_keeps_nobody_busy(
         writer.assignment.start_over(0)
         await writer.on_partitions_revoked([TopicPartition(prepared.prefix + topics.commands("jobs"), 0)])
         await until(lambda: writer.assignment.until_start() == float("inf"))
-        assert writer._until_due() > 0
+        assert writer._tail is not None
+        assert writer._until_due(writer._tail) > 0
         assert set(writer.partitions) == {1, 2, 3}
 
 

@@ -18,6 +18,7 @@ from events.log.envelope import Meta
 from events.log.positions import Place, ReaderPosition
 from events.log.tail import Tail
 from events.log.wire import Raw, headers_of, value_of
+from events.writer import own_events
 from events.writer.deciders import Deciders
 from events.writer.encoding import Unit
 from events.writer.own_topic import OwnTopic
@@ -161,6 +162,28 @@ def test_a_decider_that_does_not_react_to_its_own_topic_is_given_nothing() -> No
     assert own.own.take(BEHIND) == []
 
 
+def test_so_many_that_they_are_not_kept_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_events, "MOST_KEPT", 3)
+    own, submits = partition(), Submits()
+    for offset in range(11, 15):
+        own.appended(submits.to(own, f"j{offset}", "a"), offset)
+    assert not own.own.spares_reading(BEHIND)
+    assert own.own.take(BEHIND) == []
+    assert own.own.spares_reading(ReaderPosition(15, EPOCH))
+
+
+def test_they_are_given_in_parts_and_what_is_left_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_events, "MOST_AT_ONCE", 2)
+    own, submits = partition(), Submits()
+    for offset in range(11, 14):
+        own.appended(submits.to(own, f"j{offset}", "a"), offset)
+    assert own.own.passed(BEHIND) == BEHIND
+    assert [raw.offset for raw in own.own.take(BEHIND)] == [11, 12]
+    assert own.own.passed(BEHIND) == (13, EPOCH)
+    assert [raw.offset for raw in own.own.take(BEHIND)] == [13]
+    assert own.own.passed(BEHIND) == (14, EPOCH)
+
+
 # What is read
 
 
@@ -174,8 +197,10 @@ class Reader:
     def pause(self, place: Place) -> None:
         self.paused.add(place)
 
-    def resume(self, place: Place) -> None:
+    def resume(self, place: Place) -> bool:
+        was = place in self.paused
         self.paused.discard(place)
+        return was
 
     def seek(self, place: Place, position: ReaderPosition) -> None:
         self.positions[place] = position
@@ -205,12 +230,18 @@ def test_what_nobody_reacts_to_is_not_read() -> None:
     assert Table(frozenset(("events.resources",))).paused() == {("jobs", 0), ("jobs", 1)}
 
 
-def test_a_gap_is_read() -> None:
-    table, submits = Table(), Submits()
+@pytest.mark.parametrize("reacts", [True, False])
+def test_a_gap_is_read_at_once_if_somebody_reacts(reacts: bool) -> None:
+    table, submits = (
+        Table(frozenset((EVENTS, "events.resources")) if reacts else frozenset(("events.resources",))),
+        Submits(),
+    )
+    table.paused()
     table.partition.appended(submits.to(table.partition, "a"), 12)
-    assert table.paused() == set()
+    assert table.topic.choose(cast("Tail", table.tail)) is reacts
+    assert ("jobs", 0) not in table.paused()
     table.tail.positions["jobs", 0] = ReaderPosition(12, EPOCH)
-    assert table.paused() == {("jobs", 0)}
+    assert ("jobs", 0) in table.paused()
 
 
 @pytest.mark.parametrize("amid", ["a takeover", "a stop"])
