@@ -6,7 +6,7 @@ Straight, and not through the gateway: it may be what does not work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,7 +70,7 @@ async def _ask(context: str, address: str, key: str) -> dict[str, Any]:
         "ready": told.ready,
         "waits": dict(told.waits),
         "notices": dict(told.notices),
-        "stopped": {stop.position: stop.cause for stop in told.stopped if stop.skippable},
+        "stopped": undecided(told.stopped),
         "lags": lags,
         "native": told.native,
     }
@@ -128,3 +128,9 @@ async def launchers(address: str, key: str) -> dict[str, str]:
         except grpc.aio.AioRpcError:
             return {}
     return {node.node_id: node.labels[LAUNCHER_LABEL] for node in answer.nodes if LAUNCHER_LABEL in node.labels}
+
+
+def undecided(stops: Iterable[Any]) -> dict[str, str]:
+    """Records at which places stand until a person decides, each with the cause. Orders are not among them: they may
+    wait for the answer of another service, which is asked again."""
+    return {stop.position: stop.cause for stop in stops if stop.skippable and stop.kind != "orders"}

@@ -18,6 +18,7 @@ from forgelog.cli import up_progress
 from forgelog.cli.up_progress import UpProgress
 from forgelog.embedded import platform as platform_module
 from forgelog.embedded import process as process_module
+from forgelog.embedded.contexts import undecided
 from forgelog.embedded.keeper import Keeper, Plan
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
@@ -247,3 +248,14 @@ def test_without_a_terminal_a_line_now_and_then_says_what_is_waited_for_and_one_
         assert look(child("ready", restarts=3)) == []
         now = 60.0
         assert look(child("ready", restarts=3)) == []
+
+
+def test_orders_that_wait_for_an_answer_are_not_told_of() -> None:
+    """A service that is asked may be down for as long as the start takes."""
+    stops = [
+        SimpleNamespace(position=f"events.jobs/0@{number}", cause="why", skippable=skippable, kind=kind)
+        for number, (skippable, kind) in enumerate(
+            [(True, "orders"), (True, "input"), (False, "writer"), (True, "tables")]
+        )
+    ]
+    assert undecided(stops) == {"events.jobs/0@1": "why", "events.jobs/0@3": "why"}
