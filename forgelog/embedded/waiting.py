@@ -1,14 +1,17 @@
 """How long the start of a platform is waited for, and what is said of it. Must not start or ask anything.
 
 A machine may be busy, so time alone says little: a child that lives and has not failed is waited for. One that has
-ended, can't be started or says what is wrong gets less time: the supervisor tries it again, and that may help.
+ended, can't be started or says what is wrong gets less time: the supervisor tries it again, and that may help. It does
+not help a router that can't work with what it is told (`os.EX_CONFIG`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 from forgelog.embedded.layout import ChildState, PlatformState, Wanted
+from forgelog.embedded.process import exit_of
 from forgelog.embedded.router import ROUTER
 
 FAILED_SECONDS = 120.0
@@ -49,9 +52,20 @@ def failed(child: ChildState, before: Mapping[str, int]) -> bool:
 
 def given_up(children: Iterable[ChildState], before: Mapping[str, int], waited: float, limit: float | None) -> bool:
     """Whether the wait is over after `waited` seconds; `limit`: what the user asked for."""
+    children = list(children)
+    if refused(children) and any(child.restarts > before.get(child.name, 0) for child in children if not child.up):
+        return True
     if limit is not None:
         return waited > limit
     return waited > LONGEST_SECONDS or (waited > FAILED_SECONDS and any(failed(child, before) for child in children))
+
+
+def refused(children: Iterable[ChildState]) -> str:
+    """What a router ended of that no wait mends, once all others are up: they may have more to say. Else empty."""
+    down = [child for child in children if not child.up]
+    if [child.kind for child in down] != [ROUTER] or down[0].last_exit != exit_of(os.EX_CONFIG):
+        return ""
+    return down[0].problem.splitlines()[-1].strip() if down[0].problem else f"see {down[0].log}"
 
 
 def awaited(children: Iterable[ChildState]) -> list[str]:
@@ -67,6 +81,11 @@ def awaited(children: Iterable[ChildState]) -> list[str]:
 
 def not_up(state: PlatformState, seconds: float) -> str:
     """What is told when the wait is over."""
+    if why := refused(state.children):
+        return (
+            f"the platform runs, but its router can't start:\n  {why}\nThe router is tried again by itself: mend the "
+            "file, or the variable with 'forgelog down' and 'forgelog up'"
+        )
     lines = [f"not everything was ready after {seconds:.0f} s:"]
     for child in state.children:
         if child.up:

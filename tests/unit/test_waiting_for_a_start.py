@@ -23,8 +23,9 @@ from forgelog.embedded.keeper import Keeper, Plan
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError, Slow, Spec, run_through, until
+from forgelog.embedded.router import ROUTER
 from forgelog.embedded.standing import LOOK_SECONDS, Standing
-from forgelog.embedded.waiting import FAILED_SECONDS, LONGEST_SECONDS, awaited, given_up
+from forgelog.embedded.waiting import FAILED_SECONDS, LONGEST_SECONDS, awaited, given_up, not_up
 from tests import PATIENCE
 
 SLEEPS = "import time; time.sleep(600)"
@@ -173,6 +174,30 @@ async def test_what_is_not_up_in_time_is_told(
     monkeypatch.setattr(platform_module, "POLL", 0)
     with pytest.raises(EmbeddedError, match=f"not everything was ready {told}"):
         await here.wait(seconds)
+
+
+REFUSED = "router: FORGELOG_ROUTER_KEY: /tls.key has a password; give the key without one"
+
+
+def refusing(state: str = "restarting", **more: Any) -> ChildState:
+    told = f"The end of /router.log:\n  it listened\n  {REFUSED}"
+    return ChildState("router", ROUTER, state, **{"restarts": 1, "last_exit": "exit 78", "problem": told} | more)
+
+
+@pytest.mark.parametrize("limit", [None, 600.0])
+def test_a_router_that_refuses_what_it_is_told_is_told_of_once_the_others_are_up(limit: float | None) -> None:
+    for state in ("restarting", "starting"):
+        assert given_up([child("ready"), refusing(state)], {}, 1.0, limit)
+    assert not given_up([STARTING, refusing()], {}, 1.0, limit)
+    assert not given_up([child("ready"), refusing()], {"router": 1}, 1.0, limit)  # it may be mended: its next try says
+    assert not given_up([child("ready"), refusing(last_exit="exit 1")], {}, 1.0, limit)
+    assert not given_up([child("restarting", restarts=3, last_exit="exit 78")], {}, 1.0, limit)
+
+
+def test_what_a_router_refuses_is_told_with_what_to_do() -> None:
+    told = not_up(PlatformState(Identity(1, ""), children=[child("ready"), refusing()]), 3.0)
+    assert told.startswith(f"the platform runs, but its router can't start:\n  {REFUSED}\n")
+    assert "'forgelog down' and 'forgelog up'" in told
 
 
 async def test_a_record_at_which_places_stand_still_is_told_of_and_not_waited_for() -> None:

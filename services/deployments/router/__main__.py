@@ -1,7 +1,7 @@
 """A router: ``python -m services.deployments.router``, or ``forgelog-router``. See `config` for its settings.
 
 It runs Envoy beside itself. SIGTERM ends both, Envoy when its open requests have ended. Killed, it leaves Envoy
-serving, and the next one goes on with that.
+serving, and the next one goes on with that. What it is told and can't work with ends it with the code EX_CONFIG (78).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from events.process.replica_keys import replicas_key
 from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_together
 from services.deployments.router.access_log import AccessLog
+from services.deployments.router.certificate import read_certificate
 from services.deployments.router.config import Config, load
 from services.deployments.router.envoy import Envoy, EnvoyError, find
 from services.deployments.router.listeners import LOG_FILE
@@ -74,14 +75,25 @@ def hold(folder: Path) -> None:
         ) from None
 
 
+def told() -> tuple[Settings, Config]:
+    """By the variables. Raises SettingsError and EnvoyError for what the router can't work with."""
+    settings = Settings.load()
+    configure_logging(settings)
+    config = load(settings, os.environ)
+    find(config.envoy)
+    read_certificate(config)
+    return settings, config
+
+
 def main() -> None:
     keep_private()
     try:
-        settings = Settings.load()
-        configure_logging(settings)
+        settings, config = told()
+    except (SettingsError, EnvoyError) as error:
+        print(f"router: {error}", file=sys.stderr, flush=True)
+        sys.exit(os.EX_CONFIG)
+    try:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each question to Envoy
-        config = load(settings, os.environ)
-        find(config.envoy)
         hold(config.folder)
         os.chdir(config.folder)  # sockets are named from there: see `config.socket_path`
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
