@@ -208,7 +208,8 @@ class Settings(BaseSettings):
     """A writer keeps a snapshot of a partition after so many events: what its next start has to fold at most."""
     lost_log: Literal["anew", "stop"] = "anew"
     """What a projection does whose tables are not of the log there is, which was lost, cut or restored from an older
-    copy: set them aside and build them anew from it, or stop, answer no query, and wait for `forgelog rebuild`."""
+    copy: set them aside and build them anew from it, or stop, answer no query, and wait for `forgelog rebuild`. Where
+    the embedded log is gone and its tables are there, `forgelog up` begins an empty log only if ``anew`` is given."""
     keepalive_seconds: float = Field(default=DEFAULT_SECONDS, ge=1, le=3600)
     """Quiet seconds of a gRPC connection before it is pinged (`events.process.channels` reads it, clients' too)."""
     stall_seconds: float = Field(default=30.0, ge=1.0, le=86_400.0)

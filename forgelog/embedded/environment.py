@@ -1,5 +1,5 @@
 """What the environment of an `up` can't change: the variables that a running platform was started with, and the servers
-that a platform's data is in.
+that a platform's data is in; and what it must say before a log is begun anew.
 
 The supervisor and its children have the environment of the `up` that started the supervisor. Must not show a value: it
 may be a password.
@@ -15,7 +15,8 @@ import psutil
 
 from events.process.identity import Identity
 from events.process.settings import PREFIX, Settings
-from forgelog.embedded.layout import Server
+from forgelog.embedded import kafka, postgres
+from forgelog.embedded.layout import Folder, Server
 from forgelog.embedded.process import EmbeddedError
 
 _FAMILIES = ("NODE_", "AGENT_", "ROUTER_")
@@ -77,6 +78,25 @@ def refuse_other_server(folder: Path, variable: str, before: Server | None, give
             f"the running platform uses another {name} than {variable} names: forgelog down, then up, or set the "
             f"variable as it was"
         )
+
+
+def refuse_lost_log(folder: Folder, settings: Settings) -> None:
+    """That an empty log is begun beside tables that were made from another one, unless `FORGELOG_LOST_LOG=anew` is
+    given, and not just the default. Raises EmbeddedError."""
+    before = folder.read_wanted()
+    elsewhere = settings.kafka if before is None else before.kafka.source != "embedded"
+    if elsewhere or ("lost_log" in settings.model_fields_set and settings.lost_log == "anew"):
+        return
+    log, tables = folder.path / "kafka", folder.path / "postgres"
+    if kafka.has_data(log) or not postgres.has_tables(tables):
+        return
+    raise EmbeddedError(
+        f"the log of {folder.path} is missing: {log / 'data'} is not there, or has no broker's data, and {tables} has "
+        f"the tables that were made from it. Nothing was started. Restore {log} from the backup that the rest of the "
+        f"folder is from, and leave {tables} where it is: without the log it is the last copy of the history. If the "
+        f"log is lost for good, FORGELOG_LOST_LOG=anew forgelog up begins an empty one and keeps these tables aside "
+        f"(docs/how-to/operate.md, 'When the log was lost, cut or restored')"
+    )
 
 
 def _place(address: str) -> tuple[str, ...]:

@@ -125,6 +125,11 @@ def cluster_id(make: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
     return id
 
 
+def has_data(folder: Path) -> bool:
+    """Whether a broker has ever written in its `folder`."""
+    return (folder / "data" / "meta.properties").exists()
+
+
 class Kafka:
     """One broker whose data, configuration and ports live in `folder`, and its users' files in `keys`."""
 
@@ -185,7 +190,7 @@ class Kafka:
         self.users.write(self.address)
         properties = self._write_configuration()
         command = self._java(runtime, libraries)
-        if not (self.folder / "data" / "meta.properties").exists():
+        if not has_data(self.folder):
             self._format(command, properties)
         # those of a tool that reads the same configuration: more than half of what the broker loads
         told = [*command, _FORMAT, "info", "--config", str(properties)]

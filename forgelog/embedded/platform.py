@@ -26,7 +26,7 @@ from events.process.keys import FOLDER as KEYS
 from events.process.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
 from events.process.settings import Settings, SettingsError
 from forgelog.embedded import docker, jars
-from forgelog.embedded.environment import refuse_other_server
+from forgelog.embedded.environment import refuse_lost_log, refuse_other_server
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.kafka_users import PLATFORM, Users
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Source, Wanted
@@ -88,8 +88,7 @@ class Platform:
     @property
     def supervised(self) -> bool:
         """Whether its supervisor lives."""
-        state = self.state()
-        return state is not None and state.supervisor.alive
+        return (state := self.state()) is not None and state.supervisor.alive
 
     async def up(
         self,
@@ -102,6 +101,8 @@ class Platform:
         that the supervisor may take to start, and who is told, again and again, what is waited for. Raises
         EmbeddedError."""
         see_contexts(self.folder, running=self.supervised)
+        if not self.supervised:
+            refuse_lost_log(self.folder, self.settings)
         self.folder.make()
         self._make_keys()
         wanted = await self._choose(options or Options())
@@ -109,8 +110,7 @@ class Platform:
             # Here rather than in the supervisor: the person who waits sees the progress, and the error.
             await asyncio.to_thread(jars.fetch, progress)
         self.folder.write_wanted(wanted)
-        state = self.state()
-        if state is not None and state.supervisor.alive:
+        if (state := self.state()) is not None and state.supervisor.alive:
             os.kill(state.supervisor.pid, signal.SIGHUP)
             return
         await self.supervise(seconds, seen)

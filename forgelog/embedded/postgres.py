@@ -71,6 +71,16 @@ _SETTINGS = {
 }
 
 
+_FIRST_OF_USERS = 16384
+"""The first number that Postgres gives to a file of a table that is not its own (``FirstNormalObjectId``)."""
+
+
+def has_tables(folder: Path) -> bool:
+    """Whether a server in `folder` was ever given a table, also if it does not run."""
+    files = (folder / "data" / "base").glob("*/*")
+    return any((count_of(file.name) or 0) >= _FIRST_OF_USERS for file in files)
+
+
 class Postgres:
     """One server whose data and port live in `folder`; its password is in a file of `keys`."""
 

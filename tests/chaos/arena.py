@@ -80,6 +80,7 @@ class Arena:
             "FORGELOG_FAULTS": str(self.faults),
             "FORGELOG_SNAPSHOT_EVENTS": "100",
             "FORGELOG_STALL_SECONDS": "5",
+            "FORGELOG_LOST_LOG": "anew",  # also where the embedded log is gone: `up` refuses otherwise
         }
         if self.clock is not None:
             self._clock_file.write_text("+0")

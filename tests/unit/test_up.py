@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +19,7 @@ from events.language.contexts import OWN, VARIABLE, ContextSpec, contexts
 from events.process.identity import Identity
 from events.process.keys import OWNER, ensure_key, key_path
 from forgelog.embedded import roster
-from forgelog.embedded.environment import changed_since_start, refuse_other_server
+from forgelog.embedded.environment import changed_since_start, refuse_lost_log, refuse_other_server
 from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError
@@ -175,6 +177,76 @@ async def test_a_variable_does_not_take_a_platform_from_the_servers_that_its_dat
     with pytest.raises(EmbeddedError, match=f"is in the embedded .*; with the one that {variable} names .*seem lost"):
         await Platform(tmp_path).up()
     assert folder.read_wanted() == wanted
+
+
+def restored(folder: Folder, *, table: str = "16384", log: bool = False, wanted: bool = True) -> None:
+    """A folder as a backup may leave it: with tables, with or without the log that they were made from."""
+    folder.make()
+    if wanted:
+        folder.write_wanted(Wanted(Server("embedded"), Server("embedded")))
+    base = folder.path / "postgres" / "data" / "base" / "5"
+    base.mkdir(parents=True)
+    (base / table).touch()
+    data = folder.path / "kafka" / "data"
+    data.mkdir(parents=True)
+    if log:
+        (data / "meta.properties").touch()
+
+
+def names_below(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("lost_log", [None, "stop"])
+async def test_no_empty_log_is_begun_beside_tables_of_one_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost_log: str | None, wanted: bool
+) -> None:
+    folder = Folder(tmp_path)
+    restored(folder, wanted=wanted)
+    for name in ("KAFKA", "POSTGRES", "LOST_LOG"):
+        monkeypatch.delenv(f"FORGELOG_{name}", raising=False)
+    if lost_log:
+        monkeypatch.setenv("FORGELOG_LOST_LOG", lost_log)
+    before = names_below(tmp_path)
+    with pytest.raises(EmbeddedError) as refused:
+        await Platform(tmp_path).up()
+    told = str(refused.value)
+    assert told.startswith(f"the log of {tmp_path} is missing: {tmp_path / 'kafka' / 'data'} is not there")
+    assert f"Restore {tmp_path / 'kafka'} from the backup" in told
+    assert f"leave {tmp_path / 'postgres'} where it is" in told
+    assert "FORGELOG_LOST_LOG=anew forgelog up" in told
+    assert names_below(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("files", "environment"),
+    [
+        ({"log": True}, {}),
+        ({"table": "1259"}, {}),  # Postgres' own: no table was ever made, as when Java was missing at the first `up`
+        ({"table": "16384_fsm"}, {}),
+        ({}, {"FORGELOG_LOST_LOG": "anew"}),
+        ({"wanted": False}, {"FORGELOG_KAFKA": "127.0.0.1:1"}),
+    ],
+    ids=["the log is there", "no tables", "no table's file", "lost for good", "the log is elsewhere"],
+)
+def test_a_log_is_not_missed_where_none_was_lost_or_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, Any], environment: dict[str, str]
+) -> None:
+    for name in ("KAFKA", "LOST_LOG"):
+        monkeypatch.delenv(f"FORGELOG_{name}", raising=False)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    restored(Folder(tmp_path), **files)
+    refuse_lost_log(Folder(tmp_path), Platform(tmp_path).settings)
+
+
+def test_a_log_without_its_tables_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KAFKA", "LOST_LOG"):
+        monkeypatch.delenv(f"FORGELOG_{name}", raising=False)
+    restored(Folder(tmp_path), log=True)
+    shutil.rmtree(tmp_path / "postgres")
+    refuse_lost_log(Folder(tmp_path), Platform(tmp_path).settings)
 
 
 def test_a_running_platform_keeps_the_servers_that_were_given_to_it(tmp_path: Path) -> None:
