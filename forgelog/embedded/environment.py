@@ -1,5 +1,6 @@
-"""What the environment of an `up` can't change: the variables that a running platform was started with, and the servers
-that a platform's data is in; and what it must say before a log is begun anew.
+"""What the environment of an `up` is to children, which work in other folders. What it can't change: the variables
+that a running platform was started with, and the servers that a platform's data is in. What it must say before a log is
+begun anew.
 
 The supervisor and its children have the environment of the `up` that started the supervisor. Must not show a value: it
 may be a password.
@@ -21,6 +22,7 @@ from forgelog.embedded.process import EmbeddedError
 
 _FAMILIES = ("NODE_", "AGENT_", "ROUTER_")
 _OTHERS = frozenset({"ENVOY", "JAVA", "PURE"})
+_PATHS = ("ALERT_SECRETS", "ENVOY", "REPLICAS_KEY_FILE", "ROUTER_CERT", "ROUTER_KEY", "SERVICES_KEY_FILE")
 _SET_BY_THE_PLATFORM = frozenset(
     {
         "AGENT_DIR",
@@ -40,10 +42,19 @@ _SET_BY_THE_PLATFORM = frozenset(
 """Each child is told its own; `up` itself looks at the servers' addresses."""
 
 
+def from_here(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for children, which work in other folders: relative paths in it count from this process's."""
+    paths = {f"{PREFIX}{name}" for name in _PATHS}
+    return {
+        name: str(Path(value).expanduser().absolute()) if name in paths and value else value
+        for name, value in environment.items()
+    }
+
+
 def changed_since_start(supervisor: Identity, here: Mapping[str, str]) -> list[str]:
     """Names of variables of the platform that are set, not set, or set otherwise than in the supervisor's environment.
     Empty if that environment can't be read, or not yet: that of a process which begins its program is empty."""
-    process = supervisor.process()
+    process, here = supervisor.process(), from_here(here)
     try:
         there = process.environ() if process is not None else here
     except psutil.Error:

@@ -26,7 +26,7 @@ from events.process.keys import FOLDER as KEYS
 from events.process.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
 from events.process.settings import Settings, SettingsError
 from forgelog.embedded import docker, jars
-from forgelog.embedded.environment import refuse_lost_log, refuse_other_server
+from forgelog.embedded.environment import from_here, refuse_lost_log, refuse_other_server
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.kafka_users import PLATFORM, Users
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Source, Wanted
@@ -283,7 +283,7 @@ class Platform:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder.path,
                 # Whom it starts is told servers one by one; the agents, for example, no database.
-                env={name: value for name, value in os.environ.items() if name not in _SERVERS},
+                env={name: value for name, value in from_here(os.environ).items() if name not in _SERVERS},
                 start_new_session=True,
             )
 

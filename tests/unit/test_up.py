@@ -19,7 +19,7 @@ from events.language.contexts import OWN, VARIABLE, ContextSpec, contexts
 from events.process.identity import Identity
 from events.process.keys import OWNER, ensure_key, key_path
 from forgelog.embedded import roster
-from forgelog.embedded.environment import changed_since_start, refuse_lost_log, refuse_other_server
+from forgelog.embedded.environment import changed_since_start, from_here, refuse_lost_log, refuse_other_server
 from forgelog.embedded.layout import ChildState, Folder, PlatformState, Server, Wanted
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError
@@ -123,6 +123,15 @@ def test_the_version_is_told_where_the_contexts_cannot_be_used() -> None:
     assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "forgelog", "")
 
 
+def wait_for_environment(pid: int) -> bool:
+    """The kernel tells of the program before its variables."""
+    began = time.monotonic()
+    while not psutil.Process(pid).environ():
+        if time.monotonic() - began > PATIENCE:
+            return False
+    return True
+
+
 def test_variables_are_named_that_differ_from_those_a_running_platform_was_started_with() -> None:
     there = {
         "FORGELOG_NODE_CPUS": "4",
@@ -135,9 +144,7 @@ def test_variables_are_named_that_differ_from_those_a_running_platform_was_start
     try:
         identity = Identity.of(supervisor.pid)
         here = {**os.environ, **there}
-        began = time.monotonic()
-        while not psutil.Process(supervisor.pid).environ():  # the kernel tells of the program before its variables
-            assert time.monotonic() - began < PATIENCE
+        assert wait_for_environment(supervisor.pid)
         assert changed_since_start(identity, here) == []
         others = {
             "FORGELOG_NODE_CPUS": "8",
@@ -162,6 +169,43 @@ def test_variables_are_named_that_differ_from_those_a_running_platform_was_start
         supervisor.kill()
         supervisor.wait()
     assert changed_since_start(identity, {"FORGELOG_NODE_CPUS": "8"}) == []
+
+
+def test_relative_paths_count_from_the_folder_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children work in the data folder."""
+    monkeypatch.chdir(tmp_path)
+    given = {"FORGELOG_ROUTER_CERT": "tls.crt", "FORGELOG_ROUTER_KEY": "/keys/tls.key", "FORGELOG_ENVOY": "~/envoy"}
+    others = {"FORGELOG_REPLICAS_KEY_FILE": "", "FORGELOG_POOL": "default", "HOME_OF": "x"}
+    assert from_here({**given, **others}) == {
+        "FORGELOG_ROUTER_CERT": str(tmp_path / "tls.crt"),
+        "FORGELOG_ROUTER_KEY": "/keys/tls.key",
+        "FORGELOG_ENVOY": str(Path.home() / "envoy"),
+        **others,
+    }
+
+
+def test_a_supervisor_is_told_whole_paths_and_a_later_up_with_the_same_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[dict[str, str]]()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FORGELOG_ROUTER_CERT", "tls.crt")
+    here = Platform(tmp_path / "data")
+    here.folder.make()
+    with monkeypatch.context() as patched:
+        patched.setattr("forgelog.embedded.platform.subprocess.Popen", lambda _argv, **more: told.append(more["env"]))
+        here._spawn()
+    assert told[0]["FORGELOG_ROUTER_CERT"] == str(tmp_path / "tls.crt")
+    with subprocess.Popen(["sleep", "600"], env=told[0]) as supervisor:
+        try:
+            assert wait_for_environment(supervisor.pid)
+            identity = Identity.of(supervisor.pid)
+            assert changed_since_start(identity, os.environ) == []
+            (tmp_path / "other").mkdir()
+            monkeypatch.chdir(tmp_path / "other")
+            assert changed_since_start(identity, os.environ) == ["FORGELOG_ROUTER_CERT"]
+        finally:
+            supervisor.kill()
 
 
 @pytest.mark.parametrize("variable", ["FORGELOG_KAFKA", "FORGELOG_POSTGRES"])
