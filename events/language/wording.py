@@ -9,13 +9,17 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from events.language.bounds import TEXT_PATTERN
 from events.language.common import ID_PATTERN, PROJECT_PATTERN, FieldError, shown
+from events.language.refusals import refusals_of
 
 WHOLE = "(body)"
 """The field of an error about the message as a whole."""
+
+_MOST_TOLD = 5
+"""Problems that one line names."""
 
 _ID_HINT = "use 1 to 128 lower-case letters, digits, '.', '_' and '-'; start and end with a letter or digit"
 
@@ -155,6 +159,14 @@ def field_error(item: Mapping[str, Any], model: type[BaseModel]) -> FieldError:
     if is_key:
         problem = f"key {problem}"
     return FieldError(field=path_of(place[:-1] if is_key else place), problem=problem, hint=hint)
+
+
+def told(error: ValidationError) -> str:
+    """The first things that are wrong with a value, by field, on one line."""
+    found = refusals_of(error)
+    errors = [field_error(item, BaseModel) for item in found[:_MOST_TOLD]]
+    lines = [each.problem if each.field == WHOLE else f"{each.field}: {each.problem}" for each in errors]
+    return "; ".join(lines) + (f" (and {len(found) - len(lines)} more)" if len(found) > len(lines) else "")
 
 
 def path_of(place: tuple[Any, ...]) -> str:

@@ -25,6 +25,7 @@ from events.language.base import Event, Message
 from events.language.bounds import MAX_ATTRIBUTE_BYTES, REPLACEMENT, TIME_MAX, TIME_MIN, mended
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
 from events.language.registry import event_type, lookup, newest, upcast
+from events.language.wording import told
 from events.log.envelope import Meta, Position, Recorded
 from events.log.records import Headers, Record
 
@@ -328,7 +329,8 @@ def decode_event(type_name: str, value: bytes, at: Position | Raw) -> Message:
         position = at.position if isinstance(at, Raw) else at
         if isinstance(error, ValidationError) and (found := _with_replacements(type_name, value, position)) is not None:
             return found
-        raise Undecodable(f"{position}: {type_name} does not decode: {error}") from error
+        why = told(error) if isinstance(error, ValidationError) else error
+        raise Undecodable(f"{position}: {type_name} does not decode: {why}") from error
     if isinstance(at, Damage):
         raise Undecodable(at.problem)
     raise UnknownType(type_name, at.position if isinstance(at, Raw) else at)

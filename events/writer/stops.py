@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
+from events.language.wording import told
 from events.log.envelope import Position
 from events.log.repairs import Repair
 from events.log.wire import Raw, Undecodable
@@ -79,14 +82,15 @@ class Stops:
         `doing`: what the place was doing; also stands for a record that has neither type nor id.
         """
         expected = isinstance(error, Undecodable)
-        cause = str(error) if expected else f"{type(error).__name__}: {error}"
+        what = told(error) if isinstance(error, ValidationError) else str(error)
+        cause = what if expected else f"{type(error).__name__}: {what}"
         position = raw.position if raw is not None else at or Position(place.replace(" ", "-"), 0, 0)
         cause = " ".join(cause.removeprefix(f"{position}: ").split())[:MOST_CAUSE]
-        what = (_named(raw) if raw is not None else "") or doing or "no event"
+        record = (_named(raw) if raw is not None else "") or doing or "no event"
         known = self._all.get(place)
         since = known.since if known is not None and known.position == position else datetime.now(UTC)
         skips = raw is not None if skippable is None else skippable
-        stop = Stop(place, position, skips, what, cause, since, number, kind)
+        stop = Stop(place, position, skips, record, cause, since, number, kind)
         if known is None:
             self._log.error("%s stopped %s", place, stop.text, exc_info=None if expected else error)
         self._all[place] = stop

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from events.language.experiments.registry.models import TensorSpec
+from events.language.wording import told
 from forgelog.serve.limited import LimitedPool, Overrun
 from forgelog.serve.problems import Fault, NotServable, NotServableHere, ServingError
 from forgelog.serve.runtimes.python import as_tensors
@@ -90,5 +91,6 @@ def read(source: str, name: str, declared: str) -> Script | None:
     try:
         tensors = of_signature([TensorSpec.model_validate(each) for each in specs])
     except (ValidationError, TypeError) as error:
-        raise NotServable(f"processing: {declared} should be a list of name, type and shape: {error}") from None
+        why = told(error) if isinstance(error, ValidationError) else error
+        raise NotServable(f"processing: {declared} should be a list of name, type and shape: {why}") from None
     return Script(function, name, tensors)

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from events.language.deployments.serving import RuntimeSettings, ServedModel
 from events.language.experiments.registry.models import TensorSpec
+from events.language.wording import told
 from forgelog.serve.problems import SIGN, Fault, NotServable, NotServableHere, ServingError
 from forgelog.serve.runtimes.base import LoadedModel, ModelFiles, counts_rows
 from forgelog.serve.schema import TensorSchema, of_signature
@@ -106,4 +107,5 @@ def _declared(model: Any, name: str) -> tuple[TensorSpec, ...]:
     try:
         return tuple(TensorSpec.model_validate(each) for each in getattr(model, name, ()))
     except (ValidationError, TypeError) as error:
-        raise NotServable(f"{type(model).__name__}.{name} should be a list of name, type and shape: {error}") from None
+        why = told(error) if isinstance(error, ValidationError) else error
+        raise NotServable(f"{type(model).__name__}.{name} should be a list of name, type and shape: {why}") from None

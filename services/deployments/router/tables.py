@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from events.language.deployments.routing import RoutedReplica, RoutingTable
+from events.language.wording import told
 from events.log.positions import Place, ReaderPosition
 
 log = logging.getLogger("forgelog.router")
@@ -56,7 +57,8 @@ class Tables:
                 else:
                     self._put(RoutingTable.model_validate_json(path.read_bytes()))
             except (OSError, ValueError, TypeError, ValidationError) as error:
-                log.warning("%s can't be used; it comes again: %s", path, str(error).partition("\n")[0])
+                why = told(error) if isinstance(error, ValidationError) else str(error).partition("\n")[0]
+                log.warning("%s can't be used; it comes again: %s", path, why)
                 whole = False
         self.position = position if whole else {}
 

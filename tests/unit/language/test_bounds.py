@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -121,6 +122,28 @@ def test_what_is_wrong_otherwise_is_no_event_still() -> None:
     for value in (b'{"job_id":"a\\u0000"}', b"{}", exited("yesterday"), exited("2026-01-01T00:00:00Z", -1), b"\xff"):
         with pytest.raises(Undecodable, match="JobExited does not decode"):
             decode_event(JobExited.type_name(), value, AT)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (b'{"job_id":"a"}', "tasks: is missing"),
+        (b"{}", "job_id: is missing; tasks: is missing"),
+        (exited("yesterday"), "tasks[0].ended_at: 'yesterday' is no time"),
+        (b'{"job_id":"a",', "Invalid JSON: EOF while parsing a value at line 1 column 14"),
+        (b"[]", "a list is not an object"),
+        (b'{"job_id":"a","tasks":[{},{},{}]}', None),
+    ],
+)
+def test_what_is_wrong_names_fields_and_no_page_of_a_library(value: bytes, why: str | None) -> None:
+    with pytest.raises(Undecodable) as raised:
+        decode_event(JobExited.type_name(), value, AT)
+    told = str(raised.value)
+    assert told.startswith(f"{AT}: {JobExited.type_name()} does not decode: {why or 'tasks[0].'}")
+    assert why is None or told.endswith(why)
+    assert why is not None or re.search(r" \(and [0-9]+ more\)$", told)
+    assert "pydantic" not in told
+    assert "\n" not in told
 
 
 def event_of(*headers: tuple[str, bytes]) -> Raw:
