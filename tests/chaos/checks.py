@@ -346,6 +346,8 @@ def dead_letters(log: Log, load: Workload) -> Iterator[str]:
         if not letter.get("fl_reason"):
             yield f"dead letter {origin} has no reason"
     answered = {str(cause.position) for recorded, cause in log.causes if isinstance(recorded.data, CommandRejected)}
+    sent_on = {place: raw.get("fl_forwarded") for place, raw in log.commands.items()}
+    answered |= {origin.decode() for place, origin in sent_on.items() if origin is not None and place in answered}
     for origin, poison in load.poisoned.items():
         if poison.dead and origin not in log.letters:
             yield f"{poison.name} at {origin} is not among the dead letters"
