@@ -7,8 +7,10 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,6 +23,7 @@ from forgelog.embedded.platform import Platform
 from forgelog.embedded.ports import is_free
 from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.router import RouterPlace
+from forgelog.embedded.standing import position_in
 
 _DISK = 2 * 1024**3
 _MEMORY = 1536 * 1024**2
@@ -84,7 +87,7 @@ async def _work(data: Path) -> list[Check]:
     contexts = await platform.contexts(report)
     for each in contexts:
         name = f"{each['context']} service"
-        checks += [Check(name, "failed", f"{place}: {why}", _FIX) for place, why in each["waits"].items()]
+        checks += [Check(name, "failed", f"{place}: {why}", _fix(why, each)) for place, why in each["waits"].items()]
         checks += [Check(name, "note", f"{place}: {why}", _NOTICED) for place, why in each["notices"].items()]
         checks += [
             Check(
@@ -100,6 +103,13 @@ async def _work(data: Path) -> list[Check]:
             checks.append(Check(name, "ok", "does its work" + (f"; records still to be read: {left}" if left else "")))
     checks += [Check(who, "note", how, fix) for who, how, fix in compiled.slower(contexts)]
     return checks
+
+
+def _fix(why: str, context: Mapping[str, Any]) -> str:
+    """What to do about what a context waits for."""
+    if at := position_in(why, context["stopped"]):
+        return f"forgelog repair {at}, then with --skip or --retry"
+    return "forgelog repair" if "`forgelog repair`" in why else _FIX
 
 
 def _last_words(problem: str) -> str:

@@ -1,5 +1,5 @@
-"""Records at which a place stands still while the platform starts: no wait helps, a person has to decide. Must not know
-how services are asked, or how results are shown.
+"""Records at which places stand still: no wait helps, a person has to decide. Must not know how services are asked, or
+how results are shown.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ from forgelog.embedded.process import EmbeddedError
 
 LOOK_SECONDS = 5.0
 """Between two looks. What stands at both is told of: a service may just be trying again."""
+
+
+def position_in(why: str, stopped: Mapping[str, str]) -> str:
+    """Which of the records at which a context has `stopped` is why a place of it waits; empty for none."""
+    return next((at for at in stopped if f"at {at} (" in why), "")
 
 
 class Standing:
