@@ -78,6 +78,7 @@ def up(
             options = Options(Choice(servers), False if servers_only else None, agents)
             await platform.up(options, progress.download, timeout, progress.waiting)
             _say_what_stays(platform)
+            _say_what_lacks(platform)
             if not wait:
                 return
             left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
@@ -97,6 +98,17 @@ def _say_what_stays(platform: Platform) -> None:
             f"the running platform keeps the environment that it was started with; other here: {', '.join(names)}. "
             f"'forgelog down', then 'up', gives it these"
         )
+
+
+def _say_what_lacks(platform: Platform) -> None:
+    """Say that deployments have no router, and how to get it. The rest of the platform runs without."""
+    from forgelog.embedded.router import MISSING, ROUTER, RouterPlace
+
+    wanted, state = platform.folder.read_wanted(), platform.state()
+    if state is not None and any(child.kind == ROUTER for child in state.children):
+        return  # one runs since before Envoy was removed, or says itself what is wrong
+    if wanted is not None and wanted.services and RouterPlace(platform.folder.path).lacks_envoy:
+        render.note(f"{MISSING}. The rest of the platform runs without it")
 
 
 def down(

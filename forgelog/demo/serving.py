@@ -9,6 +9,7 @@ from contextlib import aclosing
 from importlib.util import find_spec
 from typing import Any
 
+from events.process.envoy import installed_envoy
 from forgelog.client.aio import AsyncClient
 from forgelog.demo import train
 from forgelog.demo.data import DATASET
@@ -39,7 +40,7 @@ def missing() -> str:
     if os.environ.get(VARIABLE) == OFF:
         return f"{VARIABLE} is {OFF}, so there is no router"
     lacks = [package for module, package in _MODULES.items() if find_spec(module) is None]
-    if not os.environ.get("FORGELOG_ENVOY") and find_spec("envoy") is None:
+    if not os.environ.get("FORGELOG_ENVOY") and installed_envoy() is None:
         lacks.append("Envoy")
     return f"{', '.join(lacks)} not installed; pip install 'forgelog[serving,sklearn]'" if lacks else ""
 

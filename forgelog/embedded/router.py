@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from events.process.copied import is_copied
+from events.process.envoy import installed_envoy
 from events.process.identity import Identity
 from events.process.listening import stranger
 from events.process.settings import split_address
@@ -51,14 +52,16 @@ class RouterPlace:
         self._folder = folder / "routers"
         self._environment = os.environ if environment is None else environment
         self._address = ""
-        self._told = False
+        self._told = self._found = False
 
     @property
     def wanted(self) -> bool:
-        """Whether there is to be a router. It is logged once if there can't be one."""
+        """Whether there is to be a router. It is logged once if there can't be one. One that runs is not ended when its
+        Envoy is not there for a moment, as when that is installed anew."""
         if not self._asked_for:
             return False
-        if self.possible:
+        if self._found or self.possible:
+            self._found = True
             return True
         if not self._told:
             log.error("%s", MISSING)
@@ -80,7 +83,7 @@ class RouterPlace:
         """Whether there is one as soon as there is a deployment: nobody turned it off, and there is an Envoy."""
         if self._environment.get(VARIABLE, "") == OFF or find_spec("xds") is None:
             return False
-        return bool(self._environment.get("FORGELOG_ENVOY")) or find_spec("envoy") is not None
+        return bool(self._environment.get("FORGELOG_ENVOY")) or installed_envoy() is not None
 
     def address(self) -> str:
         """``host:port``: what was asked for; else the port that it had, unless a stranger has it now. Raises

