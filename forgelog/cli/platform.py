@@ -285,9 +285,23 @@ def _show(report: dict[str, Any]) -> None:
 
 def fares(contexts: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Messages about the contexts' work: why one is not ready, what is behind, and notices."""
+    from forgelog.embedded.standing import position_in, standstills
+
+    contexts = list(contexts)
+    for one in standstills(contexts):
+        yield "\n".join(
+            (
+                f"{one.position} stops {len(one.places)} {'place' if len(one.places) == 1 else 'places'}:",
+                *render.listed(one.places),
+                *render.within(f"{one.record}: {one.cause}" if one.record else one.cause),
+                *render.within(f"to decide: forgelog repair {one.position}, then with --skip or --retry"),
+            )
+        )
     for each in contexts:
         name = each["context"]
         for place, why in each["waits"].items():
+            if position_in(why, each["stopped"]):
+                continue  # said above, once for all that stand there
             yield f"{name} is not ready: {place}: {why}"
         for lag in each["lags"]:
             if lag["left"] and lag["oldest_seconds"] >= BEHIND_SECONDS and not lag["cause"]:

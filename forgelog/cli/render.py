@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from math import isfinite
@@ -177,6 +177,19 @@ def nobody_reads(stream: IO[str]) -> ReaderGone:
     # The interpreter would flush again at exit, and report an error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return ReaderGone()
+
+
+def within(text: str, indent: str = "  ") -> list[str]:
+    """Indented lines of 80 columns, wrapped between words, also where there is no terminal."""
+    lines = textwrap.wrap(
+        text, 80, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace(NO_BREAK, " ") for line in lines]
+
+
+def listed(items: Iterable[str], indent: str = "  ") -> list[str]:
+    """Several on a line, as `within` has them; none is broken."""
+    return within("; ".join(item.replace(" ", NO_BREAK) for item in items), indent)
 
 
 def note(text: str, *, below: str | None = None) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from forgelog.cli.common import OutputOption, platform_settings, run, with_client
 from forgelog.cli.log import CONTEXTS
-from forgelog.cli.render import Format, age_column, column, note, show_data, show_fields, show_rows, write
+from forgelog.cli.render import Format, age_column, column, listed, note, show_data, show_fields, show_rows, write
 from forgelog.errors import ForgelogError, InvalidInput, NotFound, Timeout
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def _list_stopped(output: Format) -> None:
     if not rows:
         note("nothing is stopped")
     for row in rows:
-        show_fields({**row, "places": "; ".join(row["places"]), "skippable": None})
+        show_fields({**row, "places": len(row["places"]), "skippable": None})
+        write("".join(f"{line}\n" for line in listed(row["places"])))
         skip = f"forgelog repair {row['position']} --skip --reason '...'"
         again = f"forgelog repair {row['position']} --retry --reason '...'"
         write(f"then: {f'{skip}, or ' if row['skippable'] else ''}{again}\n\n")
