@@ -65,6 +65,12 @@ class OwnTopic:
         """Up to where the events of a partition that is held are known to be valid."""
         return self._partitions[number].own.known(self._read(tail, number))
 
+    def end_of(self, tail: Tail, place: Place) -> int:
+        """The end of a place of any topic, as far as it is known and has to be read."""
+        if place[0] == self._context and self._dispatcher is None and not self._reads(tail, place):
+            return tail.positions[place].offset
+        return tail.last_known_end(place)
+
     def _read(self, tail: Tail, number: int) -> ReaderPosition:
         return tail.positions.get((self._context, number), ReaderPosition())
 

@@ -145,7 +145,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]
         for place, at in self._tail.positions.items():
             topic = topics.events(place[0])
             if topic in self._handler.foreign:
-                end, cause = self._tail.last_known_end(place), self.stops.cause_of(topic, place[1]) or waits
+                end, cause = self._own.end_of(self._tail, place), self.stops.cause_of(topic, place[1]) or waits
                 yield "events", f"{topic}/{place[1]}", at.offset, end, cause
 
     @property

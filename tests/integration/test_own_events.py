@@ -82,6 +82,18 @@ async def test_behind_what_somebody_else_wrote_they_hear_it_too(at_work: Running
     await until(lambda: at_work.told() == 2)
 
 
+async def test_what_somebody_else_wrote_behind_the_known_end_is_no_lag(at_work: Running, settings: Settings) -> None:
+    async with AIOKafkaProducer(**client_options(settings)) as stranger:
+        for number in range(4):
+            await stranger.send_and_wait(settings.prefix + topics.events("jobs"), b"void", partition=number)
+    lags = [
+        (place, at, end)
+        for kind, place, at, end, _ in at_work.writer.readings()
+        if kind == "events" and place.startswith("events.jobs") and at < end
+    ]
+    assert lags == []
+
+
 async def test_a_partition_that_starts_over_is_ready_soon_and_hears_what_was_said_meanwhile(at_work: Running) -> None:
     await at_work.submit(ONES[0], ZERO)
     await until(lambda: at_work.told() == 1)

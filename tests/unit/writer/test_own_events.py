@@ -202,6 +202,9 @@ class Reader:
         self.paused.discard(place)
         return was
 
+    def last_known_end(self, place: Place) -> int:
+        return 99
+
     def seek(self, place: Place, position: ReaderPosition) -> None:
         self.positions[place] = position
 
@@ -271,3 +274,14 @@ def test_the_known_end_is_noted_once_all_that_is_wanted_was_taken() -> None:
     table.paused()
     assert table.tail.positions["jobs", 0] == (12, EPOCH) == table.topic.known(tail, 0)
     assert table.partition.resume_of(EVENTS, 0) == (12, EPOCH)
+
+
+def test_what_does_not_have_to_be_read_is_no_lag() -> None:
+    """A fetch that was under way has told of a record that somebody wrote behind the known end, for example."""
+    table, submits = Table(), Submits()
+    tail = cast("Tail", table.tail)
+    assert table.topic.end_of(tail, ("jobs", 0)) == BEHIND.offset
+    assert table.topic.end_of(tail, ("jobs", 1)) == 99
+    assert table.topic.end_of(tail, ("resources", 0)) == 99
+    table.partition.appended(submits.to(table.partition, "a"), 12)
+    assert table.topic.end_of(tail, ("jobs", 0)) == 99
