@@ -76,6 +76,14 @@ class WindowStream(Stream[WindowRecord, WindowKey, Stored, WindowRecord]):
             [(*key, chunk.version, *_json(chunk), number) for key, (number, chunk) in newest.items()],
         )
 
+    async def carry(self, db: Db, live: str) -> None:
+        """Copy when each state of a window was stored: from then on its retention counts."""
+        await db.execute(
+            "update windows w set arrival = l.arrival, stored_at = l.stored_at "
+            f"from {live}.windows l where l.version = w.version and l.deployment_id = w.deployment_id "
+            "and l.minute = w.minute and l.revision = w.revision and l.part = w.part"
+        )
+
     async def newest(self, db: Db) -> int:
         number: int = await db.fetchval("select coalesce(max(arrival), 0) from windows")
         return number
