@@ -161,8 +161,10 @@ def field_error(item: Mapping[str, Any], model: type[BaseModel]) -> FieldError:
     return FieldError(field=path_of(place[:-1] if is_key else place), problem=problem, hint=hint)
 
 
-def told(error: ValidationError) -> str:
-    """The first things that are wrong with a value, by field, on one line."""
+def told(error: Exception) -> str:
+    """What an error says: one of pydantic's the first things that are wrong with a value, by field, on one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     found = refusals_of(error)
     errors = [field_error(item, BaseModel) for item in found[:_MOST_TOLD]]
     lines = [each.problem if each.field == WHOLE else f"{each.field}: {each.problem}" for each in errors]

@@ -329,8 +329,7 @@ def decode_event(type_name: str, value: bytes, at: Position | Raw) -> Message:
         position = at.position if isinstance(at, Raw) else at
         if isinstance(error, ValidationError) and (found := _with_replacements(type_name, value, position)) is not None:
             return found
-        why = told(error) if isinstance(error, ValidationError) else error
-        raise Undecodable(f"{position}: {type_name} does not decode: {why}") from error
+        raise Undecodable(f"{position}: {type_name} does not decode: {told(error)}") from error
     if isinstance(at, Damage):
         raise Undecodable(at.problem)
     raise UnknownType(type_name, at.position if isinstance(at, Raw) else at)

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
 from events.language.wording import told
 from events.log.envelope import Position
 from events.log.repairs import Repair
@@ -82,8 +80,7 @@ class Stops:
         `doing`: what the place was doing; also stands for a record that has neither type nor id.
         """
         expected = isinstance(error, Undecodable)
-        what = told(error) if isinstance(error, ValidationError) else str(error)
-        cause = what if expected else f"{type(error).__name__}: {what}"
+        cause = told(error) if expected else f"{type(error).__name__}: {told(error)}"
         position = raw.position if raw is not None else at or Position(place.replace(" ", "-"), 0, 0)
         cause = " ".join(cause.removeprefix(f"{position}: ").split())[:MOST_CAUSE]
         record = (_named(raw) if raw is not None else "") or doing or "no event"

@@ -91,6 +91,5 @@ def read(source: str, name: str, declared: str) -> Script | None:
     try:
         tensors = of_signature([TensorSpec.model_validate(each) for each in specs])
     except (ValidationError, TypeError) as error:
-        why = told(error) if isinstance(error, ValidationError) else error
-        raise NotServable(f"processing: {declared} should be a list of name, type and shape: {why}") from None
+        raise NotServable(f"processing: {declared} should be a list of name, type and shape: {told(error)}") from None
     return Script(function, name, tensors)

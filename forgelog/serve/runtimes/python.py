@@ -107,5 +107,5 @@ def _declared(model: Any, name: str) -> tuple[TensorSpec, ...]:
     try:
         return tuple(TensorSpec.model_validate(each) for each in getattr(model, name, ()))
     except (ValidationError, TypeError) as error:
-        why = told(error) if isinstance(error, ValidationError) else error
-        raise NotServable(f"{type(model).__name__}.{name} should be a list of name, type and shape: {why}") from None
+        which = f"{type(model).__name__}.{name}"
+        raise NotServable(f"{which} should be a list of name, type and shape: {told(error)}") from None

@@ -57,8 +57,7 @@ class Tables:
                 else:
                     self._put(RoutingTable.model_validate_json(path.read_bytes()))
             except (OSError, ValueError, TypeError, ValidationError) as error:
-                why = told(error) if isinstance(error, ValidationError) else str(error).partition("\n")[0]
-                log.warning("%s can't be used; it comes again: %s", path, why)
+                log.warning("%s can't be used; it comes again: %s", path, told(error).partition("\n")[0])
                 whole = False
         self.position = position if whole else {}
 
