@@ -1,9 +1,20 @@
-"""Where the extra `serving` put Envoy's program. Must not import it, nor what a router needs."""
+"""Where the extra `serving` put Envoy's program, and the Envoy that a router's folder tells of. Must not import the
+package, nor what a router needs."""
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import psutil
+
+from events.process.copied import is_copied
+from events.process.identity import Identity
+
+NOTE = "envoy.json"
+"""In a router's folder: which process its Envoy is."""
 
 
 def installed_envoy() -> Path | None:
@@ -14,3 +25,16 @@ def installed_envoy() -> Path | None:
         if (path := Path(folder) / "_bin" / "envoy").is_file():
             return path
     return None
+
+
+def left_envoy(folder: Path) -> tuple[psutil.Process, dict[str, Any]] | None:
+    """The Envoy that a router of this folder has started, if it runs, and the note of it. None also for a copy of a
+    folder: its note is of the original's Envoy."""
+    try:
+        known = json.loads((folder / NOTE).read_bytes())
+        if "place" in known and is_copied(known["place"], folder):  # an earlier version noted none
+            return None
+        process = Identity(known["pid"], known["started"]).process()
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+    return None if process is None else (process, known)

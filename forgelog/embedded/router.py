@@ -7,7 +7,6 @@ that there is one by a file: looking at it costs the supervisor next to nothing.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -16,9 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from events.process.copied import is_copied
-from events.process.envoy import installed_envoy
-from events.process.identity import Identity
+from events.process.envoy import installed_envoy, left_envoy
 from events.process.listening import stranger
 from events.process.settings import split_address
 from forgelog.embedded.ports import free_port, hold
@@ -120,21 +117,17 @@ class RouterPlace:
     def end_envoy(self) -> None:
         """End the Envoy that a router left: one that was ended before it was at work, or killed, lets it serve on.
         Blocks."""
+        left = left_envoy(self._folder / "router-0")
+        if left is None:
+            return  # as a rule: a router ends its own
         try:
-            folder = self._folder / "router-0"
-            known = json.loads((folder / "envoy.json").read_bytes())
-            if "place" in known and is_copied(known["place"], folder):
-                return  # it is our original's
-            process = Identity(known["pid"], known["started"]).process()
-            if process is None:
-                return
-            process.terminate()
+            left[0].terminate()
             try:
-                process.wait(_END_SECONDS)
+                left[0].wait(_END_SECONDS)
             except psutil.TimeoutExpired:
-                process.kill()
-        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-            return  # there is none, as a rule: a router ends its own
+                left[0].kill()
+        except (OSError, psutil.Error):
+            return  # it has ended meanwhile, or can't be
 
     async def answers(self) -> bool:
         """Whether it takes connections: Envoy listens once it knows its routes."""

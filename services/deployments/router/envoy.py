@@ -17,8 +17,8 @@ from urllib.parse import quote
 import httpx
 import psutil
 
-from events.process.copied import is_copied, place_of
-from events.process.envoy import installed_envoy
+from events.process.copied import place_of
+from events.process.envoy import NOTE, installed_envoy, left_envoy
 from events.process.identity import Identity
 from services.deployments.router.bootstrap import ADMIN_SOCKET, bootstrap
 from services.deployments.router.config import Config, socket_path
@@ -162,7 +162,7 @@ class Envoy:
 
     @property
     def _kept(self) -> Path:
-        return self._folder / "envoy.json"
+        return self._folder / NOTE
 
     @property
     def _log(self) -> Path:
@@ -185,15 +185,9 @@ class Envoy:
 
     def _left_running(self) -> psutil.Process | None:
         """The Envoy that an earlier companion started, if it still fits; one that does not is ended."""
-        try:
-            known = json.loads(self._kept.read_bytes())
-            if "place" in known and is_copied(known["place"], self._kept.parent):
-                return None  # it is that of a router whose folder ours is a copy of
-            process = Identity(known["pid"], known["started"]).process()
-        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        if (left := left_envoy(self._folder)) is None:
             return None
-        if process is None:
-            return None
+        process, known = left
         if known.get("plan") == self._plan()[1]:
             return process
         log.info("the Envoy that runs, %d, was started otherwise: it is ended", process.pid)
@@ -218,7 +212,7 @@ class Envoy:
             )
         self.starts += 1
         self._process = process = psutil.Process(self._child.pid)
-        known = {**asdict(Identity.of(process.pid)), "plan": plan, "place": place_of(self._kept.parent)}
+        known = {**asdict(Identity.of(process.pid)), "plan": plan, "place": place_of(self._folder)}
         self._kept.write_text(json.dumps(known))
 
     async def _ended(self) -> str:
