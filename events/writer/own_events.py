@@ -81,14 +81,16 @@ class OwnEvents:
             self.reread()
         return self.end
 
+    def _is_valid_behind(self, read: ReaderPosition) -> bool:
+        return read.epoch == self._epoch >= 0 and self._follows_from <= read.offset <= self.end
+
     def known(self, read: ReaderPosition) -> ReaderPosition:
         """Up to where the validity of the partition's records is known. `read`: up to where they were read."""
-        follows = read.epoch == self._epoch >= 0 and self._follows_from <= read.offset <= self.end
-        return ReaderPosition(self.end, self._epoch) if follows else read
+        return ReaderPosition(self.end, self._epoch) if self._is_valid_behind(read) else read
 
     def spares_reading(self, read: ReaderPosition) -> bool:
         """Whether nothing behind `read` needs to be read: it is valid, and `take` gives what of it is wanted."""
-        return read.epoch == self._epoch >= 0 and max(self._follows_from, self._kept_from) <= read.offset <= self.end
+        return self._kept_from <= read.offset and self._is_valid_behind(read)
 
     def has(self, read: ReaderPosition) -> bool:
         """Whether `take` gives anything."""

@@ -43,6 +43,8 @@ class OwnTopic:
     ) -> None:
         self._context = context
         self._topic = topics.events(context)
+        self._reacts = self._topic in handler.foreign
+        """Whether a decider reacts to the topic."""
         self._handler = handler
         self._assignment = assignment
         self._partitions = partitions
@@ -84,22 +86,24 @@ class OwnTopic:
         notes = time.monotonic() >= self._note_at
         if notes:
             self._note_at = time.monotonic() + NOTED_EVERY
-        for place in [place for place in tail.positions if place[0] == self._context]:
+        for place in self._places(tail):
             if self._reads(tail, place):
                 resumed = tail.resume(place) or resumed
                 continue
             tail.pause(place)
             if notes and (partition := self._partitions.get(place[1])) is not None:
                 self._note(tail, place, partition)
-        return resumed and self._topic in self._handler.foreign
+        return resumed and self._reacts
+
+    def _places(self, tail: Tail) -> list[Place]:
+        return [place for place in tail.positions if place[0] == self._context]
 
     def _reads(self, tail: Tail, place: Place) -> bool:
-        reacts = self._topic in self._handler.foreign
         if self._handler.stops or self._handler.foreign <= {self._topic}:
-            return reacts or place[1] in self._assignment.assigned
+            return self._reacts or place[1] in self._assignment.assigned
         partition = self._partitions.get(place[1])
         if partition is None or self._assignment.targets:
-            return reacts
+            return self._reacts
         return not partition.own.spares_reading(tail.positions[place])
 
     def _note(self, tail: Tail, place: Place, partition: Partition) -> None:
@@ -108,14 +112,12 @@ class OwnTopic:
         if position.offset == tail.positions[place].offset:
             return
         tail.seek(place, position)
-        if self._topic in self._handler.foreign:
+        if self._reacts:
             for each in self._partitions.values():
                 each.passed(self._topic, place[1], position)
 
     def _for_orders(self, tail: Tail, dispatcher: Dispatcher) -> None:
         """Read without a pause, unless too much waits to be ordered."""
-        routed = self._topic in self._handler.foreign
-        for place in tail.positions:
-            if place[0] == self._context:
-                reads = not dispatcher.full(place[1]) and (routed or place[1] in self._partitions)
-                (tail.resume if reads else tail.pause)(place)
+        for place in self._places(tail):
+            reads = not dispatcher.full(place[1]) and (self._reacts or place[1] in self._partitions)
+            (tail.resume if reads else tail.pause)(place)

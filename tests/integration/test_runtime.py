@@ -401,10 +401,15 @@ class LongFetches:
         return [raw.value for raw in found]
 
 
-@pytest.fixture
-async def fetching(prepared: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LongFetches]:
+def fetch_for_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So long do fetches of patient tails wait at the broker."""
     ten_minutes = {**PATIENT, "fetch_max_wait_ms": 600_000, "request_timeout_ms": 700_000}
     monkeypatch.setattr("events.log.tail._FIXED", ten_minutes)
+
+
+@pytest.fixture
+async def fetching(prepared: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LongFetches]:
+    fetch_for_ten_minutes(monkeypatch)
     producer = AIOKafkaProducer(**client_options(prepared))
     await producer.start()
     try:
