@@ -62,21 +62,24 @@ def repair(
 async def stopped(client: AsyncClient) -> list[dict[str, Any]]:
     """All stops of every context, by record: its position, its type and id, the cause, and the stopped places."""
     found: dict[str, dict[str, Any]] = {}
-    for context in CONTEXTS:
-        for stop in (await client.log.status(context)).get("stopped", ()):
-            known = found.setdefault(
-                stop["position"],
-                {
-                    "position": stop["position"],
-                    "record": stop["record"],
-                    "cause": stop["cause"],
-                    "since": stop["since"],
-                    "skippable": stop["skippable"],
-                    "places": [],
-                },
-            )
-            known["places"].append(stop["place"])
+    for stop in await _stops(client):
+        known = found.setdefault(
+            stop["position"],
+            {
+                "position": stop["position"],
+                "record": stop["record"],
+                "cause": stop["cause"],
+                "since": stop["since"],
+                "skippable": stop["skippable"],
+                "places": [],
+            },
+        )
+        known["places"].append(stop["place"])
     return list(found.values())
+
+
+async def _stops(client: AsyncClient) -> list[Any]:
+    return [stop for context in CONTEXTS for stop in (await client.log.status(context)).get("stopped", ())]
 
 
 def _list_stopped(output: Format) -> None:
@@ -118,12 +121,12 @@ def _decide(position: str, *, skip: bool, reason: str, output: Format) -> None:
 
         settings = platform_settings()
         async with AsyncClient() as client:
-            standing = [row for row in await stopped(client) if row["position"] == str(at)]
+            standing = [stop for stop in await _stops(client) if stop["position"] == str(at)]
             if not standing:
                 raise NotFound(f"nothing is stopped at {at}; `forgelog repair` lists all stops")
             if skip and not standing[0]["skippable"]:
                 raise InvalidInput(f"no single record is the cause at {at}; fix the cause, then --retry")
-            before = await _standing(client, at)
+            before = {stop["place"]: stop["since"] for stop in standing}
             if skip:
                 decision = await repairing.skip(settings, await _look(at), reason, getpass.getuser())
             else:
@@ -140,7 +143,7 @@ def _decide(position: str, *, skip: bool, reason: str, output: Format) -> None:
             "decision": "skipped" if skip else "tried again",
             "last": f"{at.topic}/{at.partition}@{decision.last}",
             "reason": reason,
-            "places": standing[0]["places"],
+            "places": list(before),
         }
 
     done = run(work)
@@ -152,8 +155,7 @@ def _decide(position: str, *, skip: bool, reason: str, output: Format) -> None:
 
 async def _standing(client: AsyncClient, at: Position) -> dict[str, Any]:
     """The places that are stopped at a record, each with the time since when."""
-    stops = [stop for context in CONTEXTS for stop in (await client.log.status(context)).get("stopped", ())]
-    return {stop["place"]: stop["since"] for stop in stops if stop["position"] == str(at)}
+    return {stop["place"]: stop["since"] for stop in await _stops(client) if stop["position"] == str(at)}
 
 
 async def _gone(client: AsyncClient, at: Position, before: Mapping[str, Any], skip: bool) -> tuple[list[str], bool]:
