@@ -22,7 +22,7 @@ def trust(router: Router) -> ssl.SSLContext:
     if router.own:
         # It is on this machine, and its user was found to be ours; its certificate names what others call it by, and
         # may be one that nobody here knows. Without TLS it is asked just so.
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
     file, directory = os.environ.get(FILE), os.environ.get(DIRECTORY)
