@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from forgelog.cli import render
+from forgelog.embedded.process import last_line
 from forgelog.embedded.waiting import awaited, restarts_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class UpProgress(AbstractContextManager["UpProgress"]):
         before = self._restarts if self._restarts is not None else now
         for child in state.children:
             if child.restarts > before.get(child.name, 0):
-                why = child.problem.splitlines()[-1].strip() if child.problem else f"see {child.log}"
+                why = last_line(child.problem) or f"see {child.log}"
                 render.note(f"{child.name} has failed ({child.last_exit or 'not started'}), and is tried again: {why}")
         self._restarts = now
 

@@ -21,7 +21,7 @@ from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import Folder
 from forgelog.embedded.platform import Platform
 from forgelog.embedded.ports import is_free
-from forgelog.embedded.process import EmbeddedError
+from forgelog.embedded.process import EmbeddedError, last_line
 from forgelog.embedded.router import RouterPlace
 from forgelog.embedded.standing import position_in
 
@@ -77,7 +77,12 @@ async def _work(data: Path) -> list[Check]:
     if report["state"] == "down":
         return []
     checks = [
-        Check(child["name"], "failed", f"{child['state']}: {_last_words(child['problem'])}", f"see {child['log']}")
+        Check(
+            child["name"],
+            "failed",
+            f"{child['state']}: {_why(child)}",
+            f"see {child['log']}",
+        )
         for child in report["children"]
         if child["state"] in ("frozen", "restarting", "held", "stopped")
         or (child["state"] == "not_ready" and child["kind"] == "server")
@@ -105,16 +110,15 @@ async def _work(data: Path) -> list[Check]:
     return checks
 
 
+def _why(child: Mapping[str, Any]) -> str:
+    return last_line(child["problem"]) or "no reason is known"
+
+
 def _fix(why: str, context: Mapping[str, Any]) -> str:
     """What to do about what a context waits for."""
     if at := position_in(why, context["stopped"]):
         return f"forgelog repair {at}, then with --skip or --retry"
     return "forgelog repair" if "`forgelog repair`" in why else _FIX
-
-
-def _last_words(problem: str) -> str:
-    """Of what a process wrote before it ended: a table's cell has a line."""
-    return problem.splitlines()[-1].strip() if problem else "no reason is known"
 
 
 def settings_of(data: Path | None) -> Settings:

@@ -243,6 +243,11 @@ async def wait_ready(child: Child, ready: Callable[[], Awaitable[bool]], seconds
         await asyncio.sleep(POLL)
 
 
+def last_line(problem: str) -> str:
+    """Of what a process wrote before it ended, as `log_tail` gives it; empty for nothing."""
+    return problem.splitlines()[-1].strip() if problem else ""
+
+
 def log_tail(log: Path, lines: int = 12) -> str:
     """The end of a log, for an error's text. A line that comes again and again, at each start, counts once."""
     try:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from forgelog.embedded.layout import ChildState, PlatformState, Wanted
-from forgelog.embedded.process import exit_of
+from forgelog.embedded.process import exit_of, last_line
 from forgelog.embedded.router import ROUTER
 
 FAILED_SECONDS = 120.0
@@ -65,7 +65,7 @@ def refused(children: Iterable[ChildState]) -> str:
     down = [child for child in children if not child.up]
     if [child.kind for child in down] != [ROUTER] or down[0].last_exit != exit_of(os.EX_CONFIG):
         return ""
-    return down[0].problem.splitlines()[-1].strip() if down[0].problem else f"see {down[0].log}"
+    return last_line(down[0].problem) or f"see {down[0].log}"
 
 
 def awaited(children: Iterable[ChildState]) -> list[str]:
