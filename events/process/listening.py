@@ -1,15 +1,18 @@
-"""Which user's program listens on a port of this machine. A server is away for a moment when it starts or crashes, and
-every user may take its port then: what is secret goes to no program of another user's.
+"""Which user's program listens on a port of this machine, and why a server of ours can't listen there. A server is away
+for a moment when it starts or crashes, and every user may take its port then: what is secret goes to no program of
+another user's.
 
-Linux tells; elsewhere nothing is known, and nobody is suspected.
+Linux tells whose program listens; elsewhere nothing is known, and nobody is suspected.
 """
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import pwd
 import re
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -33,6 +36,37 @@ def stranger(host: str, port: int, ours: Iterable[int] = ()) -> str:
     """
     known = {0, os.geteuid(), *ours}
     return next((user_name(user) for user in sorted(listeners(host, port)) if user not in known), "")
+
+
+def cannot_listen(host: str, port: int, *, shared: bool = False) -> str:
+    """Why no server can listen there now, and what to do; empty if one can. It tries. `host`: an IP address, or
+    ``localhost`` for 127.0.0.1. `shared`: servers of this user that say so have the port together (SO_REUSEPORT)."""
+    if not port:
+        return "has port 0; give one that clients can know, such as 7080"
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return "names a host; give an IP address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+    try:
+        with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            # As the servers do: a port whose last connections are in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            probe.bind((str(address), port))
+            probe.listen(1)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return "another program listens on its port; end that program, or give another port"
+        if error.errno == errno.EACCES:
+            return "its port is for root's programs only; give one from 1024 on, such as 7080"
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return (
+                "names an address that this machine does not have; give one of this machine, such as 127.0.0.1, or "
+                "0.0.0.0 for all of them"
+            )
+        return f"can't be listened on: {error.strerror}; give another address"
+    return ""
 
 
 def listeners(host: str, port: int, tables: Iterable[Path] = TABLES) -> set[int]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -103,6 +104,7 @@ class Platform:
         see_contexts(self.folder, running=self.supervised)
         if not self.supervised:
             refuse_lost_log(self.folder, self.settings)
+            RouterPlace(self.folder.path).refuse_address()
         self.folder.make()
         self._make_keys()
         wanted = await self._choose(options or Options())
@@ -364,11 +366,9 @@ def _report(child: ChildState, supervised: bool) -> dict[str, Any]:
     rss: int | None = None
     frozen = False
     if process is not None:
-        try:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             frozen = process.status() == psutil.STATUS_STOPPED
             rss = process.memory_info().rss + sum(_own(each) for each in process.children(recursive=False))
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            rss = None
     word = child.state
     if process is None and child.state in ("ready", "running", "not_ready", "starting", "stopping"):
         word = "stopped" if not supervised else child.state

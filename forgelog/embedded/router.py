@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from events.process.envoy import installed_envoy, left_envoy
-from events.process.listening import stranger
+from events.process.listening import cannot_listen, stranger
 from events.process.settings import split_address
 from forgelog.embedded.ports import free_port, hold
 from forgelog.embedded.process import EmbeddedError, answers, refuse_strangers, write_atomically
@@ -92,6 +92,16 @@ class RouterPlace:
             except ValueError as error:
                 raise EmbeddedError(f"{VARIABLE}: {error}") from None
         return self._address
+
+    def refuse_address(self) -> None:
+        """That no router can listen where the variable says. Said before anything starts: the router's own words come
+        minutes later. Raises EmbeddedError."""
+        asked = self._environment.get(VARIABLE, "")
+        if asked in ("", OFF):
+            return
+        # A router that an earlier supervisor left has the port, and shares it.
+        if problem := cannot_listen(*split_address(self.address()), shared=True):
+            raise EmbeddedError(f"{VARIABLE}: {problem}")
 
     def _port(self) -> int:
         path = self._folder / "port"

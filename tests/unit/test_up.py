@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -206,6 +207,25 @@ def test_a_supervisor_is_told_whole_paths_and_a_later_up_with_the_same_changes_n
             assert changed_since_start(identity, os.environ) == ["FORGELOG_ROUTER_CERT"]
         finally:
             supervisor.kill()
+
+
+@pytest.mark.parametrize(
+    ("listen", "problem"),
+    [
+        ("127.0.0.1:notaport", "is not host:port"),
+        ("127.0.0.1:0", "has port 0"),
+        ("203.0.113.7:7080", "names an address that this machine does not have"),
+        ("127.0.0.1:{}", "another program listens on its port"),
+    ],
+)
+async def test_a_routers_address_is_looked_at_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listen: str, problem: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("FORGELOG_ROUTER_LISTEN", listen.format(server.getsockname()[1]))
+        with pytest.raises(EmbeddedError, match=f"FORGELOG_ROUTER_LISTEN: {problem}"):
+            await Platform(tmp_path / "data").up()
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("variable", ["FORGELOG_KAFKA", "FORGELOG_POSTGRES"])

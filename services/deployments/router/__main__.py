@@ -26,7 +26,7 @@ from events.process.settings import Settings, SettingsError
 from events.process.tasks import run_together
 from services.deployments.router.access_log import AccessLog
 from services.deployments.router.certificate import read_certificate
-from services.deployments.router.config import Config, load
+from services.deployments.router.config import Config, check_listening, load
 from services.deployments.router.envoy import Envoy, EnvoyError, find
 from services.deployments.router.listeners import LOG_FILE
 from services.deployments.router.spool import Spool
@@ -82,6 +82,7 @@ def told() -> tuple[Settings, Config]:
     config = load(settings, os.environ)
     find(config.envoy)
     read_certificate(config)
+    check_listening(config)
     return settings, config
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from events.process.hostnames import called, local_only, plain_hostname
+from events.process.listening import cannot_listen
 from events.process.settings import Settings, SettingsError, host_names, split_address
 
 LISTEN = "127.0.0.1:7080"
@@ -76,6 +77,13 @@ def load(settings: Settings, environment: Mapping[str, str]) -> Config:
         collector=settings.otlp_endpoint or "",
         envoy=environment.get("FORGELOG_ENVOY", ""),
     )
+
+
+def check_listening(config: Config) -> None:
+    """That Envoy can listen where the router is to listen. Envoy itself would only write it to its own log. Routers of
+    one user may share a port. Raises SettingsError."""
+    if problem := cannot_listen(config.host, config.port, shared=True):
+        raise SettingsError(f"FORGELOG_ROUTER_LISTEN: {problem}")
 
 
 def socket_path(folder: Path, name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from events.process.listening import listeners, stranger
+from events.process.listening import cannot_listen, listeners, stranger
 from tests.squatter import NOBODY, squatter
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -71,3 +71,32 @@ def test_another_users_program_is_one_unless_it_is_expected() -> None:
         assert stranger("localhost", port) == "nobody"
         assert stranger("127.0.0.1", port, ours=[NOBODY]) == ""
     assert stranger("127.0.0.1", port) == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "told"),
+    [
+        ("127.0.0.1", 0, "has port 0"),
+        ("models.example", 7080, "names a host; give an IP address of this machine"),
+        ("203.0.113.7", 7080, "names an address that this machine does not have"),
+        ("2001:db8::7", 7080, "names an address that this machine does not have"),
+    ],
+)
+def test_where_nothing_can_listen_is_told_with_what_to_do(host: str, port: int, told: str) -> None:
+    assert cannot_listen(host, port).startswith(told)
+
+
+def test_a_port_of_another_program_is_told_and_one_that_is_shared_is_not() -> None:
+    taken = "another program listens on its port; end that program, or give another port"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert [cannot_listen(host, port, shared=True) for host in ("127.0.0.1", "localhost", "0.0.0.0")] == [taken] * 3
+    assert cannot_listen("127.0.0.1", port) == ""
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as server:
+        port = server.getsockname()[1]
+        assert [cannot_listen("127.0.0.1", port, shared=shared) for shared in (True, False)] == ["", taken]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may listen on every port")
+def test_a_port_of_roots_is_told() -> None:
+    assert "give one from 1024 on" in cannot_listen("127.0.0.1", 80)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from events.process.settings import Settings, SettingsError
-from services.deployments.router.config import load
+from services.deployments.router.config import check_listening, load
 from services.deployments.router.envoy import EnvoyError, find
 
 
@@ -63,6 +64,14 @@ def test_what_is_wrong_is_named(variable: str, value: str, words: str) -> None:
     said = loaded(**{variable: value})
     assert said.startswith(variable)
     assert words in said
+
+
+def test_a_router_that_could_not_listen_says_so_itself() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config = load(Settings.load(), {"FORGELOG_ROUTER_LISTEN": f"127.0.0.1:{server.getsockname()[1]}"})
+        with pytest.raises(SettingsError, match="FORGELOG_ROUTER_LISTEN: another program listens on its port"):
+            check_listening(config)
+    check_listening(config)
 
 
 def test_a_missing_envoy_is_named_with_the_two_ways_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
