@@ -43,8 +43,13 @@ NameArgument = Annotated[
 ColumnArgument = Annotated[
     str,
     typer.Argument(
-        metavar="DATASET[.COLUMN]", help="A dataset, or one of its columns.", autocompletion=complete.pipeline_datasets
+        metavar="DATASET[.COLUMN]",
+        help="A dataset, or one of its columns; or a path or URL, whose dots are its own.",
+        autocompletion=complete.pipeline_datasets,
     ),
+]
+ColumnOption = Annotated[
+    str, typer.Option("--column", metavar="NAME", help="Only of this column; dots in DATASET are its own then.")
 ]
 
 datasets = typer.Typer(no_args_is_help=True, help="Datasets that pipelines make: versions, contracts, rules.")
@@ -55,6 +60,7 @@ def lineage(
     up: Annotated[bool, typer.Option("--up", help="Only what it is computed from.")] = False,
     down: Annotated[bool, typer.Option("--down", help="Only what is computed from it.")] = False,
     columns: Annotated[bool, typer.Option("--columns", help="Follow every column.")] = False,
+    of_column: ColumnOption = "",
     version: Annotated[
         int, typer.Option("--version", min=0, help="Begin at this version, and say exactly what it came from.")
     ] = 0,
@@ -66,7 +72,7 @@ def lineage(
     direction = direction_of(up, down)
 
     async def work(client: AsyncClient) -> Answer:
-        name, named = _split(what, client.project)
+        name, named = (what, of_column) if of_column else _split(what, client.project)
         return await client.pipeline_data.lineage(
             name, named, version=version, direction=direction, depth=depth, columns=columns, at=moment(at)
         )
@@ -76,12 +82,16 @@ def lineage(
 
 
 def impact(
-    what: ColumnArgument, depth: DepthOption = 10, at: AtOption = None, output: OutputOption = Format.TABLE
+    what: ColumnArgument,
+    of_column: ColumnOption = "",
+    depth: DepthOption = 10,
+    at: AtOption = None,
+    output: OutputOption = Format.TABLE,
 ) -> None:
     """Show what a change of a dataset or of a column reaches, by columns."""
 
     async def work(client: AsyncClient) -> Answer:
-        name, named = _split(what, client.project)
+        name, named = (what, of_column) if of_column else _split(what, client.project)
         return await client.pipeline_data.impact(name, named, depth=depth, at=moment(at))
 
     found = with_client(work)
@@ -125,10 +135,13 @@ def _result(row: Any) -> str:
 
 
 def _split(what: str, project: str) -> tuple[str, str]:
-    """A dataset's name, or its id with the ending of the project's ids, and a column: what stands behind the dot."""
+    """A dataset's name, or its id with the ending of the project's ids, and a column: what stands behind the dot. A
+    path or a URL is a dataset as a whole."""
     from events.language.common import DEFAULT_PROJECT
     from events.log.ids import id_ending
 
+    if "/" in what:
+        return what, ""
     name, _, column = what.partition(".")
     ending = id_ending(project or DEFAULT_PROJECT)
     if not ending or f".{column}".partition(ending)[0]:

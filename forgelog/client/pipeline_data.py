@@ -27,8 +27,8 @@ CONTEXT = "pipelines"
 class AsyncPipelineData(Namespace):
     """Datasets of pipelines: `forgelog.pipelines.v1.DatasetQueries`, and the commands on them.
 
-    A `name` is a dataset's name in the client's project, or its id. What is written to a place that has no name is a
-    dataset too; `list` shows its name.
+    A `name` is a dataset's name in the client's project, or its id. What lies in a place that has no name is a dataset
+    too: its `name` is the path or URL, as `lineage` shows it and with a slash in it, or the one that `list` shows.
     """
 
     @property
@@ -222,9 +222,13 @@ class AsyncPipelineData(Namespace):
 
 
 def dataset_id(name: str, project: str) -> str:
-    """The id of a dataset that is named by its name in a project, or by its id. Raises `InvalidInput`."""
+    """The id of a dataset that is named by its name in a project, by its id, or by its place: a path or URL, with a
+    slash. Raises `InvalidInput`."""
+    from events.language.pipelines.commits import place_label
     from events.log.ids import named_id
 
     if not name:
         raise InvalidInput("name: is empty; give a dataset's name")
+    if "/" in name:
+        return named_id(place_label(name), project)
     return name if "." in name else named_id(name, project)

@@ -61,6 +61,9 @@ async def test_a_manifest_says_what_versions_must_be(platform: Cluster, client: 
     assert "line 6, column 29: rules.0.type: 'rang' is none of completeness" in wrong.stderr
 
 
+KM = {"name": "km", "type": "DOUBLE"}
+
+
 async def test_lineage_is_followed_both_ways_and_as_it_was(
     platform: Cluster, client: AsyncClient, tmp_path: Path
 ) -> None:
@@ -110,6 +113,12 @@ async def test_lineage_is_followed_both_ways_and_as_it_was(
     assert {node["column"] for node in json.loads(shown.stdout)["nodes"]} == {"fare", "amount"}
     table = await platform.command(tmp_path, "pipeline", "impact", "taxi-clean.fare")
     assert "taxi-revenue.total" in table.stdout
+    file = [{"name": "rows", "location": "/data.v1/taxi.csv"}]
+    distance = {"columns": edges("km<rows.km"), "tables": ["rows"]}
+    await data.record_lineage("taxi-distance", job="cron/distance", inputs=file, lineage=distance, columns=[KM])
+    for words in (["lineage", "/data.v1/taxi.csv", "--down"], ["impact", "/data.v1/taxi.csv", "--column", "km"]):
+        reached = await platform.command(tmp_path, "pipeline", *words)
+        assert "taxi-distance" in reached.stdout, reached.stderr
     with pytest.raises(Refused, match="has no column 'far'; it has: fare, tip"):
         await data.lineage("taxi-clean", "far")
     with pytest.raises(NotFound, match="taxi-nowhere"):
