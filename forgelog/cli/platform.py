@@ -80,6 +80,7 @@ def up(
             _say_what_stays(platform)
             _say_what_lacks(platform)
             if not wait:
+                await _say_what_fails(platform)
                 return
             left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
             state = await platform.wait(left, progress.children)
@@ -109,6 +110,17 @@ def _say_what_lacks(platform: Platform) -> None:
         return  # one runs since before Envoy was removed, or says itself what is wrong
     if wanted is not None and wanted.services and RouterPlace(platform.folder.path).lacks_envoy:
         render.note(f"{MISSING}. The rest of the platform runs without it")
+
+
+async def _say_what_fails(platform: Platform) -> None:
+    """Say what is wrong already with a platform that nobody waits for."""
+    from forgelog.embedded.waiting import not_up_already
+
+    state = platform.state()
+    if state is not None and (told := not_up_already(state)):
+        render.note(told)
+    for line in stops(await platform.contexts(platform.report())):
+        render.note(line)
 
 
 def down(
@@ -285,18 +297,10 @@ def _show(report: dict[str, Any]) -> None:
 
 def fares(contexts: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Messages about the contexts' work: why one is not ready, what is behind, and notices."""
-    from forgelog.embedded.standing import position_in, standstills
+    from forgelog.embedded.standing import position_in
 
     contexts = list(contexts)
-    for one in standstills(contexts):
-        yield "\n".join(
-            (
-                f"{one.position} stops {len(one.places)} {'place' if len(one.places) == 1 else 'places'}:",
-                *render.listed(one.places),
-                *render.within(f"{one.record}: {one.cause}" if one.record else one.cause),
-                *render.within(f"to decide: forgelog repair {one.position}, then with --skip or --retry"),
-            )
-        )
+    yield from stops(contexts)
     for each in contexts:
         name = each["context"]
         for place, why in each["waits"].items():
@@ -314,6 +318,21 @@ def fares(contexts: Iterable[dict[str, Any]]) -> Iterator[str]:
                 f"job {late['job']} was placed on node {late['node']} {late['seconds']:.0f} s ago and was not started: "
                 f"the node's agent stands still, or is away; see its log"
             )
+
+
+def stops(contexts: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Messages about the records at which contexts stand still."""
+    from forgelog.embedded.standing import standstills
+
+    for one in standstills(contexts):
+        yield "\n".join(
+            (
+                f"{one.position} stops {len(one.places)} {'place' if len(one.places) == 1 else 'places'}:",
+                *render.listed(one.places),
+                *render.within(f"{one.record}: {one.cause}" if one.record else one.cause),
+                *render.within(f"to decide: forgelog repair {one.position}, then with --skip or --retry"),
+            )
+        )
 
 
 def _say_where_commands_go(gateway: str | None) -> None:

@@ -82,17 +82,30 @@ def awaited(children: Iterable[ChildState]) -> list[str]:
 def not_up(state: PlatformState, seconds: float) -> str:
     """What is told when the wait is over."""
     if why := refused(state.children):
-        return (
-            f"the platform runs, but its router can't start:\n  {why}\nThe router is tried again by itself: mend the "
-            "file, or the variable with 'forgelog down' and 'forgelog up'"
-        )
+        return _router_refuses(why)
     lines = [f"not everything was ready after {seconds:.0f} s:"]
-    for child in state.children:
-        if child.up:
-            continue
-        times = f", {child.restarts} restarts" if child.restarts else ""
-        last = f", last {child.last_exit}" if child.last_exit else ""
-        lines.append(f"  {child.name}: {child.state}{times}{last}. {child.problem or f'See {child.log}'}")
+    lines += [_why(child) for child in state.children if not child.up]
     if len(lines) == 1:
         lines.append("  every process is up, but the tables do not show every node yet. See the log of `resources`.")
     return "\n".join(lines)
+
+
+def not_up_already(state: PlatformState) -> str:
+    """What is told without a wait: the children that have failed so far. Empty if none has."""
+    if why := refused(state.children):
+        return _router_refuses(why)
+    lines = [_why(child) for child in state.children if failed(child, {})]
+    return "\n".join(["not everything is ready:", *lines]) if lines else ""
+
+
+def _router_refuses(why: str) -> str:
+    return (
+        f"the platform runs, but its router can't start:\n  {why}\nThe router is tried again by itself: mend the file, "
+        "or the variable with 'forgelog down' and 'forgelog up'"
+    )
+
+
+def _why(child: ChildState) -> str:
+    times = f", {child.restarts} restarts" if child.restarts else ""
+    last = f", last {child.last_exit}" if child.last_exit else ""
+    return f"  {child.name}: {child.state}{times}{last}. {child.problem or f'See {child.log}'}"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from events.process.identity import Identity
 from forgelog.cli import repair
-from forgelog.cli.platform import fares
+from forgelog.cli.platform import _say_what_fails, fares
 from forgelog.cli.render import Format
 from forgelog.embedded import doctor
+from forgelog.embedded.layout import ChildState, PlatformState
+from forgelog.embedded.platform import Platform
+from forgelog.embedded.router import ROUTER
 from forgelog.embedded.standing import Standstill, standstills
 
 AT = "events.jobs/2@77"
@@ -32,6 +36,25 @@ def context(name: str, *places: str, **waits: str) -> dict[str, Any]:
         "lags": [],
         "late": [],
     }
+
+
+class Running:
+    """A platform that runs, with a router that can't start."""
+
+    def __init__(self, contexts: list[dict[str, Any]]) -> None:
+        refused = "The end of /router.log:\n  router: FORGELOG_ROUTER_KEY: /tls.key has a password"
+        child = ChildState("router", ROUTER, "restarting", restarts=1, last_exit="exit 78", problem=refused)
+        self._state = PlatformState(Identity(1, ""), children=[child])
+        self._contexts = contexts
+
+    def state(self) -> PlatformState:
+        return self._state
+
+    def report(self) -> dict[str, Any]:
+        return {"state": "up", "children": []}
+
+    async def contexts(self, report: dict[str, Any]) -> list[dict[str, Any]]:
+        return self._contexts
 
 
 @pytest.fixture
@@ -98,3 +121,13 @@ def test_repair_lists_places_in_80_columns(monkeypatch: pytest.MonkeyPatch, caps
     assert "; ".join(line.strip().removesuffix(";") for line in listed) == "; ".join(places)
     repair._list_stopped(Format.JSON)
     assert json.loads(capsys.readouterr().out)[0]["places"] == places
+
+
+async def test_an_up_that_does_not_wait_says_what_it_finds(
+    contexts: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await _say_what_fails(cast("Platform", Running(contexts)))
+    said = capsys.readouterr().err
+    assert "its router can't start:\n  router: FORGELOG_ROUTER_KEY: /tls.key has a password" in said
+    assert f"{AT} stops 20 places:" in said
+    assert "it can't be reached" not in said  # it may be starting

@@ -25,7 +25,7 @@ from forgelog.embedded.platform import Platform
 from forgelog.embedded.process import EmbeddedError, Slow, Spec, run_through, until
 from forgelog.embedded.router import ROUTER
 from forgelog.embedded.standing import LOOK_SECONDS, Standing
-from forgelog.embedded.waiting import FAILED_SECONDS, LONGEST_SECONDS, awaited, given_up, not_up
+from forgelog.embedded.waiting import FAILED_SECONDS, LONGEST_SECONDS, awaited, given_up, not_up, not_up_already
 from tests import PATIENCE
 
 SLEEPS = "import time; time.sleep(600)"
@@ -198,6 +198,21 @@ def test_what_a_router_refuses_is_told_with_what_to_do() -> None:
     told = not_up(PlatformState(Identity(1, ""), children=[child("ready"), refusing()]), 3.0)
     assert told.startswith(f"the platform runs, but its router can't start:\n  {REFUSED}\n")
     assert "'forgelog down' and 'forgelog up'" in told
+
+
+def test_what_has_failed_already_is_told_without_a_wait() -> None:
+    def told(*children: ChildState) -> str:
+        return not_up_already(PlatformState(Identity(1, ""), children=list(children)))
+
+    starting = child("starting")
+    assert told() == told(child("ready"), starting, child("not_ready", problem="it is late", slow=True)) == ""
+    assert told(child("ready", restarts=2), refusing()) == not_up(
+        PlatformState(Identity(1, ""), children=[refusing()]), 0.0
+    )
+    assert told(starting, refusing()).startswith(
+        "not everything is ready:\n  router: restarting, 1 restarts, last exit 78"
+    )
+    assert told(FAILED[3]) == "not everything is ready:\n  kafka: held, 2 restarts. the disk is full"
 
 
 async def test_a_record_at_which_places_stand_still_is_told_of_and_not_waited_for() -> None:
