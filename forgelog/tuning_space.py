@@ -108,6 +108,6 @@ def _choice(value: str) -> str:
     value = value.strip()
     try:
         found = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return json.dumps(value)
     return json.dumps(value) if isinstance(found, list | dict) else json.dumps(found)

@@ -341,7 +341,7 @@ def _with_replacements(type_name: str, value: bytes, position: Position) -> Mess
     model = lookup(type_name)
     try:
         data = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     replaced: list[str] = []
     while model is not None:

@@ -97,7 +97,11 @@ class Core:
         if isinstance(command, tuple):
             import orjson
 
-            type_name, body = command[0], orjson.dumps(command[1])
+            type_name = command[0]
+            try:
+                body = orjson.dumps(command[1])
+            except TypeError as error:  # also of what is nested too deeply
+                raise InvalidInput(f"{type_name}: can't be written as JSON: {error}") from None
             if b"null" in body and (found := next(not_finite(command[1]), None)):
                 raise InvalidInput(f"{found[0]}: is {found[1]}; give a finite number")
         else:

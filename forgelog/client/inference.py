@@ -14,6 +14,9 @@ from forgelog.errors import InvalidInput
 Tensor = dict[str, Any]
 """``name``, ``shape``, ``datatype`` and ``data``."""
 
+MAX_DIMENSIONS = 32
+"""Of a tensor; a replica takes no more."""
+
 _KINDS = ((bool, "BOOL"), (int, "INT64"), (float, "FP64"), (str, "BYTES"))
 _RANKS = {"INT64": 0, "FP64": 1}
 """Of mixed numbers the wider counts."""
@@ -77,6 +80,8 @@ def _flatten(name: str, value: Any, depth: int, shape: list[int], data: list[Any
             raise InvalidInput(f"input {name!r} has a value where a list of {shape[depth]} should be; {_EVEN}")
         data.append(value)
         return
+    if depth == MAX_DIMENSIONS:
+        raise InvalidInput(f"input {name!r} is nested in more than {MAX_DIMENSIONS} lists; give it flatter")
     if depth == len(shape):
         if data:
             raise InvalidInput(f"input {name!r} has a list where a value should be; {_EVEN}")

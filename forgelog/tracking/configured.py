@@ -20,7 +20,7 @@ def config() -> dict[str, Any]:
         return {}
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise InvalidInput(f"{CONFIG}: {quoted(text)} is no JSON object; leave it to the platform, or write {{}}")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 
 from forgelog.pipelines.engine.literals import literal
@@ -54,7 +54,24 @@ class SqlText:
         return data.decode()
 
 
+Reader = Callable[[str, str], SqlText]
+
+
+def _not_too_deep(read: Reader) -> Reader:
+    """Says it of a text whose brackets are nested too deeply to be read."""
+
+    @wraps(read)
+    def checked(text: str, field: str) -> SqlText:
+        try:
+            return read(text, field)
+        except RecursionError:
+            raise StageError(field, f"{_shown(text)} is nested too deeply", "write it flatter") from None
+
+    return checked
+
+
 @lru_cache(maxsize=4096)
+@_not_too_deep
 def query(text: str, field: str) -> SqlText:
     """A text that is to be one SELECT.
 
@@ -66,6 +83,7 @@ def query(text: str, field: str) -> SqlText:
 
 
 @lru_cache(maxsize=16_384)
+@_not_too_deep
 def expression(text: str, field: str) -> SqlText:
     """A text that is to be one expression over columns.
 

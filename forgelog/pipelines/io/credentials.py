@@ -32,7 +32,7 @@ def options_of(connection: Connection, type_: DataSourceType, context: IoContext
         raise StageError("connection.secret", problem, "put a file of that name into its secrets folder") from None
     try:
         given = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = value
     if isinstance(given, dict) and given.get("type") == "service_account":
         options["service_account_key"] = value

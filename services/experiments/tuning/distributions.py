@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
+from itertools import accumulate
 from typing import Any
 
 from events.language.common import shown
@@ -126,12 +128,28 @@ def external(value: float, distribution: str) -> Any:
 
 
 def no_json(text: str) -> str:
-    """What is wrong with a text as JSON, in which ``NaN`` and ``Infinity`` may stand; empty if nothing is."""
+    """What is wrong with a text as JSON, in which ``NaN`` and ``Infinity`` may stand; empty if nothing is. A later
+    reader may be called by many others, and could not read what is nested much deeper."""
     try:
         json.loads(text)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        return _TOO_DEEP
+    except ValueError:
         return "is no JSON"
-    return ""
+    return _TOO_DEEP if _depth(text) > _MOST_DEPTH else ""
+
+
+_MOST_DEPTH = 100
+_TOO_DEEP = f"is nested deeper than {_MOST_DEPTH} levels"
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def _depth(text: str) -> int:
+    """How many brackets of a JSON text are open at the same time, at most."""
+    if text.count("[") + text.count("{") <= _MOST_DEPTH:
+        return 0
+    steps = (1 if sign in "[{" else -1 for sign in _TEXT.sub("", text) if sign in "[]{}")
+    return max(accumulate(steps), default=0)
 
 
 def _parts(distribution: str) -> tuple[str, dict[str, Any]]:
