@@ -39,6 +39,12 @@ def deployments(incomplete: str) -> list[str]:
     return _beginning(incomplete, [row["name"] for row in rows])
 
 
+def tunings(incomplete: str) -> list[str]:
+    """Ids and names of tunings, newest first."""
+    rows = _rows(lambda client: client.tunings.list(limit=MOST))
+    return _beginning(incomplete, [row["tuning_id"] for row in rows] + [row["name"] for row in rows])
+
+
 def pipelines(incomplete: str) -> list[str]:
     """Names of pipelines."""
     rows = _rows(lambda client: client.pipelines.list(limit=MOST))

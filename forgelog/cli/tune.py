@@ -21,9 +21,11 @@ from forgelog.cli.common import (
     with_client,
 )
 from forgelog.cli.render import Format, age_column, column, note, show_data, show_done, show_fields, show_rows, write
+from forgelog.cli.selecting import experiment_id
+from forgelog.cli.tuning_names import TuningArgument, with_tuning
 
 if TYPE_CHECKING:
-    pass
+    from forgelog.client.aio import AsyncClient
 
 app = typer.Typer(no_args_is_help=True, help="Show tunings and their trials; make, pause, stop or delete a tuning.")
 
@@ -34,7 +36,6 @@ ENDS = ("completed", "pruned", "failed")
 DIRECTIONS = ("minimize", "maximize")
 PRUNERS = ("median", "asha", "hyperband")
 
-IdArgument = Annotated[str, typer.Argument(metavar="TUNING", help="The tuning's id.")]
 NumberArgument = Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")]
 AttemptOption = Annotated[int | None, typer.Option("--attempt", min=1, help="Refuse, if another attempt counts now.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; shown beside the status.")]
@@ -76,7 +77,7 @@ def show_list(
         typer.Option("--status", help=f"{', '.join(STATUSES)}.", autocompletion=complete.words(STATUSES)),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
-    experiment: Annotated[str, typer.Option("--experiment", "-e", help="Only of this experiment: its id.")] = "",
+    experiment: Annotated[str, typer.Option("--experiment", "-e", help="Only of this one: its name or its id.")] = "",
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that are deleted.")] = False,
     limit: LimitOption = 50,
     at: AtOption = None,
@@ -84,26 +85,33 @@ def show_list(
 ) -> None:
     """List tunings, newest first."""
     moved = moment(at)
-    filters: dict[str, Any] = {"status": status or (), "name": name, "experiment": experiment}
-    rows = with_client(lambda client: client.tunings.list(deleted=deleted, limit=limit, at=moved, **filters))
+    filters: dict[str, Any] = {"status": status or (), "name": name, "deleted": deleted, "limit": limit}
+
+    async def work(client: AsyncClient) -> Any:
+        of = await experiment_id(client, experiment, moved) if experiment else ""
+        return await client.tunings.list(experiment=of, at=moved, **filters)
+
+    rows = with_client(work)
     show_rows(rows, columns(moved or datetime.now(UTC)), output, empty="there are no such tunings")
 
 
 @app.command("show")
-def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
+def show(tuning: TuningArgument, at: AtOption = None, output: OutputOption = Format.TABLE) -> None:
     """Show a tuning with its best trial; with several objectives, the trials of its Pareto front."""
 
-    async def work(client: Any) -> Any:
-        found = await client.tunings.get(id, at=moment(at))
+    moved = moment(at)
+
+    async def work(client: AsyncClient, id: str) -> Any:
+        found = await client.tunings.get(id, at=moved)
         if found["best_trial"] is not None:
-            best = await client.tunings.trial(id, found["best_trial"], at=moment(at))
+            best = await client.tunings.trial(id, found["best_trial"], at=moved)
             found["best_params"] = best["params"]
         elif len(found["directions"]) > 1:
-            front = await client.tunings.best(id, at=moment(at))
+            front = await client.tunings.best(id, at=moved)
             found["pareto_front"] = [trial["number"] for trial in front]
         return found
 
-    found = with_client(work)
+    id, found = with_tuning(tuning, work, moved)
     if output is not Format.TABLE:
         show_data(found, output)
         return
@@ -112,7 +120,7 @@ def show(id: IdArgument, at: AtOption = None, output: OutputOption = Format.TABL
 
 @app.command("trials")
 def trials(
-    id: IdArgument,
+    tuning: TuningArgument,
     status: Annotated[
         list[str] | None,
         typer.Option("--status", help=f"{', '.join(TRIAL_STATUSES)}.", autocompletion=complete.words(TRIAL_STATUSES)),
@@ -122,7 +130,12 @@ def trials(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List a tuning's trials, by number."""
-    rows: Any = with_client(lambda client: client.tunings.trials(id, status=status or (), limit=limit, at=moment(at)))
+    moved = moment(at)
+
+    async def work(client: AsyncClient, id: str) -> Any:
+        return await client.tunings.trials(id, status=status or (), limit=limit, at=moved)
+
+    _, rows = with_tuning(tuning, work, moved)
     if output is Format.TABLE:
         for row in rows:
             tune_results.with_shown(row)
@@ -209,37 +222,47 @@ def create(
         fields["job"] = job
     if objective:
         fields["objectives"] = guarded(lambda: _objectives(objective, every))
-    write(with_client(lambda client: client.tunings.create(name, direction or ["minimize"], **fields)) + "\n")
+
+    async def work(client: AsyncClient) -> str:
+        if plan and warm_start:
+            plan["warm_start"] = [await client.tunings.find(each) for each in warm_start]
+        return await client.tunings.create(name, direction or ["minimize"], **fields)
+
+    write(with_client(work) + "\n")
 
 
 @app.command("pause")
-def pause(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+def pause(tuning: TuningArgument, output: OutputOption = Format.TABLE) -> None:
     """Let no new trial begin."""
-    show_done(with_client(lambda client: client.tunings.pause(id)), f"tuning {id} is paused", output)
+    id, outcome = with_tuning(tuning, lambda client, id: client.tunings.pause(id))
+    show_done(outcome, f"tuning {id} is paused", output)
 
 
 @app.command("resume")
-def resume(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+def resume(tuning: TuningArgument, output: OutputOption = Format.TABLE) -> None:
     """Let trials begin again."""
-    show_done(with_client(lambda client: client.tunings.resume(id)), f"tuning {id} goes on", output)
+    id, outcome = with_tuning(tuning, lambda client, id: client.tunings.resume(id))
+    show_done(outcome, f"tuning {id} goes on", output)
 
 
 @app.command("stop")
-def stop(id: IdArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE) -> None:
+def stop(tuning: TuningArgument, reason: ReasonOption = "", output: OutputOption = Format.TABLE) -> None:
     """End a tuning. Trials that run may still be told."""
-    show_done(with_client(lambda client: client.tunings.stop(id, reason=reason)), f"tuning {id} is stopped", output)
+    id, outcome = with_tuning(tuning, lambda client, id: client.tunings.stop(id, reason=reason))
+    show_done(outcome, f"tuning {id} is stopped", output)
 
 
 @app.command("delete")
-def delete(id: IdArgument, output: OutputOption = Format.TABLE) -> None:
+def delete(tuning: TuningArgument, output: OutputOption = Format.TABLE) -> None:
     """Take a tuning out of the lists, for good. Its name is free then."""
-    show_done(with_client(lambda client: client.tunings.delete(id)), f"tuning {id} is deleted", output)
+    id, outcome = with_tuning(tuning, lambda client, id: client.tunings.delete(id))
+    show_done(outcome, f"tuning {id} is deleted", output)
 
 
 @app.command("take")
-def take(id: IdArgument, output: OutputOption = Format.JSON) -> None:
+def take(tuning: TuningArgument, output: OutputOption = Format.JSON) -> None:
     """Take up a trial whose values are chosen; wait until there is one. Exit code 3: the tuning has ended."""
-    found = with_client(lambda client: client.tunings.take(id))
+    id, found = with_tuning(tuning, lambda client, id: client.tunings.take(id))
     if found is None:
         note(f"tuning {id} has ended")
         raise typer.Exit(3)
@@ -248,7 +271,7 @@ def take(id: IdArgument, output: OutputOption = Format.JSON) -> None:
 
 @app.command("verify")
 def verify(
-    id: IdArgument,
+    tuning: TuningArgument,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Another seed than the plan's.")] = None,
 ) -> None:
     """Choose each of a tuning's proposals anew, from what was known then, and say whether it is the same."""
@@ -259,6 +282,7 @@ def verify(
     told = {"FORGELOG_KAFKA": settings.kafka_required, "FORGELOG_PREFIX": settings.prefix}
     if settings.kafka_config is not None:
         told["FORGELOG_KAFKA_CONFIG"] = str(settings.kafka_config)
+    id = with_client(lambda client: _id_if_it_answers(client, tuning))
     words = [id] if seed is None else [id, "--seed", str(seed)]
     engine = [sys.executable, "-m", "services.experiments.engine.verify", *words]
     raise typer.Exit(subprocess.run(engine, env={**os.environ, **told}, check=False).returncode)
@@ -266,7 +290,7 @@ def verify(
 
 @app.command("tell")
 def tell(
-    id: IdArgument,
+    tuning: TuningArgument,
     number: NumberArgument,
     value: Annotated[list[float] | None, typer.Option("--value", help="Once for each objective.")] = None,
     status: Annotated[
@@ -277,23 +301,33 @@ def tell(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Say how a trial ended, if its program did not."""
-    outcome = with_client(
-        lambda client: client.tunings.tell(id, number, value or [], status=status, reason=reason, attempt=attempt)
-    )
+    more: dict[str, Any] = {"status": status, "reason": reason, "attempt": attempt}
+    id, outcome = with_tuning(tuning, lambda client, id: client.tunings.tell(id, number, value or [], **more))
     show_done(outcome, f"trial {number} of tuning {id} is {status}", output)
 
 
 @app.command("requeue")
 def requeue(
-    id: IdArgument,
+    tuning: TuningArgument,
     number: NumberArgument,
     attempt: AttemptOption = None,
     reason: ReasonOption = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Take a running trial's process for lost: the trial waits for its next attempt."""
-    outcome = with_client(lambda client: client.tunings.requeue(id, number, attempt=attempt, reason=reason))
+    more: dict[str, Any] = {"attempt": attempt, "reason": reason}
+    id, outcome = with_tuning(tuning, lambda client, id: client.tunings.requeue(id, number, **more))
     show_done(outcome, f"trial {number} of tuning {id} waits for its next attempt", output)
+
+
+async def _id_if_it_answers(client: AsyncClient, called: str) -> str:
+    """The id of a tuning. Where no gateway answers, it must be given itself: the log can be read."""
+    from forgelog.errors import Unavailable
+
+    try:
+        return await client.tunings.find(called)
+    except Unavailable:
+        return called
 
 
 def optuna_proxy(
@@ -337,8 +371,6 @@ def _plan(
     plan: dict[str, Any] = {"algorithm": algorithm, "seed": seed, "space": [dimension(each) for each in params]}
     if prune:
         plan["pruning"] = pruning(prune)
-    if warm_start:
-        plan["warm_start"] = warm_start
     return plan
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forgelog.cli.common import AtOption, LimitOption, OutputOption, moment, with_client
+from forgelog.cli.common import AtOption, LimitOption, OutputOption, moment
 from forgelog.cli.render import Format, column, show_data, show_fields, show_rows
+from forgelog.cli.tuning_names import TuningArgument, with_tuning
+
+if TYPE_CHECKING:
+    from forgelog.client.aio import AsyncClient
 
 _BEST_COLUMNS = [
     column("#", "number", right=True),
@@ -19,17 +23,16 @@ _REPORT_COLUMNS = [column("Step", right=True), column("Value", right=True)]
 
 _IMPORTANCE_COLUMNS = [column("Parameter", "name"), column("Importance", "shown", right=True)]
 
-IdArgument = Annotated[str, typer.Argument(metavar="TUNING", help="The tuning's id.")]
-
 
 def best(
-    id: IdArgument,
+    tuning: TuningArgument,
     limit: LimitOption = 10,
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List the best completed trials; with several objectives those of the Pareto front."""
-    rows: Any = with_client(lambda client: client.tunings.best(id, limit=limit, at=moment(at)))
+    moved = moment(at)
+    _, rows = with_tuning(tuning, lambda client, id: client.tunings.best(id, limit=limit, at=moved), moved)
     if output is Format.TABLE:
         for row in rows:
             with_shown(row)
@@ -37,13 +40,14 @@ def best(
 
 
 def trial(
-    id: IdArgument,
+    tuning: TuningArgument,
     number: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")],
     at: AtOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show a trial with what its present attempt has reported."""
-    found: Any = with_client(lambda client: client.tunings.trial(id, number, at=moment(at)))
+    moved = moment(at)
+    id, found = with_tuning(tuning, lambda client, id: client.tunings.trial(id, number, at=moved), moved)
     if output is not Format.TABLE:
         show_data(found, output)
         return
@@ -54,7 +58,7 @@ def trial(
 
 
 def importances(
-    id: IdArgument,
+    tuning: TuningArgument,
     objective: Annotated[
         int | None, typer.Option("--objective", min=0, help="Of several, which, from 0 on; left out: the Pareto front.")
     ] = None,
@@ -62,7 +66,12 @@ def importances(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show how much each hyperparameter mattered for the best tenth of the completed trials (PED-ANOVA)."""
-    found: Any = with_client(lambda client: client.tunings.importances(id, objective=objective, at=moment(at)))
+    moved = moment(at)
+
+    async def work(client: AsyncClient, id: str) -> dict[str, float]:
+        return await client.tunings.importances(id, objective=objective, at=moved)
+
+    _, found = with_tuning(tuning, work, moved)
     rows = [{"name": name, "importance": value, "shown": f"{value:.3f}"} for name, value in found.items()]
     if output is not Format.TABLE:
         show_data(found, output)

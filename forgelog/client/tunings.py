@@ -15,6 +15,7 @@ from forgelog.client.core import Namespace
 from forgelog.client.experiments import CONTEXT, lifecycle
 from forgelog.client.job_spec import spec_of
 from forgelog.client.plain import Answer, plain
+from forgelog.client.references import Candidate, chosen
 from forgelog.client.rows import HyperparameterTuningJobRow, TrialRow
 from forgelog.client.words import enum_words, several
 from forgelog.errors import InvalidInput, NotFound, Refused
@@ -140,6 +141,18 @@ class AsyncTunings(Namespace):
         )
         answer = await self._core.ask(self._stub.GetTuning, request, f"tuning {id or name}")
         return cast("HyperparameterTuningJobRow", plain(answer.tuning))
+
+    async def find(self, text: str, *, at: datetime | None = None) -> str:
+        """The id of the tuning that `text` names: its id, its name in the client's project, or the beginning of its id
+        there. Raises `NotFound` if there is none, and `InvalidInput`, which lists them, if there are several."""
+        for called in ({"id": text}, {"name": text}) if text else ():
+            with suppress(NotFound):
+                return str((await self.get(**called, at=at)).tuning_id)
+        rows = await self.list(project=self._core.own_project, deleted=None, at=at)
+        found = [
+            Candidate(row.tuning_id, row.name, row.deleted_at is None, f"{row.status}, {row.name}") for row in rows
+        ]
+        return chosen(text, found, kind="tuning", listing="forgelog tune list", at=at)
 
     async def trial(self, id: str, number: int, *, at: datetime | None = None) -> TrialRow:
         """One trial, with `intermediate`: what its present attempt reported, by step. Raises `NotFound`."""

@@ -72,7 +72,7 @@ async def test_workers_side_by_side_take_each_proposal_once_and_it_can_be_chosen
 
     def verified(*more: str) -> Any:
         told = {**environment(platform.settings), "FORGELOG_PREFIX": platform.settings.prefix}
-        return platform.command(tmp_path, "tune", "verify", id, *more, more=told)
+        return platform.command(tmp_path, "tune", "verify", "sought", *more, more=told)
 
     same = await verified()
     assert (same.returncode, same.stdout) == (0, "16 of 16 proposals are equal\n"), same.stderr
@@ -119,12 +119,14 @@ async def test_a_grid_by_the_command_line(platform: Cluster, client: AsyncClient
     id = made.stdout.strip()
     found = []
     for number in range(4):
-        taken = await platform.command(tmp_path, "tune", "take", id)
+        taken = await platform.command(tmp_path, "tune", "take", (id, "grid", id[:-1], id)[number])
         assert taken.returncode == 0, taken.stderr
         found.append(orjson.loads(taken.stdout)["params"])
         await client.tunings.tell(id, number, float(number))
     assert found == [{"lr": 0.1, "n": 1}, {"lr": 0.1, "n": 2}, {"lr": 0.2, "n": 1}, {"lr": 0.2, "n": 2}]
-    assert (await platform.command(tmp_path, "tune", "take", id)).returncode == 3
+    assert (await platform.command(tmp_path, "tune", "take", "grid")).returncode == 3
+    stopped = await platform.command(tmp_path, "tune", "show", "grid")
+    assert stopped.stdout.startswith(id), stopped.stderr
     refused = await platform.command(tmp_path, "tune", "create", "none", "--algorithm", "grid", "-p", "x=0.0..1.0")
     assert refused.returncode != 0
     assert "'x' has no step, so its grid has no end" in refused.stderr
