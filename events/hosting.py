@@ -32,11 +32,15 @@ from events.queries.log_queries import LogServicer
 from events.queries.queries import ReadModel
 from events.streams.intake import Intake
 from events.writer.deciders import OneOrMore, gathered
-from events.writer.measures import Measures
+from events.writer.measures import Measured, Measures
 from events.writer.snapshots import Snapshots
 from events.writer.writer import Writer
 
 log = logging.getLogger("forgelog.service")
+
+MEASURES = Measures()
+"""Of this process's contexts."""
+REGISTRY.register(MEASURES)
 
 Servicer = tuple[Any, Callable[[Any, Any], None], str]
 """A servicer, its ``add_XServicer_to_server``, and the service's full name (for reflection)."""
@@ -146,7 +150,7 @@ class Hosted:
         self._snapshots = Snapshots(settings, pool, settings.snapshot_events)
         self._asking = Asking(settings) if any(decider.consults for decider in deciders) else None
         self._writer = Writer(deciders, settings, self._snapshots, self._asking.ask if self._asking else None)
-        self._measures = Measures(self.context, self._writer.partitions)
+        self._measured = Measured(self.context, self._writer.partitions)
         self._runner = Runner(service.projection, settings, pool)
         self.tables = CatchingUp(self._runner)
         """What its queries are answered from."""
@@ -161,11 +165,11 @@ class Hosted:
     async def run(self, tell: Callable[[bool], Awaitable[None]]) -> None:
         """Work until cancelled; `tell` whether the context is ready, whenever that changes. Raises what ends it; it may
         be run again then."""
-        REGISTRY.register(self._measures)
+        MEASURES.add(self._measured)
         try:
             await self._run(tell)
         finally:
-            REGISTRY.unregister(self._measures)
+            MEASURES.remove(self._measured)
             if self._asking is not None:
                 await self._asking.close()
 

@@ -19,6 +19,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from events import hosting
 from events.hosting import Answering
@@ -74,6 +75,7 @@ async def test_contexts_in_one_process_do_what_they_do_alone(settings: Settings,
                 assert {event.context for event in events} == {name}
                 metrics = await http.get(f"/metrics/{name}")
                 assert contexts_in(metrics) == {name}
+                once(metrics.text)
             with pytest.raises(grpc.aio.AioRpcError, match="name the one that is asked"):
                 await asked.GetStatus(pb.GetStatusRequest())
             with pytest.raises(grpc.aio.AioRpcError, match="not of 'accounts'"):
@@ -81,6 +83,17 @@ async def test_contexts_in_one_process_do_what_they_do_alone(settings: Settings,
             health: Any = health_pb2_grpc.HealthStub(channel)
             for name in ("", *THREE, "forgelog.log.v1.LogQueries", "forgelog.jobs.v1.JobQueries"):
                 assert (await health.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
+
+
+def once(text: str) -> None:
+    """That each metric, and each sample of it, is told once, and that samples stand below their metric's name."""
+    families = list(text_string_to_metric_families(text))
+    names = [family.name for family in families]
+    samples = [(each.name, tuple(sorted(each.labels.items()))) for family in families for each in family.samples]
+    assert (len(names), len(samples)) == (len(set(names)), len(set(samples)))
+    types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
+    assert len(types) == len(set(types))
+    assert "unknown" not in {family.type for family in families}
 
 
 def contexts_in(answer: httpx.Response) -> set[str]:
