@@ -9,7 +9,7 @@ allocation and is decided by its pool.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar, Self
 
@@ -154,6 +154,8 @@ class Command(Message):
 class Event(Message):
     """A fact. Never edited; a changed shape, or a changed default, is a new version plus an upcaster."""
 
+    __slots__ = ("_json",)  # no field: neither compared nor copied
+
     begins: ClassVar[bool] = False
     """Whether the aggregate that it is about begins with it, or begins once more (a node is registered again): it is
     from then on what this event's record says, such as of that project."""
@@ -162,3 +164,19 @@ class Event(Message):
         """Of an event that concludes a command (`Command.concluded_by`): why what was asked for will not be. Empty: it
         is as was asked for."""
         return ""
+
+    def to_json(self) -> bytes:
+        """As `Model.to_json`, but made once: a state may keep it before the event's record is encoded. That of an event
+        from the log is its body as it was written."""
+        try:
+            return _json_of(self)
+        except AttributeError:
+            made = super().to_json()
+            keep_json(self, made)
+            return made
+
+
+_json: Any = vars(Event)["_json"]
+_json_of: Callable[[Event], bytes] = _json.__get__
+keep_json: Callable[[Event, bytes], None] = _json.__set__
+"""Note what an event was decoded from."""

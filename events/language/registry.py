@@ -134,8 +134,11 @@ def command_type(type_name: str) -> type[Command] | None:
 
 def event_type(type_name: str) -> type[Event] | None:
     """The event of that type; None for one that is written no more, or not known."""
-    _import_of(type_name)
-    return _EVENTS.get(type_name)
+    found = _EVENTS.get(type_name)
+    if found is None:
+        _import_of(type_name)
+        found = _EVENTS.get(type_name)
+    return found
 
 
 def lookup(type_name: str) -> type[Message] | None:

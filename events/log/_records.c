@@ -221,16 +221,21 @@ other: {
 }
 }
 
-/* Whether a header has just this content. */
-static PyObject *Record_has(Record *self, PyObject *args) {
-    const char *wanted, *content, *text = NULL;
-    Py_ssize_t wanted_length, content_length;
+/* has(name, content) -> whether a header has just this content. */
+static PyObject *Record_has(Record *self, PyObject *const *args, Py_ssize_t given) {
+    if (given != 2 || !PyBytes_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "has takes a name and bytes");
+        return NULL;
+    }
+    Py_ssize_t wanted_length, content_length = PyBytes_GET_SIZE(args[1]);
+    const char *wanted = PyUnicode_AsUTF8AndSize(args[0], &wanted_length), *text = NULL;
+    if (wanted == NULL) return NULL;
     int64_t length = -1;
     PyObject *holder;
-    if (!PyArg_ParseTuple(args, "s#y#", &wanted, &wanted_length, &content, &content_length)) return NULL;
     int found = find(self, wanted, wanted_length, &text, &length, &holder);
     if (found < 0) return NULL;
-    return PyBool_FromLong(found && length == content_length && memcmp(text, content, (size_t)content_length) == 0);
+    return PyBool_FromLong(found && length == content_length &&
+                           memcmp(text, PyBytes_AS_STRING(args[1]), (size_t)content_length) == 0);
 }
 
 /* As MAX_ATTRIBUTE_BYTES in events.language.bounds. */
@@ -319,6 +324,32 @@ failed:
     return NULL;
 }
 
+/* contents(names) -> the headers' bytes, None for those that are absent. Of several of a name, the last. */
+static PyObject *Record_contents(Record *self, PyObject *names) {
+    if (!PyTuple_Check(names)) {
+        PyErr_SetString(PyExc_TypeError, "contents takes a tuple of names");
+        return NULL;
+    }
+    Py_ssize_t total = PyTuple_GET_SIZE(names);
+    PyObject *made = PyTuple_New(total);
+    if (made == NULL) return NULL;
+    for (Py_ssize_t first = 0; first < total; first += AT_ONCE) {
+        Found found;
+        int count = find_all(self, names, first, &found);
+        if (count < 0) goto failed;
+        for (int i = 0; i < count; i++) {
+            const unsigned char *content = (const unsigned char *)found.texts[i];
+            PyObject *bytes = found.counts[i] ? bytes_or_none(content, found.lengths[i]) : Py_NewRef(Py_None);
+            if (bytes == NULL) goto failed;
+            PyTuple_SET_ITEM(made, first + i, bytes);
+        }
+    }
+    return made;
+failed:
+    Py_DECREF(made);
+    return NULL;
+}
+
 /* repeated(names) -> the first of these names that several headers have; None when there is none. */
 static PyObject *Record_repeated(Record *self, PyObject *names) {
     if (!PyTuple_Check(names)) {
@@ -365,7 +396,8 @@ static PyMethodDef Record_methods[] = {
     {"repeated", (PyCFunction)Record_repeated, METH_O, "The first of these names that several headers have, or None."},
     {"get", (PyCFunction)Record_get, METH_O, "A header's bytes; None if absent. The last of that name."},
     {"number", (PyCFunction)Record_number, METH_O, "A header's decimal number; -1 if absent."},
-    {"has", (PyCFunction)Record_has, METH_VARARGS, "Whether a header has just this content."},
+    {"contents", (PyCFunction)Record_contents, METH_O, "The bytes of headers, None for those that are absent."},
+    {"has", (PyCFunction)(void (*)(void))Record_has, METH_FASTCALL, "Whether a header has just this content."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -684,6 +716,20 @@ static PyObject *murmur2(PyObject *module, PyObject *bytes) {
     return PyLong_FromUnsignedLong(h);
 }
 
+static const char *behind_space(const char *at, const char *end) {
+    while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r')) at++;
+    return at;
+}
+
+/* The end of the string that begins behind a quote: its closing quote, or `end`. Notes whether it has an escape. */
+static const char *end_of_string(const char *at, const char *end, int *escaped) {
+    while (at < end && *at != '"') {
+        if (*at == '\\') *escaped = 1, at++;
+        at++;
+    }
+    return at < end ? at : end;
+}
+
 /* may_repeat(json) -> whether a key may stand twice in one object. True also where this is not looked at closely: keys
  * with escapes, objects with very many keys, deep nesting. Of what is no JSON, anything. */
 enum { MOST_DEPTH = 128, MOST_KEYS = 512, MOST_COMPARED = 64 };
@@ -708,14 +754,10 @@ static PyObject *may_repeat(PyObject *module, PyObject *json) {
         } else if (c == '"') {
             const char *text = at;
             int escaped = 0;
-            while (at < end && *at != '"') {
-                if (*at == '\\') escaped = 1, at++;
-                at++;
-            }
-            if (at >= end) Py_RETURN_FALSE;
+            at = end_of_string(at, end, &escaped);
+            if (at == end) Py_RETURN_FALSE;
             Py_ssize_t length = at++ - text;
-            const char *next = at;
-            while (next < end && (*next == ' ' || *next == '\t' || *next == '\n' || *next == '\r')) next++;
+            const char *next = behind_space(at, end);
             if (next == end || *next != ':') continue;
             if (escaped || depth == 0 || count == MOST_KEYS || count - first[depth - 1] == MOST_COMPARED) Py_RETURN_TRUE;
             for (int i = first[depth - 1]; i < count; i++) {
@@ -728,12 +770,61 @@ static PyObject *may_repeat(PyObject *module, PyObject *json) {
     Py_RETURN_FALSE;
 }
 
+/* member(json, name) -> the text of a member of a valid JSON object, the last of that name; None if there is none, and
+ * where a name has an escape. */
+static PyObject *member(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    if (given != 2 || !PyBytes_Check(args[0]) || !PyBytes_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "member takes a JSON text and a name, both bytes");
+        return NULL;
+    }
+    const char *at = PyBytes_AS_STRING(args[0]), *end = at + PyBytes_GET_SIZE(args[0]), *from = NULL, *to = NULL;
+    const char *wanted = PyBytes_AS_STRING(args[1]);
+    Py_ssize_t length = PyBytes_GET_SIZE(args[1]);
+    at = behind_space(at, end);
+    if (at == end || *at++ != '{') Py_RETURN_NONE;
+    for (;;) {
+        at = behind_space(at, end);
+        if (at == end || *at != '"') break; /* the object ends, or is empty */
+        const char *name = ++at;
+        int escaped = 0;
+        at = end_of_string(at, end, &escaped);
+        if (at == end || escaped) Py_RETURN_NONE;
+        int same = at - name == length && memcmp(name, wanted, (size_t)length) == 0;
+        at = behind_space(at + 1, end);
+        if (at == end || *at++ != ':') Py_RETURN_NONE;
+        const char *value = at = behind_space(at, end);
+        for (Py_ssize_t depth = 0; at < end; at++) {
+            if (*at == '"') {
+                at = end_of_string(at + 1, end, &escaped);
+                if (at == end) Py_RETURN_NONE;
+            } else if (*at == '{' || *at == '[') {
+                depth++;
+            } else if (*at == '}' || *at == ']') {
+                if (depth-- == 0) break;
+            } else if (*at == ',' && depth == 0) {
+                break;
+            }
+        }
+        if (at == end) Py_RETURN_NONE;
+        if (same) {
+            from = value;
+            to = at;
+            while (to > from && behind_space(to - 1, to) == to) to--;
+        }
+        if (*at++ != ',') break;
+    }
+    if (from == NULL) Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize(from, to - from);
+}
+
 static PyMethodDef functions[] = {
     {"read", read_records, METH_VARARGS, "The records of a batch's (decompressed) section, from an offset on."},
     {"content", content, METH_VARARGS, "A record's bytes for the hash chain."},
     {"encode", (PyCFunction)(void (*)(void))encode, METH_FASTCALL, "A record for the hash chain and for a batch."},
     {"section", section, METH_VARARGS, "The records of a batch."},
     {"may_repeat", may_repeat, METH_O, "Whether a key may stand twice in one object of a JSON text."},
+    {"member", (PyCFunction)(void (*)(void))member, METH_FASTCALL, "The text of a member of a JSON object."},
     {"murmur2", murmur2, METH_O, "Kafka's hash of keys."},
     {NULL, NULL, 0, NULL},
 };

@@ -52,6 +52,10 @@ class PureRecord:
             attributes = self._attributes = dict(self.headers)
         return attributes.get(name)
 
+    def contents(self, names: tuple[str, ...]) -> tuple[bytes | None, ...]:
+        """The bytes of headers, None for those that are absent. Of several of a name, the last."""
+        return tuple(map(self.get, names))
+
     def texts(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
         """The texts of headers, empty if absent. None if one is not UTF-8, has U+0000, or is longer than
         `MAX_ATTRIBUTE_BYTES`."""

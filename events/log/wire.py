@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from events.language.base import Event, Message
+from events.language.base import Event, Message, keep_json
 from events.language.bounds import MAX_ATTRIBUTE_BYTES, REPLACEMENT, TIME_MAX, TIME_MIN, mended
 from events.language.common import DEFAULT_ACTOR, DEFAULT_PROJECT
 from events.language.registry import event_type, lookup, newest, upcast
@@ -237,7 +237,7 @@ class Raw(Record):  # type: ignore[misc]
             except (ValueError, OverflowError):
                 reason = f"the record's timestamp ({self.timestamp} ms) is no time; correct it, or give ce_time"
                 raise Undecodable(reason) from None
-        return _time_of(value)
+        return time_of(value)
 
     def event_meta(self) -> Meta:
         """As `meta`, but with replacements for values that no table can hold: an event is a fact, never refused."""
@@ -319,11 +319,13 @@ def event_model(raw: Raw) -> type[Event]:
 def decode_event(type_name: str, value: bytes, at: Position | Raw) -> Message:
     """An event's body as its model, brought to the newest version. Raises UnknownType or Undecodable, naming `at`."""
     try:
-        model: type[Message] | None = event_type(type_name)
-        if model is None:
-            type_name, value = upcast(type_name, value)
-            model = lookup(type_name)
-        if model is not None:
+        of_event = event_type(type_name)
+        if of_event is not None:
+            event: Event = of_event.__pydantic_validator__.validate_json(value)
+            keep_json(event, value)
+            return event
+        type_name, value = upcast(type_name, value)
+        if (model := lookup(type_name)) is not None:
             return model.__pydantic_validator__.validate_json(value)  # type: ignore[no-any-return]
     except (ValueError, KeyError) as error:
         position = at.position if isinstance(at, Raw) else at
@@ -360,8 +362,8 @@ def _with_replacements(type_name: str, value: bytes, position: Position) -> Mess
 
 
 @lru_cache(maxsize=1000)
-def _time_of(value: bytes) -> datetime:
-    """A ``ce_time``. (Cached, since the events of a batch have one time.)"""
+def time_of(value: bytes) -> datetime:
+    """A ``ce_time``. Raises Undecodable. (Cached, since the events of a batch have one time.)"""
     try:
         text = value.decode()
     except UnicodeDecodeError:

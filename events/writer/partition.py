@@ -29,7 +29,7 @@ from events.log.ids import command_key, foreign_id, reaction_id
 from events.log.partitioner import partition_of
 from events.log.positions import ReaderPosition
 from events.log.repairs import Repair
-from events.log.wire import CAUSE, HASH, MARKER, Raw, decode_event, parse_cause, without_hash
+from events.log.wire import CAUSE, HASH, MARKER, Raw, decode_event, parse_cause, time_of, without_hash
 from events.writer import admission
 from events.writer.admission import Refusal
 from events.writer.answers import noted, rejected
@@ -40,13 +40,12 @@ from events.writer.encoding import DeadLetter, Forward, Origin, Unit, origin_of
 from events.writer.initiative import Decide, Initiative
 from events.writer.kinds import Kind, Placing, Placings
 from events.writer.own_events import OwnEvents
-from events.writer.provenance import Provenance
+from events.writer.provenance import NOBODYS, Provenance
 from events.writer.units import Units
 
 _DEFAULT_PROJECT = DEFAULT_PROJECT.encode()
 
-_NOBODYS = Provenance(DEFAULT_PROJECT, PLATFORM_ACTOR)
-"""The provenance of an aggregate that no event is about."""
+_FOLDED = ("ce_type", HASH, CAUSE, "ce_time")
 
 _DEFECT = "the decision failed because of a defect in the service; see its log"
 
@@ -136,21 +135,22 @@ class Partition:
     def fold(self, raw: Raw) -> None:
         """Fold one valid record of the own event partition, in log order (recovery)."""
         self.next_offset = raw.offset + 1
-        get = raw.get
-        if (named := get("ce_type")) == MARKER:
+        named, stored, text, at = raw.contents(_FOLDED)
+        if named == MARKER:
             self.digest = chain.link(self.digest, raw.key or b"", raw.value or b"", without_hash(raw.headers))
             return
-        if stored := get(HASH):
+        if stored:
             self._units.encoder.digest = unhexlify(stored)
-        event, time = decode_event(named.decode() if named else "", raw.value or b"", raw), raw.time()
-        if (text := get(CAUSE)) and (cause := text.rpartition(b"|")[0]) != self._cause:
+        event = decode_event(named.decode() if named else "", raw.value or b"", raw)
+        time = time_of(at) if at else raw.time()
+        if text and (cause := text.rpartition(b"|")[0]) != self._cause:
             self._cause = cause  # all records of one input have the same cause: note it once
             topic, partition, offset, mark = parse_cause(text.decode())
             if topic == self._commands:
                 mark, _, project = mark.partition(":")
                 if not project:
-                    project = (get("ce_project") or _DEFAULT_PROJECT).decode()
-                command = command_key(project, (get("ce_causationid") or b"").decode())
+                    project = (raw.get("ce_project") or _DEFAULT_PROJECT).decode()
+                command = command_key(project, (raw.get("ce_causationid") or b"").decode())
                 self.dedup.remember(command, mark, raw.offset, time)
                 self.inputs[topic, partition] = ReaderPosition(offset + 1)
             else:
@@ -360,7 +360,7 @@ class Partition:
         assert self._acting is not None
         now = self._clock(now)
         id, kind, owner = self._units.own_id(), self._acting.decider.aggregate, self._acting.states.provenance(key)
-        project, actor, correlation, traceparent, asker = owner or _NOBODYS
+        project, actor, correlation, traceparent, asker = owner or NOBODYS
         decided = decide(state, DecisionContext(now, id, actor, project, key, kind, owner))
         if not decided:
             return None

@@ -52,3 +52,7 @@ class Provenance(NamedTuple):
             texts = meta.project, meta.actor, meta.correlation, meta.traceparent, meta.origin
         project, actor, correlation, traceparent, origin = texts
         return _new(cls, (*_owner(project, actor), correlation, traceparent, origin))
+
+
+NOBODYS = Provenance(DEFAULT_PROJECT, PLATFORM_ACTOR)
+"""The provenance of an aggregate that no event is about."""

@@ -31,7 +31,10 @@ from events.language.jobs import (
 )
 from events.language.jobs.spec import JobStatus
 from events.language.task_ranges import tasks_in
-from services.jobs.state import ENDED_CODES, ITEM_BYTES, NOTHING, Job, Readiness, exit_code_of, failure_of
+from events.log.json_members import member_json
+from services.jobs.state import ENDED_CODES, NOTHING, Job, Readiness, exit_code_of, failure_of
+
+_ZERO = array("L", [0])
 
 
 def evolve(job: Job, event: Event, time: datetime) -> Job:
@@ -40,11 +43,10 @@ def evolve(job: Job, event: Event, time: datetime) -> Job:
         case JobSubmitted():
             size = event.spec.array.size if event.spec.array else 1
             job.project, job.owner, job.submitted_at = event.project, event.owner, time
-            job.spec_json = event.spec.to_json()
+            job.spec_json = member_json(event, "spec")
             job.unbounded = event.spec.scheduling.restart.max_restarts is None
             job.statuses = bytearray(size)
-            job.attempts = array("L", bytes(size * ITEM_BYTES))
-            job.restarts = array("L", bytes(size * ITEM_BYTES))
+            job.attempts, job.restarts = _ZERO * size, _ZERO * size
         case JobQueued():
             _queued(job, event)
         case JobRequeued():

@@ -49,6 +49,7 @@ def seen(record: Any) -> tuple[Any, ...]:
         record.get("no such header"),
         [record.has(name, content or b"") for name, content in record.headers],
         record.texts(tuple(name for name, _ in record.headers)),
+        record.contents(tuple(name for name, _ in record.headers)),
     )
 
 
@@ -77,6 +78,7 @@ def test_it_finds_headers_by_name_before_all_of_them_are_read(records: list[Any]
         names = (*dict.fromkeys(name for name, _ in expected.headers), "no such header")
         for asked in (names, names[::-1], names * 9):
             assert record.texts(asked) == expected.texts(asked)
+            assert record.contents(asked) == expected.contents(asked)
             assert [record.texts((name,)) for name in asked] == [expected.texts((name,)) for name in asked]
         assert [record.get(name) for name in names] == [expected.get(name) for name in names]
         assert record.headers == expected.headers
