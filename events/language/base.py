@@ -165,18 +165,16 @@ class Event(Message):
         is as was asked for."""
         return ""
 
-    def to_json(self) -> bytes:
-        """As `Model.to_json`, but made once: a state may keep it before the event's record is encoded. That of an event
-        from the log is its body as it was written."""
-        try:
-            return _json_of(self)
-        except AttributeError:
-            made = super().to_json()
-            keep_json(self, made)
-            return made
-
 
 _json: Any = vars(Event)["_json"]
-_json_of: Callable[[Event], bytes] = _json.__get__
 keep_json: Callable[[Event, bytes], None] = _json.__set__
-"""Note what an event was decoded from."""
+"""Note the JSON that an event was read from or written as. A copy of the event does not know it."""
+_kept: Callable[[Event], bytes] = _json.__get__
+
+
+def kept_json(event: Event) -> bytes | None:
+    """The JSON that the event was read from or written as; None if it was neither."""
+    try:
+        return _kept(event)
+    except AttributeError:
+        return None

@@ -53,6 +53,8 @@ def parse_ranges(text: str) -> tuple[tuple[int, int], ...]:
 
 def format_ranges(tasks: Iterable[int]) -> str:
     """Task numbers as ranges: ``[0, 1, 2, 7]`` becomes ``"0-2,7"``. Duplicates collapse."""
+    if isinstance(tasks, range) and tasks.step == 1:  # as of every submitted job: all tasks there are
+        return "" if not tasks else f"{tasks[0]}-{tasks[-1]}" if len(tasks) > 1 else str(tasks[0])
     parts: list[str] = []
     start = last = -2
     for number in sorted(set(tasks)):

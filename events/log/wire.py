@@ -128,7 +128,10 @@ def value_of(message: Message) -> bytes:
     What is not written is known nevertheless: a type's defaults are part of its version and never change, which a test
     holds against `tests/golden/defaults.json`.
     """
-    return message.to_json()
+    made = message.to_json()
+    if isinstance(message, Event):
+        keep_json(message, made)
+    return made
 
 
 class Raw(Record):  # type: ignore[misc]

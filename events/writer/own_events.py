@@ -59,12 +59,11 @@ class OwnEvents:
         """Which of a unit's events concern states of this context."""
         if not self._keeps:
             return ()
-        return tuple(number for number, each in enumerate(placed) if self._concerns(each))
+        routes = self._deciders.routes
+        return tuple([number for number, each in enumerate(placed) if routes(type(each[0])) and self._concerns(each)])
 
     def _concerns(self, placed: Placed) -> bool:
         event, *_, origin = placed
-        if not self._deciders.routes(type(event)):
-            return False
         try:
             return bool(self._deciders.concerned(event, origin))
         except Exception:  # noqa: BLE001 - the route raises again when the event is given to it, which stops its place

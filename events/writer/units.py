@@ -85,7 +85,7 @@ class Units:
         """The records of a unit's events, and their bytes. Raises TooLarge if they do not fit into one batch."""
         self._serial += 1
         records = self.encoder.records(placed, origin, now)
-        size = sum(record.size for record in records)
+        size = sum([record.size for record in records])
         if size > topics.MAX_BATCH_BYTES:
             raise TooLarge(f"one input leads to {size} bytes of events; at most {topics.MAX_BATCH_BYTES} are allowed")
         return records, size
