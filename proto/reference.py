@@ -62,7 +62,8 @@ The smallest command, with `kcat`:
 
 The gateway serves JSON Schemas of all types at `/schemas`, and an AsyncAPI 3 document at `/asyncapi.json`. The same
 types as protobuf messages, for gRPC: `proto/forgelog/<context>/v1/types.proto`. In protobuf an enum's `running` is
-`JOB_STATUS_RUNNING`, and a field left out has its default.
+`JOB_STATUS_RUNNING`, and a field left out has its default. Where null means something else than the default, as in
+`restart.max_restarts`, -1 is null there.
 
 ## Headers
 

@@ -2,7 +2,8 @@
 
 Types: datetime → Timestamp, dict → map, tuple → repeated, enum → enum, any JSON → Struct; whole numbers are int32 when
 their upper bound fits, else int64. A field is `optional` (explicit presence) when its model's default is not protobuf's
-zero value, so that a field left out by a gRPC client means the model's default and never a zero nobody wrote.
+zero value, so that a field left out by a gRPC client means the model's default and never a zero nobody wrote. Where the
+default is a number and null means something else, -1 stands for null (`forgelog/common/v1/nulls.proto`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ WELL_KNOWN = {
     STRUCT: "google/protobuf/struct.proto",
     VALUE: "google/protobuf/struct.proto",
 }
+NULLS = "forgelog/common/v1/nulls.proto"
 _SCALARS = {str: "string", bool: "bool", float: "double", bytes: "bytes"}
 
 
@@ -58,6 +60,8 @@ class FieldShape:
     label: str
     """Empty, ``optional`` or ``repeated``."""
     doc: str
+    null: int | None = None
+    """The number that stands for null; None where null is the default, or not allowed."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,18 @@ def _field(name: str, info: FieldInfo, text: str, file: FileShape) -> FieldShape
     is_message = kind in WELL_KNOWN or (isinstance(inner, type) and issubclass(inner, BaseModel))
     zero = default in (0, "", b"", False) and not isinstance(default, StrEnum)
     explicit = optional or not (info.is_required() or zero)
-    return FieldShape(name, kind, "optional" if explicit and not is_message else "", doc)
+    null = _null(kind, bounds, file) if optional and default is not None else None
+    doc = f"{doc} {null} stands for null." if null is not None else doc
+    return FieldShape(name, kind, "optional" if explicit and not is_message else "", doc, null)
+
+
+def _null(kind: str, bounds: tuple[Any, ...], file: FileShape) -> int:
+    """The number that stands for null where the default is another one."""
+    lowest: list[Any] = [each.ge for each in bounds if isinstance(each, Ge)]
+    if kind not in ("int32", "int64", "double") or not lowest or min(lowest) < 0:
+        raise Unmappable("null is not its default, and only a number of at least 0 can say null in protobuf")
+    file.imports.add(NULLS)
+    return -1
 
 
 def unwrap(annotation: Any, metadata: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], bool]:

@@ -20,7 +20,7 @@ HEADER = """\
 // It is also the memory of field numbers: a field always keeps its number.
 """
 _BLOCK = re.compile(r"^(message|enum) (\w+) \{")
-_FIELD = re.compile(r"^  (?:(?:optional|repeated) )?(?:map<[^>]+>|[\w.]+) (\w+) = (\d+);")
+_FIELD = re.compile(r"^  (?:(?:optional|repeated) )?(?:map<[^>]+>|[\w.]+) (\w+) = (\d+)(?: \[.+\])?;")
 _VALUE = re.compile(r"^  (\w+) = (\d+);")
 _RESERVED = re.compile(r"^  reserved (.+);")
 _WIDTH = 118
@@ -111,7 +111,8 @@ def _message(message: MessageShape, numbers: Numbers) -> Iterator[str]:
     for item in message.fields:
         yield from _comment(item.doc, "  ")
         label = f"{item.label} " if item.label else ""
-        yield f"  {label}{item.type} {item.name} = {assigned[item.name]};"
+        option = "" if item.null is None else f" [(forgelog.common.v1.null_as) = {item.null}]"
+        yield f"  {label}{item.type} {item.name} = {assigned[item.name]}{option};"
     if message.fields or numbers.reserved_numbers:
         yield "}"
 

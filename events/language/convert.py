@@ -3,7 +3,8 @@
 Driven by the messages' descriptors, so plain dicts (the rows of a read view) convert as well as models. Rules:
 
 - an enum's word (``running``) is the value ``JOB_STATUS_RUNNING``; None and ``_UNSPECIFIED`` are each other;
-- None is a field left out; a field with explicit presence that is left out gets the model's default;
+- None is a field left out; a field with explicit presence that is left out gets the model's default, and where that is
+  no None, the number that the field's option names is None;
 - datetimes are aware and in UTC on the way back, exact to the microsecond.
 
 Knows no generated module: callers pass the message class.
@@ -22,6 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from events.language.base import Model
+from events.language.nulls import nulls_of
 from events.language.proto_names import enum_prefix
 
 M = TypeVar("M", bound=Model)
@@ -86,6 +88,7 @@ def _writer(descriptor: Descriptor) -> Convert:
     """Gathers a message's arguments: protobuf builds nested messages from dicts faster than Python can. The fields'
     converters are made at the first use, since types may refer to themselves."""
     plan: list[tuple[str, bool, Convert | None]] = []
+    nulls = nulls_of(descriptor)
 
     def write(value: Any) -> Any:
         if isinstance(value, ProtoMessage):
@@ -99,6 +102,9 @@ def _writer(descriptor: Descriptor) -> Convert:
             # Of a field without presence, what is empty, zero or false is the same as nothing, and handing it on costs.
             if item or (has_presence and item is not None):
                 given[name] = item if convert is None else convert(item)
+        for name, number in nulls.items():
+            if get(name, number) is None:
+                given[name] = number
         return given
 
     return write
@@ -186,6 +192,7 @@ def _json_value(value: Any) -> Any:
 @cache
 def _reader(descriptor: Descriptor) -> Convert:
     plan: list[tuple[str, bool, Convert | None]] = []
+    nulls = nulls_of(descriptor)
 
     def read(message: Any) -> dict[str, Any]:
         if not plan:
@@ -200,6 +207,9 @@ def _reader(descriptor: Descriptor) -> Convert:
                 if value is None:
                     continue
             data[name] = value
+        for name, number in nulls.items():
+            if data.get(name) == number:
+                data[name] = None
         return data
 
     return read

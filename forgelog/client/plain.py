@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from events.language.nulls import nulls_of
 from forgelog.errors import InvalidInput
 from forgelog.units import quoted
 
@@ -56,6 +57,9 @@ def plain(message: Message) -> Answer:
                 record[name] = None  # of a real oneof only the chosen one is shown
         else:
             record[name] = _one(field, value)
+    for name, number in nulls_of(message.DESCRIPTOR).items():
+        if record.get(name) == number:
+            record[name] = None
     return record
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, StringConstraints, ValidationError
 
 from events.language.base import Model
-from events.language.jobs.spec import RestartPolicy
 from events.language.task_ranges import format_ranges
 from proto.samples import full
 from proto.shapes import unwrap
@@ -29,11 +28,6 @@ TIMES = st.datetimes(
     datetime(2999, 1, 1),
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))]),
 )
-
-
-NULL_IS_NO_DEFAULT = {(RestartPolicy, "max_restarts")}
-"""Fields whose default is a value and that may be null: JSON can say so, protobuf can't, for what is left out there has
-its default."""
 
 
 def models(model: type[M]) -> st.SearchStrategy[M]:
@@ -54,8 +48,6 @@ def _plain(model: type[Model]) -> st.SearchStrategy[dict[str, Any]]:
     optional: dict[str, st.SearchStrategy[Any]] = {}
     for name, info in model.model_fields.items():
         strategy = _value(name, info.annotation, tuple(info.metadata))
-        if (model, name) in NULL_IS_NO_DEFAULT:
-            strategy = strategy.filter(lambda value: value is not None)
         (required if info.is_required() else optional)[name] = strategy
     return st.fixed_dictionaries(required, optional=optional)
 

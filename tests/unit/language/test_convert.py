@@ -19,13 +19,12 @@ from events.language.proto_names import message_name, proto_enum, proto_enum_of,
 from events.language.registry import command_types, event_types
 from events.language.resources import LabelNode
 from events.language.scheduling import SchedulingDecision
+from forgelog.client.plain import plain
 from forgelog_pb.jobs.v1 import types_pb2 as jobs_pb
 from forgelog_pb.resources.v1 import types_pb2 as resources_pb
 from proto.generate import generate
-from proto.golden import every_model
 from proto.samples import full
-from proto.shapes import unwrap
-from tests.unit.language.strategies import NULL_IS_NO_DEFAULT, models
+from tests.unit.language.strategies import models
 
 ALL = {**command_types(), **event_types()}
 
@@ -56,15 +55,16 @@ def test_any_command_or_event_survives_the_way_to_protobuf_and_back(data: st.Dat
     assert from_message(message, kind) == value
 
 
-def test_null_is_the_default_of_what_may_be_null() -> None:
-    """What is left out of a protobuf message has its default there, so null could not be said."""
-    found = set()
-    for model in every_model():
-        for name, info in model.model_fields.items():
-            nullable = unwrap(info.annotation, tuple(info.metadata))[2]
-            if nullable and not info.is_required() and info.get_default(call_default_factory=True) is not None:
-                found.add((model, name))
-    assert found == NULL_IS_NO_DEFAULT
+def test_null_is_said_by_a_number_where_what_is_left_out_means_another_one() -> None:
+    message = to_message(RestartPolicy(max_restarts=None), jobs_pb.RestartPolicy)
+    assert message.max_restarts == -1
+    assert from_message(message, RestartPolicy).max_restarts is None
+    assert to_dict(message)["max_restarts"] is None
+    assert plain(message).max_restarts is None
+    assert from_message(jobs_pb.RestartPolicy(), RestartPolicy).max_restarts == 3
+    assert to_message({}, jobs_pb.RestartPolicy) == jobs_pb.RestartPolicy()
+    with pytest.raises(ValidationError, match="max_restarts"):
+        from_message(jobs_pb.RestartPolicy(max_restarts=-2), RestartPolicy)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
