@@ -254,6 +254,11 @@ class JobLinked(JobLinkEvent):
 
     task: TaskNumber = 0
     attempt: Attempt = 1
+    scheduled: bool = False
+    """Whether its client has still to submit the job."""
+    overdue: bool = False
+    """Whether nothing was heard of the job for an hour, so that it is asked for again. If there is none, the run has
+    failed."""
 
 
 class LinkedProcessStarted(JobLinkEvent):

@@ -4,6 +4,7 @@
     JobStarted, JobExited, the job's end ─► LinkedProcessStarted, LinkedProcessEnded, one for each run concerned
 
 So a process that is killed ends its run, whichever client began that. A run outside of jobs is never ended by silence.
+A run whose client has not submitted the job an hour later has failed, unless there is that job.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from events.language.base import Command, Event
-from events.language.common import CommandRejected, Refused
+from events.language.common import CommandRejected, ErrorCode, Refused
 from events.language.convert import to_dict
 from events.language.experiments import (
     MAX_REASON,
@@ -68,7 +69,7 @@ class JobLinks(Decider[Links]):
         return Links()
 
     def evolve(self, state: Links, event: Event, time: datetime) -> Links:
-        return evolve(state, event)
+        return evolve(state, event, time)
 
     def may_passivate(self, state: Links) -> bool:
         return not state.runs
@@ -90,7 +91,9 @@ class JobLinks(Decider[Links]):
                 if event.run_id in state.runs:
                     return ()
                 names = {"job_id": process.job_id, "task": process.task, "attempt": process.attempt}
-                return [JobLinked(run_id=event.run_id, **names)]
+                # That of a run that is launched is ordered by the platform, which does not forget it.
+                scheduled = isinstance(event, RunCreated) and event.status is RunStatus.SCHEDULED
+                return [JobLinked(run_id=event.run_id, scheduled=scheduled, **names)]
             case RunLaunchEnded() if event.run_id in state.runs:  # its job was refused: nothing will be heard of it
                 return [
                     LinkedProcessEnded(
@@ -128,6 +131,17 @@ class JobLinks(Decider[Links]):
                 ]
         return ()
 
+    def due(self, state: Links) -> datetime | None:
+        return min((each.overdue_at for each in state.runs.values() if each.overdue_at is not None), default=None)
+
+    def wake(self, state: Links, context: DecisionContext) -> Sequence[Event]:
+        """A client was perhaps ended between the two commands: then nothing would ever be heard of the job."""
+        return [
+            JobLinked(job_id=context.subject, run_id=id, task=each.task, attempt=each.attempt, overdue=True)
+            for id, each in state.runs.items()
+            if each.overdue_at is not None and each.overdue_at <= context.now
+        ]
+
     def dispatch(self, event: Event, at: DecisionContext) -> Sequence[Order | Question]:
         """Whether its process has started or ended already, since the link hears only what comes after it."""
         assert isinstance(event, JobLinked)
@@ -139,9 +153,12 @@ class JobLinks(Decider[Links]):
 
     def answered(self, event: Event, question: Question, answer: Any, at: DecisionContext) -> Sequence[Order]:
         assert isinstance(event, JobLinked)
-        if isinstance(answer, Refused):
-            return ()  # there is no such job yet: all that becomes of it will be heard
         names = {"job_id": event.job_id, "run_id": event.run_id}
+        if isinstance(answer, Refused):
+            if event.overdue and question.method == "GetJob" and answer.code is ErrorCode.NOT_FOUND:
+                reason = "its job was never submitted"
+                return [Order(ReportProcessEnded(**names, status=RunStatus.FAILED, reason=reason, ended_at=at.now))]
+            return ()  # there is no such job yet: all that becomes of it will be heard
         if question.method == "ListAttempts":
             return [
                 Order(_reported(names, to_dict(attempt)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 USED = ("cpu_seconds", "wall_seconds", "gpu_seconds")
 """What a run is told of what its process used: fields of `TaskUsage`."""
@@ -15,6 +16,8 @@ class Linked:
     task: int
     attempt: int
     started: bool = False
+    overdue_at: datetime | None = None
+    """When its job is asked for, which its client has still to submit; None once that was done, or is not needed."""
 
 
 @dataclass(slots=True)

@@ -78,6 +78,7 @@ def test_a_run_is_launched_with_its_experiments_job_and_told_its_parameters() ->
         "RunLaunched",
         "JobLinked",
     ]
+    assert not events[-1].scheduled, "the platform submits its job, and does not forget it"
     (order,) = orders(desk, events[-2])
     assert isinstance(order, SubmitJob)
     assert (order.job_id, order.spec.command) == ("r1.1", JOB.command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -188,7 +188,7 @@ def start(attempt: int = 1) -> JobStarted:
 
 def test_a_run_in_a_job_waits_for_its_process_and_is_told_of_its_start() -> None:
     desk = in_job(scheduled=True)
-    assert JobLinked(job_id="j1", run_id="r1") in desk.events
+    assert JobLinked(job_id="j1", run_id="r1", scheduled=True) in desk.events
     assert desk.hear(start(attempt=2)) == []
     assert desk.hear(start()) == [
         LinkedProcessStarted(job_id="j1", run_id="r1", node_id="n1"),
@@ -257,6 +257,42 @@ def test_what_a_process_has_come_to_before_its_run_began_counts(attempt: dict[st
     assert desk.state("run", "r1").status == status
     desk.send(order.command)
     assert desk.state("run", "r1").status == status
+
+
+def overdue(desk: Desk) -> JobLinked:
+    """What the link of job j1 says an hour after its run began."""
+    links, state = JobLinks(), desk.state("joblink", "j1")
+    at = links.due(state)
+    assert at is not None
+    assert timedelta(hours=1) <= at - NOON < timedelta(hours=1, minutes=1)
+    (linked,) = desk._take(links.wake(state, DecisionContext(at, "i", "owner", PROJECT, "j1")))
+    assert isinstance(linked, JobLinked)
+    assert links.due(desk.state("joblink", "j1")) is None
+    return linked
+
+
+def test_a_run_has_failed_whose_client_was_ended_before_it_submitted_the_job() -> None:
+    desk = in_job(scheduled=True)
+    first = next(event for event in desk.events if isinstance(event, JobLinked))
+    linked, links = overdue(desk), JobLinks()
+    context = DecisionContext(LATER, "i", "owner", PROJECT, "j1")
+    none = Refused(ErrorCode.NOT_FOUND, "there is no job 'j1'")
+    there = pb.GetJobResponse(job={"job_id": "j1"})
+    attempts, job = (each for each in links.dispatch(linked, context) if isinstance(each, Question))
+    for event, question, answer in ((first, job, none), (linked, attempts, none), (linked, job, there)):
+        assert links.answered(event, question, answer, context) == ()
+    (order,) = links.answered(linked, job, none, context)
+    desk.send(order.command)
+    run = desk.state("run", "r1")
+    assert run.status == "failed"
+    assert next(e.reason for e in desk.events if isinstance(e, RunEnded)) == "its job was never submitted"
+
+
+def test_a_job_that_has_begun_is_not_asked_for_again() -> None:
+    desk = in_job(scheduled=True)
+    desk.hear(start())
+    assert JobLinks().due(desk.state("joblink", "j1")) is None
+    assert JobLinks().due(in_job().state("joblink", "j1")) is None
 
 
 def to_message(attempt: dict[str, Any]) -> Any:
