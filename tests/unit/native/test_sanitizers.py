@@ -70,6 +70,7 @@ def test_the_log_s_helper(tmp_path: Path, flags: tuple[str, ...]) -> None:
         tmp_path,
         "tests/unit/log/test_native.py",
         "tests/unit/log/test_repeats.py",
+        "tests/unit/log/test_json_members.py",
         "tests/unit/native/test_record_numbers.py",
         LD_PRELOAD=runtime,
         PYTHONMALLOC="malloc",  # else a byte beyond an object is within Python's own memory as a rule
