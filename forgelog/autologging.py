@@ -7,6 +7,7 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from events.process import front_door
 from forgelog.errors import InvalidInput, NotFound, Unavailable
 from forgelog.tracking import checking
 from forgelog.where import Gateway, find_gateway
@@ -51,7 +52,9 @@ def autolog(
     _check_answers(gateway, name)
     if gateway.key:
         os.environ["MLFLOW_TRACKING_TOKEN"] = gateway.key
-    mlflow.set_tracking_uri(f"http://{gateway.address}" + (f"/mlflow/{name}" if name else ""))
+    if front_door.has_tls(gateway.address) and (certificates := front_door.ca_file()):
+        os.environ.setdefault("MLFLOW_TRACKING_SERVER_CERT_PATH", certificates)
+    mlflow.set_tracking_uri(front_door.url_of(gateway.address) + (f"/mlflow/{name}" if name else ""))
     if experiment:
         mlflow.set_experiment(checking.text(experiment, "experiment", checking.MAX_EXPERIMENT))
     if run is not None:

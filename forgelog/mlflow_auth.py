@@ -8,8 +8,8 @@ import MLflow.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
+from events.process.front_door import leads_to
 from forgelog.errors import ForgelogError
 from forgelog.where import find_gateway
 
@@ -36,6 +36,6 @@ class Bearer:
             gateway = find_gateway()
         except ForgelogError:
             return request  # the gateway says what is missing
-        if gateway.key and urlsplit(request.url).netloc == gateway.address:
+        if gateway.key and leads_to(request.url, gateway.address):
             request.headers["Authorization"] = f"Bearer {gateway.key}"
         return request

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from events.process.folders import find_data_folder
+from events.process.front_door import normalized
 from events.process.keys import OWNER, KeyFileProblem, key_path, read_key
 from events.process.listening import stranger
 from forgelog.errors import ForgelogError, InvalidInput, Refused, Unavailable
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from forgelog.embedded.layout import ChildState, PlatformState, Wanted
 
 EXAMPLE = "127.0.0.1:7070"
-
-_ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 _ROUTER = re.compile(r"(https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
 _ROUTERS = "https://models.example:7080"
@@ -53,7 +52,7 @@ class Gateway:
     """A platform's front door, as it was found."""
 
     address: str
-    """``host:port``"""
+    """``host:port``, or ``https://host:port`` where it has TLS."""
     key: str = field(repr=False)
     """What opens it; empty when none is known."""
     without: str = ""
@@ -79,8 +78,8 @@ def choose(gateway: str | None, data: Path | None) -> None:
 
 
 def gateway_address(given: str | None = None) -> str:
-    """The gateway's ``host:port``. Raises `InvalidInput` for what is no address, and `Unavailable` when the platform of
-    the data folder is down."""
+    """The gateway's address, as `front_door.normalized` has it. Raises `InvalidInput` for what is no address, and
+    `Unavailable` when the platform of the data folder is down."""
     if given:
         return checked(given, "the given address")
     return checked(os.environ.get(GATEWAY) or _Folder().gateway())
@@ -197,12 +196,18 @@ def server_settings() -> dict[str, Any]:
 
 
 def checked(address: str, where: str = GATEWAY) -> str:
-    """An address as ``host:port``; `where` it was given. Raises `InvalidInput`."""
-    found = _ADDRESS.fullmatch(address.removeprefix("http://").rstrip("/"))
-    if found is None or not 0 < int(found[2]) < 65536:
+    """An address as `front_door.normalized` has it; `where` it was given. Raises `InvalidInput`."""
+    try:
+        found = normalized(address)
+    except ValueError:
+        found = ":0"
+    if int(found.rpartition(":")[2]) == 0:
         # It is not repeated: who writes a key or a password into an address should not find it in a log.
-        raise InvalidInput(f"{where}: that is not the address of a gateway; write host:port, such as {EXAMPLE}")
-    return f"{found[1]}:{found[2]}"
+        raise InvalidInput(
+            f"{where}: that is not the address of a gateway; write host:port, such as {EXAMPLE}, or https://host if it "
+            "has TLS"
+        )
+    return found
 
 
 class _Taken(Unavailable):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 from blake3 import blake3
 
 from events.language.objects import ObjectRef
+from events.process import front_door
 
 _TIMEOUT = 60.0
 """Seconds in which a connection has to give some byte."""
@@ -55,7 +57,8 @@ class RemoteObjects:
     def __init__(
         self, address: str, key: str, *, patience: float = 60.0, stopped: threading.Event | None = None
     ) -> None:
-        """`address`: the gateway's ``host:port``. `key`: the key for it, which no error shows."""
+        """`address`: the gateway's, as `events.process.front_door` has it. `key`: the key for it, which no error
+        shows."""
         self._address = address
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self._patience = patience
@@ -177,6 +180,8 @@ class RemoteObjects:
                 wait = pause
                 if patience.ends_within(wait):
                     raise RemoteError(f"{self._address} does not answer within {_TIMEOUT:g} s") from None
+            except ssl.SSLCertVerificationError as error:
+                raise RemoteError(f"{self._address}: {front_door.refused(error.verify_message)}") from None
             except OSError as error:  # also a name that is not found, and a network that is down
                 self._drop()
                 wait = pause
@@ -215,8 +220,18 @@ class RemoteObjects:
     def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = http.client.HTTPConnection(self._address, timeout=_TIMEOUT)
+            connection = self._local.connection = self._new_connection()
         return connection
+
+    def _new_connection(self) -> http.client.HTTPConnection:
+        place = front_door.place_of(self._address)
+        if not front_door.has_tls(self._address):
+            return http.client.HTTPConnection(place, timeout=_TIMEOUT)
+        try:
+            context = front_door.context()
+        except front_door.CertificateProblem as problem:
+            raise RemoteError(str(problem)) from None
+        return http.client.HTTPSConnection(place, timeout=_TIMEOUT, context=context)
 
     def _drop(self) -> None:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from events.process import front_door
 from events.process.channels import DEFAULT_SECONDS
 from events.process.folders import data_folder
 
@@ -144,8 +145,8 @@ class Settings(BaseSettings):
     replicas_key_file: Path | None = None
     """What the keys of replicas' ports follow from, a file of one line (0600) that routers and node agents read; the
     service of deployments makes it. Left out: ``keys/replicas.key`` in the data folder."""
-    gateway: str = "127.0.0.1:7070"
-    """The one front door."""
+    gateway: Annotated[str, AfterValidator(front_door.normalized)] = "127.0.0.1:7070"
+    """The one front door: where it listens; to its callers `https://host`, if a proxy in front of it has TLS."""
     owner_key_file: Path | None = None
     """The key that opens the gateway, a file of one line (0600) which the gateway makes if it is not there. Left out:
     ``keys/owner.key`` in the data folder."""
@@ -268,7 +269,7 @@ class Settings(BaseSettings):
     def _parse_hosts(cls, value: Any) -> Any:
         return host_names(value)
 
-    @field_validator("listen", "gateway")
+    @field_validator("listen")
     @classmethod
     def _check_address(cls, value: str) -> str:
         split_address(value)
@@ -338,6 +339,13 @@ class Settings(BaseSettings):
         if isinstance(value, str) and value.upper() in _LEVELS:
             return value.upper()
         raise ValueError(f"should be one of {', '.join(_LEVELS)}")
+
+    @property
+    def gateway_listens(self) -> tuple[str, int]:
+        """Where the gateway listens. Raises SettingsError."""
+        if front_door.has_tls(self.gateway):
+            raise SettingsError(f"FORGELOG_GATEWAY: {front_door.NO_TLS_ITSELF}")
+        return split_address(self.gateway)
 
     @classmethod
     def load(cls, **given: Any) -> Self:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from events.process import front_door
 from events.process.channels import accepted, client_options
 from events.process.retry_hint import retry_seconds
 from forgelog.client.keyed import KeyedChannel
@@ -71,10 +72,10 @@ class Connection:
         """A `grpc.aio.Channel` whose calls carry the key."""
         if self._channel is None:
             try:
-                options = client_options(MAX_MESSAGE_BYTES)
+                channel = front_door.open_channel(self.address, client_options(MAX_MESSAGE_BYTES))
             except ValueError as error:
                 raise InvalidInput(str(error)) from None
-            self._channel = KeyedChannel(grpc.aio.insecure_channel(self.address, options=options), self._gateway.key)
+            self._channel = KeyedChannel(channel, self._gateway.key)
         return self._channel
 
     @property
@@ -114,7 +115,7 @@ class Connection:
                 wait = pause if hint is None else max(hint, pause) * random.uniform(1.0, 1.5)
                 again = hint is not None or error.code() in _GONE
                 if not again or deadline - now <= wait or absent:
-                    raise self.translated(error, what, limit) from None
+                    raise self.translated(error, what, limit, await self._tls_problem(error)) from None
             await asyncio.sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -139,7 +140,7 @@ class Connection:
                 works()
                 yield message
         except grpc.aio.AioRpcError as error:
-            raise self.translated(error, what, timeout or 0) from None
+            raise self.translated(error, what, timeout or 0, await self._tls_problem(error)) from None
         finally:
             call.cancel()
 
@@ -175,8 +176,14 @@ class Connection:
             await asyncio.sleep(max(pause, hint))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def translated(self, error: grpc.aio.AioRpcError, what: str, limit: float) -> ForgelogError:
-        """A failed call as an error for people."""
+    async def _tls_problem(self, error: grpc.aio.AioRpcError) -> str:
+        """Why a platform that has never answered may not be understood; empty if TLS is not why."""
+        if self._met or error.code() not in _GONE:
+            return ""
+        return await asyncio.to_thread(front_door.tls_problem, self.address)
+
+    def translated(self, error: grpc.aio.AioRpcError, what: str, limit: float, tls: str = "") -> ForgelogError:
+        """A failed call as an error for people. `tls`: what is wrong with the connection's TLS, if that is known."""
         code, details = error.code(), error.details() or ""
         prefix = f"{what}: " if what else ""
         if details.startswith(_NO_GRPC) and code not in _GONE:
@@ -186,6 +193,8 @@ class Connection:
             )
         if code in _GONE and (hint := come_again_after(error)) is not None:
             return Unavailable(f"{prefix}the platform at {self.address} can't answer now: {details}", hint)
+        if code in _GONE and tls:
+            return Unavailable(f"{prefix}{self.address} can't be spoken with: {tls}")
         if code in _GONE:
             return Unavailable(
                 f"{prefix}no platform answers at {self.address} ({_first_line(details)}); "

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from events.log import native
-from events.process.settings import Settings, SettingsError, split_address
+from events.process.settings import Settings, SettingsError
 from forgelog.embedded import compiled, docker, jars, java, postgres
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.layout import Folder
@@ -209,7 +209,10 @@ def _gateway_port(settings: Settings, folder: Folder) -> Check:
     state = folder.read_state()
     if state is not None and state.supervisor.alive and state.gateway:
         return Check("gateway port", "ok", f"{state.gateway} (running)")
-    _, port = split_address(settings.gateway)
+    try:
+        _, port = settings.gateway_listens
+    except SettingsError as error:
+        return Check("gateway port", "failed", str(error), "correct the variable before 'forgelog up'")
     if not is_free(port):
         return Check("gateway port", "note", f"{port} is taken", "another free port is used; `status` shows it")
     return Check("gateway port", "ok", f"{port} is free")

@@ -15,14 +15,15 @@ from urllib.parse import urlsplit
 import psutil
 
 from events.process.identity import Identity
-from events.process.settings import PREFIX, Settings
+from events.process.settings import PREFIX, Settings, SettingsError
 from forgelog.embedded import kafka, postgres
 from forgelog.embedded.layout import Folder, Server
 from forgelog.embedded.process import EmbeddedError
+from forgelog.embedded.router import RouterPlace
 
 _FAMILIES = ("NODE_", "AGENT_", "ROUTER_")
 _OTHERS = frozenset({"ENVOY", "JAVA", "PURE"})
-_PATHS = ("ALERT_SECRETS", "ENVOY", "REPLICAS_KEY_FILE", "ROUTER_CERT", "ROUTER_KEY", "SERVICES_KEY_FILE")
+_PATHS = ("ALERT_SECRETS", "ENVOY", "GATEWAY_CA", "REPLICAS_KEY_FILE", "ROUTER_CERT", "ROUTER_KEY", "SERVICES_KEY_FILE")
 _SET_BY_THE_PLATFORM = frozenset(
     {
         "AGENT_DIR",
@@ -108,6 +109,16 @@ def refuse_lost_log(folder: Folder, settings: Settings) -> None:
         f"log is lost for good, FORGELOG_LOST_LOG=anew forgelog up begins an empty one and keeps these tables aside "
         f"(docs/how-to/operate.md, 'When the log was lost, cut or restored')"
     )
+
+
+def refuse_addresses(folder: Folder, settings: Settings) -> None:
+    """That the gateway or the router can't listen where a variable says. Said before anything starts: their own words
+    come minutes later. Raises EmbeddedError."""
+    try:
+        settings.gateway_listens  # noqa: B018 - it raises
+    except SettingsError as error:
+        raise EmbeddedError(str(error)) from None
+    RouterPlace(folder.path).refuse_address()
 
 
 def _place(address: str) -> tuple[str, ...]:

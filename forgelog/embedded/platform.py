@@ -27,7 +27,7 @@ from events.process.keys import FOLDER as KEYS
 from events.process.keys import OWNER, KeyFileProblem, ensure_key, key_path, read_key
 from events.process.settings import Settings, SettingsError
 from forgelog.embedded import docker, jars
-from forgelog.embedded.environment import from_here, refuse_lost_log, refuse_other_server
+from forgelog.embedded.environment import from_here, refuse_addresses, refuse_lost_log, refuse_other_server
 from forgelog.embedded.kafka import broker_answers
 from forgelog.embedded.kafka_users import PLATFORM, Users
 from forgelog.embedded.layout import ChildState, Folder, Lock, PlatformState, Server, Source, Wanted
@@ -104,7 +104,7 @@ class Platform:
         see_contexts(self.folder, running=self.supervised)
         if not self.supervised:
             refuse_lost_log(self.folder, self.settings)
-            RouterPlace(self.folder.path).refuse_address()
+            refuse_addresses(self.folder, self.settings)
         self.folder.make()
         self._make_keys()
         wanted = await self._choose(options or Options())

@@ -85,7 +85,7 @@ class Roster:
     def __init__(self, folder: Folder, settings: Settings) -> None:
         self._folder = folder
         self._agents = folder.path / "agents"
-        self._wanted_gateway = settings.gateway
+        _, self._wanted_port = settings.gateway_listens
         self.kafka = Kafka(
             folder.path / "kafka", folder.log("kafka"), flush_ms=settings.broker_flush_ms, prefix=settings.prefix
         )
@@ -159,7 +159,7 @@ class Roster:
         for process, hosted in {**processes(), GATEWAY: (GATEWAY,)}.items():
             port = known.get(hosted[0], 0)
             if process == GATEWAY and not port:
-                port = int(self._wanted_gateway.rpartition(":")[2]) or GATEWAY_PORT
+                port = self._wanted_port or GATEWAY_PORT
             if process in running:
                 hold(port)
             else:

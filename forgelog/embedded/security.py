@@ -39,6 +39,7 @@ async def examine(data: Path | None = None) -> list[Check]:
     """All checks: ``ok``, ``failed`` (off: do something), ``note`` (as it is meant, and worth knowing)."""
     try:
         settings = settings_of(data)
+        listens, _ = settings.gateway_listens
     except SettingsError as error:
         return [Check("settings", "failed", str(error), "correct the variable")]
     folder = settings.data
@@ -47,7 +48,7 @@ async def examine(data: Path | None = None) -> list[Check]:
     running = state is not None and state.supervisor.alive
     report = Platform(folder).report() if running else {"children": []}
     found = list(await asyncio.to_thread(lambda: list(listening(report["children"]))))
-    checks += listeners([*found, ("the gateway", split_address(settings.gateway)[0])])
+    checks += listeners([*found, ("the gateway", listens)])
     kafka = (state.kafka if running and state is not None else "") or settings.kafka or ""
     if kafka:
         checks.append(await broker(kafka))

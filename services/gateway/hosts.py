@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from events.language.common import shown
 from events.process.hostnames import called, is_called
-from events.process.settings import Settings, split_address
+from events.process.settings import Settings
 
 NOT_OURS = "is no name of this gateway"
 HINT = "use 127.0.0.1 or localhost, or name it in FORGELOG_GATEWAY_HOSTS"
@@ -23,7 +23,7 @@ class Hosts:
     @classmethod
     def of(cls, settings: Settings) -> Hosts:
         """The loopback names, the host that the gateway is told to listen on, and those in FORGELOG_GATEWAY_HOSTS."""
-        host, _ = split_address(settings.gateway)
+        host, _ = settings.gateway_listens
         return cls(called(host, settings.gateway_hosts))
 
     def problem(self, authority: str) -> str:

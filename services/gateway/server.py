@@ -24,7 +24,7 @@ from events.log.topics import TopicsUnusable, ensure_topics
 from events.log.wire import Raw
 from events.process import tracing
 from events.process.channels import server_options
-from events.process.settings import Settings, split_address
+from events.process.settings import Settings
 from events.process.tasks import run_together
 from events.queries.reflection import enable_reflection
 from events.queries.requests import MAX_ANSWER_BYTES
@@ -98,7 +98,7 @@ async def run(
     hosts = Hosts.of(settings)
     http = HttpSide(Gate(pages.application(), access, hosts, refusals_at))
     checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
-    host, port = split_address(settings.gateway)
+    host, port = settings.gateway_listens
     async with AsyncExitStack() as stack:
         stack.push_async_callback(readiness.close)
         stack.push_async_callback(forwarder.close)

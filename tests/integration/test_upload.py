@@ -19,8 +19,10 @@ from events.objects.store import Objects
 from forgelog.client.aio import AsyncClient
 from forgelog.errors import InvalidInput, Refused
 from tests import PATIENCE
+from tests.certificates import signed
 from tests.conftest import Servers, own_settings
 from tests.integration.cluster import Cluster, cluster
+from tests.tls_proxy import tls_proxy
 
 SMALL = {"cpus": 0.1, "memory": "64Mi"}
 SECRET = "p1anted-s3cret-of-an-env-file"
@@ -75,6 +77,21 @@ async def test_a_command_runs_in_a_copy_of_the_folder_on_any_node(platform: Clus
     node = "n0" if site == "near" else "n1"
     assert place.startswith(str(platform.folder / node / "code"))
     assert names == [".gitignore", "run.sh", "src"]
+
+
+async def test_past_a_proxy_with_tls(platform: Cluster, code: Path, tmp_path: Path) -> None:
+    """By it go the folder, the command and its output, and what the task itself asks for."""
+    certificate, key = signed(tmp_path / "tls")
+    async with tls_proxy(platform.gateway, (certificate, key)) as port:
+        names = {"FORGELOG_GATEWAY": f"https://localhost:{port}", "FORGELOG_GATEWAY_CA": str(certificate)}
+        platform.start_agent("n2", FORGELOG_NODE_LABELS="site=remote", **names)
+        asks = '"$FORGELOG_PYTHON" -c "from forgelog import Client; print(Client().jobs.list()[0].labels)"'
+        shown = 'echo "$MLFLOW_TRACKING_URI $MLFLOW_TRACKING_SERVER_CERT_PATH"'
+        small = ("--cpus", "0.1", "--memory", "512Mi", "--node-label", "site=remote")
+        words = ("run", "--upload", *small, "--label", "by=tls", "--", "sh", "-c", f"./run.sh; {shown}; {asks}")
+        ran = await platform.command(code, *words, more=names)
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.splitlines() == ["a model", f"https://localhost:{port} {certificate}", "{'by': 'tls'}"]
 
 
 async def test_the_folder_may_be_another_one_and_what_is_kept_out_is_not_in_the_store(

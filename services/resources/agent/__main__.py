@@ -76,7 +76,7 @@ async def run(settings: Settings, config: Config, store: Store) -> None:
     place = ("resources", await partition(settings))
     if not config.address:
         config = replace(config, address=await asyncio.to_thread(_address, settings))
-    gateway = os.environ.get("FORGELOG_GATEWAY", "")
+    gateway = settings.gateway if os.environ.get("FORGELOG_GATEWAY") else ""
     given = os.environ, settings.output_bytes, config.token_file, config.address
     key = partial(replicas_key, settings, make=False)
     around = Around(config.node, config.folder, config.secrets, gateway, *given, replicas_key=key)
