@@ -101,7 +101,11 @@ def _bare() -> typer.Typer:
     def options(
         gateway: Annotated[
             str | None,
-            typer.Option("--gateway", metavar="HOST:PORT", help="The platform to speak with [or FORGELOG_GATEWAY]."),
+            typer.Option(
+                "--gateway",
+                metavar="ADDRESS",
+                help="The platform to speak with, host:port or https://host [or FORGELOG_GATEWAY].",
+            ),
         ] = None,
         data: Annotated[
             Path | None,

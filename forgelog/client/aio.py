@@ -49,10 +49,11 @@ __all__ = ["AsyncClient", "AsyncJob"]
 class AsyncClient(AsyncFlat):
     """A client of one platform; use it as an async context manager, or `close` it.
 
-    `address` is the gateway's ``host:port``. Left out, it is that of ``FORGELOG_GATEWAY``, else of the platform of the
-    data folder (``FORGELOG_DATA``, the nearest ``.forgelog``, ``~/.forgelog``), which must be up: else `Unavailable` is
-    raised. `token` is the platform's key; left out, it is that of ``FORGELOG_TOKEN``, else of the file that
-    ``FORGELOG_TOKEN_FILE`` names, else of the data folder if the address is its platform's.
+    `address` is the gateway's ``host:port``, or ``https://host`` past a proxy with TLS. Left out, it is that of
+    ``FORGELOG_GATEWAY``, else of the platform of the data folder (``FORGELOG_DATA``, the nearest ``.forgelog``,
+    ``~/.forgelog``), which must be up: else `Unavailable` is raised. `token` is the platform's key; left out, it is
+    that of ``FORGELOG_TOKEN``, else of the file that ``FORGELOG_TOKEN_FILE`` names, else of the data folder if the
+    address is its platform's.
 
     `project` is ``organization/project``. `actor` need not be given: who acts is whose key it is, and a command that
     says otherwise is refused. `timeout` is in seconds and holds for each call, retries included. Where a call takes
