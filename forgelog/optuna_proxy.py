@@ -19,7 +19,7 @@ from events.process.channels import client_options, server_options
 from events.process.front_door import open_channel
 from forgelog.client.keyed import KeyedChannel
 from forgelog.command_ids import new_id
-from forgelog.errors import Unavailable
+from forgelog.errors import InvalidInput, Unavailable
 
 SERVICE = "/optuna.StorageService/"
 
@@ -35,7 +35,11 @@ class OptunaProxy(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, gateway: str, key: str, project: str = "", port: int = 0) -> None:
         """`gateway`: its `normalized` address. `project`: ``organization/project``; empty: the default one. `port`: 0
         takes one that is free."""
-        self._channel = KeyedChannel(open_channel(gateway, client_options(-1)), key)
+        try:
+            channel = open_channel(gateway, client_options(-1))
+        except ValueError as error:
+            raise InvalidInput(str(error)) from None
+        self._channel = KeyedChannel(channel, key)
         self._given = (("forgelog-project", project),) if project else ()
         self._server = grpc.aio.server(options=server_options(most_received=-1, most_sent=-1))
         self._server.add_generic_rpc_handlers((self,))

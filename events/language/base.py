@@ -168,7 +168,7 @@ class Event(Message):
 
 _json: Any = vars(Event)["_json"]
 keep_json: Callable[[Event, bytes], None] = _json.__set__
-"""Note the JSON that an event was read from or written as. A copy of the event does not know it."""
+"""Note the JSON (`bytes`) that an event was read from or written as. A copy of the event does not know it."""
 _kept: Callable[[Event], bytes] = _json.__get__
 
 

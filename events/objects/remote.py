@@ -181,12 +181,15 @@ class RemoteObjects:
                 if patience.ends_within(wait):
                     raise RemoteError(f"{self._address} does not answer within {_TIMEOUT:g} s") from None
             except ssl.SSLCertVerificationError as error:
+                self._drop()
                 raise RemoteError(f"{self._address}: {front_door.refused(error.verify_message)}") from None
             except OSError as error:  # also a name that is not found, and a network that is down
                 self._drop()
                 wait = pause
                 if patience.ends_within(wait):
-                    raise RemoteError(f"{self._address} can't be reached: {error.strerror or error}") from None
+                    tls = front_door.tls_problem(self._address) if isinstance(error, ssl.SSLError) else ""
+                    why = tls or error.strerror or error
+                    raise RemoteError(f"{self._address} can't be reached: {why}") from None
             self._stopped.wait(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -199,8 +202,8 @@ class RemoteObjects:
         try:
             connection.request(method, f"/v1/objects{path}", body, {**self._headers, **headers})
         except ConnectionError:
-            if connection.sock is None:
-                raise  # there is none
+            if connection.sock is None or connection.sock.fileno() < 0:
+                raise  # there is none, or its handshake failed
             # the gateway may have refused it before all of it came: then there is an answer
         except BaseException:
             self._drop()  # what went is not a whole request

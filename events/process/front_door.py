@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -27,7 +29,9 @@ NO_TLS_ITSELF = (
 _PLAIN = "http://"
 _ADDRESS = re.compile(r"(https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/*")
 _TLS_PORT = "443"
+_HINT = "give the PEM file of who signed the gateway's certificate"
 _SECONDS = 3.0
+"""For each address of a name, and then for a handshake."""
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -42,7 +46,7 @@ def normalized(text: str) -> str:
     port = found and (found[3] or (_TLS_PORT if tls else ""))
     if not found or not port or int(port) > 65535:
         raise ValueError("is not the address of a gateway; write host:port, or https://host if it has TLS")
-    return f"{TLS if tls else ''}{found[2]}:{port}"
+    return f"{TLS if tls else ''}{found[2].lower()}:{port}"
 
 
 def has_tls(address: str) -> bool:
@@ -62,8 +66,8 @@ def url_of(address: str) -> str:
 
 def leads_to(url: str, address: str) -> bool:
     """Whether a URL is one of the gateway at a `normalized` address, with TLS if that has it."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         return normalized(f"{parts.scheme}://{parts.netloc}") == address
     except ValueError:
         return False
@@ -71,19 +75,20 @@ def leads_to(url: str, address: str) -> bool:
 
 def trusted() -> bytes | None:
     """The PEM certificates to trust; None for those that browsers know. Raises CertificateProblem."""
-    if path := os.environ.get(CA):
-        return _certificates(CA, [Path(path).expanduser()])
-    file, directory = os.environ.get(_FILE), os.environ.get(_DIRECTORY)
-    if not file and not directory:
-        return None
-    files = [Path(file)] if file else []
-    files += sorted(Path(directory).glob("*")) if directory else []
-    return _certificates(_FILE if file else _DIRECTORY, files)
+    if own := _path(CA):
+        return _certificates(CA, _read(CA, own))
+    found: list[bytes] = []
+    if file := _path(_FILE):
+        found.append(_certificates(_FILE, _read(_FILE, file)))
+    if folders := os.environ.get(_DIRECTORY):
+        found.append(_certificates(_DIRECTORY, b"\n".join(_in_folders(folders))))
+    return b"\n".join(found) or None
 
 
-def ca_file() -> str:
+def ca_file(environment: Mapping[str, str] = os.environ) -> str:
     """The one file with the certificates to trust, for programs that take a file; empty where there is none."""
-    return os.environ.get(CA) or os.environ.get(_FILE) or ""
+    found = _path(CA, environment) or _path(_FILE, environment)
+    return str(found) if found else ""
 
 
 def context() -> ssl.SSLContext:
@@ -122,7 +127,7 @@ def open_channel(address: str, options: list[tuple[str, Any]]) -> Any:
 
 def tls_problem(address: str) -> str:
     """What is wrong with the TLS of what answers at a `normalized` address, and what to do; empty if nothing is, or if
-    nothing answers. It tries, for a few seconds at most. gRPC tells of one of a name's addresses only, and seldom what
+    nothing answers. It tries, for some seconds. gRPC tells of one of a name's addresses only, and seldom what
     to do. Raises CertificateProblem."""
     import socket
     import ssl
@@ -149,18 +154,32 @@ def tls_problem(address: str) -> str:
         return ""
 
 
-def _certificates(variable: str, files: list[Path]) -> bytes:
+def _path(variable: str, environment: Mapping[str, str] = os.environ) -> Path | None:
+    text = environment.get(variable)
+    return Path(text).expanduser().absolute() if text else None
+
+
+def _read(variable: str, file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise CertificateProblem(f"{variable}: {file} can't be read: {error.strerror}; {_HINT}") from None
+
+
+def _in_folders(folders: str) -> Iterator[bytes]:
+    """The certificates in folders with ':' between, without the files that can't be read, as OpenSSL does."""
+    for folder in folders.split(os.pathsep):
+        for file in sorted(Path(folder).glob("*")):
+            with suppress(OSError):
+                if _BEGIN in (text := file.read_bytes()):
+                    yield text
+
+
+def _certificates(variable: str, pem: bytes) -> bytes:
     import ssl
 
-    named = os.environ[variable]
-    hint = "give the PEM file of who signed the gateway's certificate"
-    try:
-        texts = [file.read_bytes() for file in files if not file.is_dir()]
-    except OSError as error:
-        raise CertificateProblem(f"{variable}: {named} can't be read: {error.strerror}; {hint}") from None
-    pem = b"\n".join(text for text in texts if _BEGIN in text)
     try:
         ssl.create_default_context(cadata=pem.decode("ascii", "ignore") or "none")
     except ssl.SSLError:
-        raise CertificateProblem(f"{variable}: {named} has no PEM certificate; {hint}") from None
+        raise CertificateProblem(f"{variable}: {os.environ[variable]} has no PEM certificate; {_HINT}") from None
     return pem

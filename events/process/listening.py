@@ -53,8 +53,7 @@ def cannot_listen(host: str, port: int, *, shared: bool = False) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if shared:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            probe.bind((str(address), port))
-            probe.listen(1)
+            probe.bind((str(address), port))  # without `listen`, which would take connections from a shared port
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return "another program listens on its port; end that program, or give another port"

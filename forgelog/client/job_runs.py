@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forgelog.command_ids import new_id
-from forgelog.errors import InvalidInput, Refused
+from forgelog.errors import InvalidInput, NotFound, Refused
 
 if TYPE_CHECKING:
     from events.language.jobs.spec import JobSpec
@@ -50,6 +50,7 @@ async def begin(
         raise InvalidInput("--experiment: a run is one process, and --array has many; `forgelog tune` runs many runs")
     names = _names(client, id or new_id(), str(job.get("job_id") or ""))
     await _created(client, names, {"experiment": experiment, "name": job.get("name", ""), **(fields or {})})
+    await _refuse_ended(client, names)
     told = configuration(await _begun_with(client, names.run_id))
     variables = {**told, **job.get("env", {}), RUN: names.run_id}
     captured = await asyncio.to_thread(capture_command, job["command"], folder, variables)
@@ -101,6 +102,22 @@ async def _begun_with(client: AsyncClient, run_id: str) -> dict[str, str]:
     none of them: a repeat submits the same job."""
     events = await client.log.history("experiments", run_id, aggregate="run", types=["RunCreated", "RunAdmitted"])
     return {name: text for event in events for name, text in event.data.get("params", {}).items()}
+
+
+async def _refuse_ended(client: AsyncClient, names: _Names) -> None:
+    """That a repeat submits the job of a run that has ended without it, as it does when its job has not come for an
+    hour: what the job logs would be a failed run's. Raises `Refused`."""
+    run = await client.runs.get(names.run_id)
+    if run.status not in ("finished", "failed", "killed"):
+        return
+    try:
+        await client.jobs.get(names.job_id)
+    except NotFound:
+        why = f": {run.reason}" if run.reason else ""
+        raise Refused(
+            "failed_precondition",
+            f"run {names.run_id} of this id is {run.status}{why}; give another --id, or leave it out",
+        ) from None
 
 
 async def _created(client: AsyncClient, names: _Names, fields: Mapping[str, Any]) -> None:

@@ -75,6 +75,19 @@ async def test_a_job_is_a_run_of_an_experiment(calm: Calm, tmp_path: Path) -> No
     assert (array.returncode, "--array has many" in array.stderr) == (2, True)
 
 
+async def test_a_repeat_submits_no_job_of_a_run_that_has_failed_without_it(calm: Calm, tmp_path: Path) -> None:
+    platform = await calm.platform()
+    words = ("submit", "--experiment", "cut", "--id", "cut", "--queue", "later", "--", "true")
+    first = await platform.command(tmp_path, *words)
+    assert "later" in first.stderr
+    made = await platform.command(tmp_path, "queue", "create", "later")
+    assert made.returncode == 0, made.stderr
+    again = await platform.command(tmp_path, *words)
+    assert again.returncode == 1
+    assert "of this id is failed: its job was refused: " in again.stderr
+    assert again.stderr.endswith("; give another --id, or leave it out\n")
+
+
 async def test_a_run_has_failed_whose_job_is_refused(calm: Calm, tmp_path: Path) -> None:
     platform = await calm.platform()
     refused = await platform.command(tmp_path, "submit", "--experiment", "lost", "--queue", "none", "--", "true")

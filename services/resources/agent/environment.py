@@ -22,7 +22,7 @@ from events.language.jobs.spec_service import port_variable
 from events.log.ids import deployment_of
 from events.objects.remote import RemoteError, RemoteObjects
 from events.process.exit_message import VARIABLE as EXIT_MESSAGE
-from events.process.front_door import CA
+from events.process.front_door import CA, ca_file
 from events.process.keys import KeyFileProblem, read_key
 from events.process.replica_keys import VARIABLE, replica_key
 from events.process.settings import SettingsError
@@ -81,8 +81,8 @@ class Around:
         self._variables.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
         if gateway:
             self._variables["FORGELOG_GATEWAY"] = gateway
-        self._ca_file = str(Path(named).expanduser().absolute()) if (named := environment.get(CA)) else ""
-        if self._ca_file:
+        self._ca_file = ca_file(environment)
+        if environment.get(CA):
             self._variables[CA] = self._ca_file
         if token_file is not None:
             self._variables["FORGELOG_TOKEN_FILE"] = str(token_file)

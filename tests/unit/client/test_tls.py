@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import pytest_asyncio
 from events.language.objects import ObjectRef
 from events.objects.remote import RemoteError, RemoteObjects
 from events.process.front_door import CA
-from forgelog import AsyncClient, Refused, Unavailable
+from forgelog import AsyncClient, InvalidInput, Refused, Unavailable
+from forgelog.optuna_proxy import OptunaProxy
 from tests.certificates import signed
 from tests.tls_proxy import tls_proxy
 from tests.unit.gateway.door import Door, door
@@ -82,3 +85,23 @@ async def test_a_scheme_that_is_not_the_gateway_s(gateway: Door, tmp_path: Path)
         assert said.endswith(f"it has TLS; write https://localhost:{port}")
         said = await refused(f"https://{gateway.address}", gateway.key)
         assert said.endswith(f"it speaks no TLS; write {gateway.address}")
+        objects = RemoteObjects(f"https://{gateway.address}", gateway.key, patience=0)
+        with pytest.raises(RemoteError, match=f"can't be reached: it speaks no TLS; write {gateway.address}"):
+            await asyncio.to_thread(objects.missing, [OBJECT])
+
+
+async def test_a_connection_that_is_reset_in_its_handshake() -> None:
+    async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+    async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
+        objects = RemoteObjects(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", "", patience=0)
+        with pytest.raises(RemoteError, match="can't be reached: Connection reset by peer"):
+            await asyncio.to_thread(objects.missing, [OBJECT])
+
+
+async def test_the_proxy_of_optuna_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CA, "/nowhere")
+    with pytest.raises(InvalidInput, match=f"^{CA}: /nowhere can't be read"):
+        OptunaProxy("https://a.example:443", "")

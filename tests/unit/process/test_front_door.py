@@ -11,6 +11,7 @@ import pytest
 from events.process.front_door import (
     CA,
     CertificateProblem,
+    ca_file,
     context,
     has_tls,
     leads_to,
@@ -36,6 +37,7 @@ def _unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://a.example:80/", "a.example:80"),
         ("https://a.example:7443/", "https://a.example:7443"),
         ("https://a.example", "https://a.example:443"),
+        ("https://A.Example", "https://a.example:443"),
         ("[::1]:7070", "[::1]:7070"),
         ("https://[::1]", "https://[::1]:443"),
     ],
@@ -44,7 +46,7 @@ def test_an_address_has_one_form(written: str, address: str) -> None:
     assert normalized(written) == normalized(address) == address
     assert normalized(url_of(address)) == address
     assert url_of(address) == ("" if has_tls(address) else "http://") + address
-    assert place_of(address) in written + ":443"
+    assert place_of(address) in written.lower() + ":443"
 
 
 @pytest.mark.parametrize("written", ["", "a", "http://a", "ftp://a:1", "https://u:p@a", "https://a/b", "a:70000", "a:"])
@@ -63,6 +65,7 @@ def test_what_is_no_address_is_refused_and_not_repeated(written: str) -> None:
         ("https://a.example:444/x", False),
         ("https://b.example/a.example", False),
         ("https://a.example@b.example/", False),
+        ("https://[a.example/", False),
     ],
 )
 def test_a_key_goes_by_tls_only_to_a_gateway_that_has_it(url: str, leads: bool) -> None:
@@ -94,11 +97,31 @@ def test_those_of_a_named_folder_are_good_beside_those_of_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file, _ = signed(tmp_path / "file")
-    monkeypatch.setenv("SSL_CERT_DIR", str(signed(tmp_path / "folder")[0].parent))  # with the key in it
+    folders = [signed(tmp_path / name)[0].parent for name in ("folder", "another")]  # with the keys in them
+    (folders[0] / "dangling").symlink_to("nowhere")
+    monkeypatch.setenv("SSL_CERT_DIR", str(folders[0]))
     assert len(context().get_ca_certs()) == 1
+    monkeypatch.setenv("SSL_CERT_DIR", ":".join(map(str, folders)))
+    assert len(context().get_ca_certs()) == 2
     assert b"PRIVATE" not in (trusted() or b"")
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    assert len(context().get_ca_certs()) == 2
+    assert len(context().get_ca_certs()) == 3
+
+
+def test_a_folder_without_any_is_named_by_its_own_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(signed(tmp_path / "file")[0]))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    with pytest.raises(CertificateProblem, match=f"SSL_CERT_DIR: {tmp_path}/none has no PEM certificate"):
+        trusted()
+
+
+def test_the_file_is_told_to_others_as_a_whole_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert ca_file() == ""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SSL_CERT_FILE", "~/all.pem")
+    assert ca_file() == str(tmp_path / "all.pem")
+    monkeypatch.chdir(tmp_path)
+    assert ca_file({CA: "own.pem", "SSL_CERT_FILE": "all.pem"}) == str(tmp_path / "own.pem")
 
 
 @pytest.mark.parametrize(
