@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from events.language.contexts import contexts
 from events.log.topics import CONTEXTS
 from events.writer.deciders import Deciders
-from events.writer.measures import Measures
+from events.writer.measures import Measured, Measures
 from events.writer.partition import Partition
 from forgelog.serve.statistics import Statistics, Timing
 from proto import scrapes
@@ -66,7 +66,9 @@ def exposed() -> dict[str, set[str]]:
                 found[metric.name + suffix] = labels | ({"le"} if suffix == "_bucket" else set())
     registry = CollectorRegistry()
     registry.register(Replica())
-    registry.register(Measures("resources", {0: with_a_node()}))
+    measures = Measures()
+    measures.add(Measured("resources", {0: with_a_node()}))
+    registry.register(measures)
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
             found[sample.name] = {*sample.labels}
