@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import time
+from asyncio import to_thread
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
@@ -178,9 +179,9 @@ class Connection:
 
     async def _tls_problem(self, error: grpc.aio.AioRpcError) -> str:
         """Why a platform that has never answered may not be understood; empty if TLS is not why."""
-        if self._met or error.code() not in _GONE:
+        if self._met or error.code() not in _GONE or come_again_after(error) is not None:
             return ""
-        return await asyncio.to_thread(front_door.tls_problem, self.address)
+        return await to_thread(front_door.tls_problem, self.address)
 
     def translated(self, error: grpc.aio.AioRpcError, what: str, limit: float, tls: str = "") -> ForgelogError:
         """A failed call as an error for people. `tls`: what is wrong with the connection's TLS, if that is known."""
