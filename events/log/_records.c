@@ -288,10 +288,13 @@ static int find_all(Record *self, PyObject *names, Py_ssize_t first, Found *foun
     return count;
 }
 
-/* texts(names) -> the headers' texts, "" for those that are absent; None when one is no UTF-8, has a NUL or is long. */
-static PyObject *Record_texts(Record *self, PyObject *names) {
+/* What becomes of the i-th of the names that were found; NULL without an exception: the whole answer is None. */
+typedef PyObject *(*Convert)(const Found *found, int i);
+
+/* The headers of these names, each converted. */
+static PyObject *converted(Record *self, PyObject *names, Convert convert) {
     if (!PyTuple_Check(names)) {
-        PyErr_SetString(PyExc_TypeError, "texts takes a tuple of names");
+        PyErr_SetString(PyExc_TypeError, "headers are looked for by a tuple of names");
         return NULL;
     }
     Py_ssize_t total = PyTuple_GET_SIZE(names);
@@ -300,55 +303,42 @@ static PyObject *Record_texts(Record *self, PyObject *names) {
     for (Py_ssize_t first = 0; first < total; first += AT_ONCE) {
         Found found;
         int count = find_all(self, names, first, &found);
-        if (count < 0) goto failed;
+        if (count < 0) {
+            Py_DECREF(made);
+            return NULL;
+        }
         for (int i = 0; i < count; i++) {
-            const char *text = found.texts[i];
-            int64_t length = found.lengths[i];
-            if (length > MOST_TEXT || (length > 0 && memchr(text, 0, (size_t)length) != NULL)) {
+            PyObject *one = convert(&found, i);
+            if (one == NULL) {
                 Py_DECREF(made);
+                if (PyErr_Occurred()) return NULL;
                 Py_RETURN_NONE;
             }
-            PyObject *decoded = PyUnicode_DecodeUTF8(text, length > 0 ? (Py_ssize_t)length : 0, NULL);
-            if (decoded == NULL) {
-                if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) goto failed;
-                PyErr_Clear();
-                Py_DECREF(made);
-                Py_RETURN_NONE;
-            }
-            PyTuple_SET_ITEM(made, first + i, decoded);
+            PyTuple_SET_ITEM(made, first + i, one);
         }
     }
     return made;
-failed:
-    Py_DECREF(made);
-    return NULL;
 }
 
-/* contents(names) -> the headers' bytes, None for those that are absent. Of several of a name, the last. */
-static PyObject *Record_contents(Record *self, PyObject *names) {
-    if (!PyTuple_Check(names)) {
-        PyErr_SetString(PyExc_TypeError, "contents takes a tuple of names");
-        return NULL;
-    }
-    Py_ssize_t total = PyTuple_GET_SIZE(names);
-    PyObject *made = PyTuple_New(total);
-    if (made == NULL) return NULL;
-    for (Py_ssize_t first = 0; first < total; first += AT_ONCE) {
-        Found found;
-        int count = find_all(self, names, first, &found);
-        if (count < 0) goto failed;
-        for (int i = 0; i < count; i++) {
-            const unsigned char *content = (const unsigned char *)found.texts[i];
-            PyObject *bytes = found.counts[i] ? bytes_or_none(content, found.lengths[i]) : Py_NewRef(Py_None);
-            if (bytes == NULL) goto failed;
-            PyTuple_SET_ITEM(made, first + i, bytes);
-        }
-    }
-    return made;
-failed:
-    Py_DECREF(made);
-    return NULL;
+static PyObject *text_of(const Found *found, int i) {
+    const char *text = found->texts[i];
+    int64_t length = found->lengths[i];
+    if (length > MOST_TEXT || (length > 0 && memchr(text, 0, (size_t)length) != NULL)) return NULL;
+    PyObject *decoded = PyUnicode_DecodeUTF8(text, length > 0 ? (Py_ssize_t)length : 0, NULL);
+    if (decoded == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) PyErr_Clear();
+    return decoded;
 }
+
+static PyObject *content_of(const Found *found, int i) {
+    if (!found->counts[i]) Py_RETURN_NONE;
+    return bytes_or_none((const unsigned char *)found->texts[i], found->lengths[i]);
+}
+
+/* texts(names) -> the headers' texts, "" for those that are absent; None when one is no UTF-8, has a NUL or is long. */
+static PyObject *Record_texts(Record *self, PyObject *names) { return converted(self, names, text_of); }
+
+/* contents(names) -> the headers' bytes, None for those that are absent. Of several of a name, the last. */
+static PyObject *Record_contents(Record *self, PyObject *names) { return converted(self, names, content_of); }
 
 /* repeated(names) -> the first of these names that several headers have; None when there is none. */
 static PyObject *Record_repeated(Record *self, PyObject *names) {
