@@ -182,7 +182,7 @@ class RemoteObjects:
                     raise RemoteError(f"{self._address} does not answer within {_TIMEOUT:g} s") from None
             except ssl.SSLCertVerificationError as error:
                 self._drop()
-                raise RemoteError(f"{self._address}: {front_door.refused(error.verify_message)}") from None
+                raise RemoteError(f"{self._address}: {front_door.refused(error)}") from None
             except OSError as error:  # also a name that is not found, and a network that is down
                 self._drop()
                 wait = pause
@@ -227,7 +227,7 @@ class RemoteObjects:
         return connection
 
     def _new_connection(self) -> http.client.HTTPConnection:
-        place = front_door.place_of(self._address)
+        place = front_door.authority_of(self._address)
         if not front_door.has_tls(self._address):
             return http.client.HTTPConnection(place, timeout=_TIMEOUT)
         try:

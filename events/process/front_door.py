@@ -54,7 +54,7 @@ def has_tls(address: str) -> bool:
     return address.startswith(TLS)
 
 
-def place_of(address: str) -> str:
+def authority_of(address: str) -> str:
     """The ``host:port`` of a `normalized` address."""
     return address.removeprefix(TLS)
 
@@ -103,17 +103,11 @@ def context() -> ssl.SSLContext:
     return ssl.create_default_context(cadata=pem.decode("ascii", "ignore"))
 
 
-def refused(said: str) -> str:
-    """What to do about a certificate that is refused, by what OpenSSL or BoringSSL says of it."""
-    said = f"its certificate is refused: {said.rstrip('.')}"
-    if "expired" in said:
-        return f"{said}; who runs the proxy must renew it"
-    if "not yet valid" in said:
-        return f"{said}; is this machine's clock right?"
-    if "match" in said:
-        return f"{said}; call it by a name that its certificate has"
-    named = f" (now {file})" if (file := os.environ.get(CA)) else ""
-    return f"{said}; name the PEM file of who signed it in {CA}{named}"
+def refused(error: ssl.SSLCertVerificationError) -> str:
+    """Why a gateway's certificate is refused, and what to do."""
+    from events.process import certificates
+
+    return certificates.refused(error, "the proxy", "call it", CA)
 
 
 def open_channel(address: str, options: list[tuple[str, Any]]) -> Any:
@@ -122,7 +116,7 @@ def open_channel(address: str, options: list[tuple[str, Any]]) -> Any:
 
     if not has_tls(address):
         return grpc.aio.insecure_channel(address, options=options)
-    return grpc.aio.secure_channel(place_of(address), grpc.ssl_channel_credentials(trusted()), options=options)
+    return grpc.aio.secure_channel(authority_of(address), grpc.ssl_channel_credentials(trusted()), options=options)
 
 
 def tls_problem(address: str) -> str:
@@ -132,13 +126,11 @@ def tls_problem(address: str) -> str:
     import socket
     import ssl
 
-    place = place_of(address)
+    from events.process import certificates
+
+    place = authority_of(address)
     host, _, port = place.rpartition(":")
-    if has_tls(address):
-        trusting = context()
-    else:
-        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    trusting = context() if has_tls(address) else certificates.unchecked()
     try:
         with (
             socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as plain,
@@ -146,10 +138,10 @@ def tls_problem(address: str) -> str:
         ):
             return "" if has_tls(address) else f"it has TLS; write {TLS}{place}"
     except ssl.SSLCertVerificationError as error:
-        return refused(error.verify_message)
+        return refused(error)
     except ssl.SSLError as error:
-        speaks_none = has_tls(address) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-        return f"it speaks no TLS; write {place}" if speaks_none else ""
+        none = has_tls(address) and certificates.speaks_none(error)
+        return f"it speaks no TLS; write {place}" if none else ""
     except OSError:
         return ""
 

@@ -11,12 +11,12 @@ import pytest
 from events.process.front_door import (
     CA,
     CertificateProblem,
+    authority_of,
     ca_file,
     context,
     has_tls,
     leads_to,
     normalized,
-    place_of,
     trusted,
     url_of,
 )
@@ -46,7 +46,7 @@ def test_an_address_has_one_form(written: str, address: str) -> None:
     assert normalized(written) == normalized(address) == address
     assert normalized(url_of(address)) == address
     assert url_of(address) == ("" if has_tls(address) else "http://") + address
-    assert place_of(address) in written.lower() + ":443"
+    assert authority_of(address) in written.lower() + ":443"
 
 
 @pytest.mark.parametrize("written", ["", "a", "http://a", "ftp://a:1", "https://u:p@a", "https://a/b", "a:70000", "a:"])
